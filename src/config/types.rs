@@ -1,0 +1,241 @@
+//! What a playbook and an inventory say, after environments are merged, defaults are filled in and names are checked.
+use crate::model::{EnvName, Millis, ProjectName, Protocol, ServerName, ServiceName, Zone};
+use serde::{Deserialize, Serialize};
+use std::collections::BTreeMap;
+use std::net::Ipv4Addr;
+
+/// What to deploy, for one environment.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Playbook {
+    /// The project.
+    pub project: ProjectName,
+    /// The environment that was merged in.
+    pub env: EnvName,
+    /// Free text; recorded on containers.
+    pub version: String,
+    /// How the fleet is rolled out.
+    pub rollout: Rollout,
+    /// The services, by name.
+    pub services: BTreeMap<ServiceName, Service>,
+}
+
+/// How the fleet is rolled out.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Rollout {
+    /// Only `all_at_once` so far.
+    pub strategy: Strategy,
+    /// What happens when a step fails.
+    pub on_failure: OnFailure,
+    /// How long in-flight requests may take. Default 30 s.
+    pub drain_timeout: Millis,
+    /// SIGTERM to SIGKILL. Default 30 s.
+    pub stop_timeout: Millis,
+    /// The old side afterwards. Default: stopped.
+    pub keep: Keep,
+}
+
+/// In which order servers are switched.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Strategy {
+    /// Every server in the same wave.
+    AllAtOnce,
+}
+
+/// What happens when a step fails.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum OnFailure {
+    /// Put the whole fleet back.
+    Rollback,
+}
+
+/// What becomes of the old side.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Keep {
+    /// Stopped, ready to be started by `rollback`.
+    Stopped,
+    /// Removed: no rollback without a deploy.
+    Removed,
+}
+
+/// One service.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Service {
+    /// The image reference.
+    pub image: String,
+    /// Arguments after the image.
+    pub command: Vec<String>,
+    /// The container's own port. A service without one is a worker: no upstream, no health port.
+    pub port: Option<u16>,
+    /// What it speaks. Default tcp.
+    pub protocol: Protocol,
+    /// On how many servers. Default 1. Ignored where `servers` or `tags` name them.
+    pub servers_count: u32,
+    /// Only servers of this zone.
+    pub server_zone: Option<Zone>,
+    /// Exactly these servers.
+    pub servers: Vec<ServerName>,
+    /// Every server that has one of these tags.
+    pub tags: Vec<String>,
+    /// Copies on one server. Default 1.
+    pub replicas: u32,
+    /// Services that this one reaches, with the prefix of their environment variables.
+    pub uses: BTreeMap<ServiceName, EnvPrefix>,
+    /// Plain environment.
+    pub env: BTreeMap<String, String>,
+    /// Volumes.
+    pub volumes: Vec<Volume>,
+    /// How the app reaches the mesh. Default: a door.
+    pub mesh: Mesh,
+    /// How a new container proves itself.
+    pub health_check: HealthCheck,
+    /// Public hosts, for http services.
+    pub proxy: Option<Proxy>,
+    /// Pins the base port, 1024..=22767.
+    pub host_port: Option<u16>,
+    /// Pins the internal port, 1024..=32767.
+    pub internal_port: Option<u16>,
+    /// The data can take two writers: volumes do not force a handover.
+    pub overlap: bool,
+    /// Never two at once (workers, schedulers): handed over like a volume.
+    pub singleton: bool,
+}
+
+impl Service {
+    /// Two containers of this service must never run at once.
+    #[must_use]
+    pub fn hands_over(&self) -> bool {
+        self.singleton || (!self.overlap && self.volumes.iter().any(|volume| !volume.read_only))
+    }
+}
+
+/// The prefix of a used service's variables: `POSTGRES` gives `POSTGRES_HOST` and `POSTGRES_PORT`.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(transparent)]
+pub struct EnvPrefix(pub String);
+
+/// `source:target[:ro]`.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+pub struct Volume {
+    /// A named volume, or an absolute path on the server. A named volume gets `{project}_{env}_` before it.
+    pub source: String,
+    /// An absolute path in the container.
+    pub target: String,
+    /// Mounted read-only.
+    pub read_only: bool,
+}
+
+/// How an app reaches the mesh.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Mesh {
+    /// `localhost:INTERNAL_PORT`, through a door that owns the namespace.
+    Door,
+    /// `mesh:INTERNAL_PORT` on the project network, no door.
+    Network,
+}
+
+/// How a new container proves itself.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct HealthCheck {
+    /// For http: the path. Given for an http service only. Default: none, a TCP connect.
+    pub path: Option<String>,
+    /// A shell command in the container, instead of a request.
+    pub command: Option<String>,
+    /// Failures in this time do not count. Default 0 s (the deadline alone decides).
+    pub start_period: Millis,
+    /// Between two probes. Default 1 s.
+    pub interval: Millis,
+    /// For one answer. Default 5 s.
+    pub timeout: Millis,
+    /// Passes in a row that count as healthy. Default 3.
+    pub retries: u32,
+    /// In all. Default 60 s.
+    pub deadline: Millis,
+}
+
+/// Public hosts of an http service.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Proxy {
+    /// Host names served on port 80.
+    pub hosts: Vec<String>,
+    /// The container's port, where it differs from the service's.
+    pub app_port: Option<u16>,
+}
+
+/// The servers.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Inventory {
+    /// The servers, by name.
+    pub servers: BTreeMap<ServerName, Server>,
+    /// The NGINX of every server.
+    pub nginx: NginxSettings,
+}
+
+/// One server.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Server {
+    /// Where SSH connects: a name, an IP, or `local` for this machine without SSH.
+    pub address: String,
+    /// Where its backends are reached by the other servers. Default: `address`, where that is an IPv4 address.
+    pub private_address: Option<Ipv4Addr>,
+    /// Allow a `private_address` that is public. Default false.
+    pub allow_public_backends: bool,
+    /// Its location.
+    pub zone: Option<Zone>,
+    /// Free words for placement.
+    pub tags: Vec<String>,
+    /// The SSH port. Default 22.
+    pub port: u16,
+    /// The SSH user. Default: the user who runs Flipside.
+    pub user: Option<String>,
+    /// Private keys, in the order they are offered. `~` is the home directory; a relative path is relative to the inventory file.
+    pub identity_files: Vec<String>,
+    /// Name of another server of the inventory, or `[user@]host[:port]`, through which this one is reached.
+    pub jump: Option<String>,
+    /// Become root by `sudo -n`. Default false.
+    pub sudo: bool,
+    /// The docker command. Default `docker`.
+    pub docker: String,
+    /// Where Flipside keeps its files. Default `/local`.
+    pub remote_root: String,
+    /// What happens when a host key is not known. Default strict.
+    pub host_key: HostKeyPolicy,
+    /// A known_hosts file instead of the user's and the system's.
+    pub known_hosts: Option<String>,
+}
+
+/// What happens when a host key is not known.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum HostKeyPolicy {
+    /// Refuse an unknown key and a changed one.
+    Strict,
+    /// Record an unknown key, refuse a changed one.
+    AcceptNew,
+    /// Accept everything. Only for machines that are thrown away.
+    Off,
+}
+
+/// The NGINX of every server: `[nginx]` in the inventory.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct NginxSettings {
+    /// The image, 1.28 or newer. Default `nginx:stable`.
+    pub image: String,
+    /// Whether ports 80 and 443 are published when NGINX is set up.
+    pub ingress: Ingress,
+}
+
+/// Whether a server's NGINX is reachable from outside.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Ingress {
+    /// 80 and 443 on every address, where they are free.
+    Public,
+    /// 80 and 443 on the private address alone.
+    Private,
+    /// Not published.
+    Off,
+}

@@ -1,0 +1,3 @@
+//! Flipside: an agentless fleet deployer over SSH.
+pub mod config;
+pub mod model;

@@ -1,0 +1,270 @@
+//! Everything that a deploy can do to a server, as a closed enum. Nothing else ever happens to one.
+use super::container::ContainerSpec;
+use super::identity::{GenerationId, Labels};
+use super::time::Millis;
+use serde::{Deserialize, Serialize};
+use std::collections::BTreeMap;
+use std::net::Ipv4Addr;
+
+/// One thing done to one server. Every action may be performed twice without harm.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case", tag = "action")]
+pub enum Action {
+    /// Take the server's lease. It lives as long as our connection.
+    Lock,
+    /// Give the lease back.
+    Unlock,
+    /// A directory below the remote root, with its parents.
+    EnsureDirectory {
+        /// Absolute path.
+        path: String,
+        /// Permission bits of the last component, such as 0o755.
+        mode: u32,
+    },
+    /// Write a file beside itself and rename it into place.
+    PutFile {
+        /// Absolute path.
+        path: String,
+        /// Permission bits.
+        mode: u32,
+        /// The content, where secrets are references.
+        content: Vec<Piece>,
+    },
+    /// The project's network, with its own subnet.
+    EnsureNetwork(NetworkSpec),
+    /// Remove a network that no container uses.
+    RemoveNetwork {
+        /// The network's name.
+        name: String,
+    },
+    /// Attach a running container to a network.
+    ConnectNetwork {
+        /// The network.
+        network: String,
+        /// The container.
+        container: String,
+        /// Further names in the network's DNS.
+        aliases: Vec<String>,
+    },
+    /// The image is on the server, pulled if it is not.
+    PullImage {
+        /// The image reference.
+        image: String,
+    },
+    /// `docker run -d`. A container of this name with the same labels that already runs is left as it is.
+    RunContainer(Box<ContainerSpec>),
+    /// Stop a container and rename it out of the way, replacing an older one that waits there.
+    SetAside {
+        /// The container.
+        name: String,
+        /// Its name from then on.
+        to: String,
+        /// SIGTERM to SIGKILL.
+        stop_timeout: Millis,
+    },
+    /// Rename a stopped container.
+    RenameContainer {
+        /// The name it has.
+        from: String,
+        /// The name it gets.
+        to: String,
+    },
+    /// Start a stopped container.
+    StartContainer {
+        /// The container.
+        name: String,
+    },
+    /// Stop a container and keep it.
+    StopContainer {
+        /// The container.
+        name: String,
+        /// SIGTERM to SIGKILL.
+        timeout: Millis,
+    },
+    /// Remove a container; one that still runs is stopped first.
+    RemoveContainer {
+        /// The container.
+        name: String,
+        /// SIGTERM to SIGKILL, where it still runs.
+        timeout: Millis,
+    },
+    /// Wait until a container answers.
+    AwaitHealthy {
+        /// The container that must stay up meanwhile.
+        container: String,
+        /// What to ask, and where.
+        probe: Probe,
+        /// How often, how long.
+        policy: HealthPolicy,
+    },
+    /// Write a generation beside the live one and test it in the running NGINX container.
+    StageNginx {
+        /// The generation to write.
+        generation: GenerationId,
+        /// The generation whose other projects' files are carried over.
+        base: Option<GenerationId>,
+        /// Paths below the generation's folder, with their whole content.
+        files: BTreeMap<String, String>,
+        /// Paths of the base that are not carried over.
+        remove: Vec<String>,
+        /// Listeners that the base does not have: checked to be free, which `nginx -t` does not do.
+        listeners: Vec<StagedListener>,
+    },
+    /// Remove a generation that is not live.
+    DropGeneration {
+        /// The generation.
+        generation: GenerationId,
+    },
+    /// Compare-and-swap of the live generation, then a graceful reload, proven to be served.
+    Switch {
+        /// The generation that must be live; None on a server whose NGINX was just set up.
+        expect: Option<GenerationId>,
+        /// The generation to make live.
+        to: GenerationId,
+    },
+    /// One real request through the mesh reaches a backend.
+    CheckRoute(RouteCheck),
+    /// Wait until no connection leads from NGINX to these backends.
+    Drain {
+        /// The backends that go away.
+        backends: Vec<Backend>,
+        /// The rule's times.
+        policy: DrainPolicy,
+    },
+    /// Keep the newest generations, remove the others; the live one always stays.
+    PruneGenerations {
+        /// How many to keep.
+        keep: u32,
+    },
+}
+
+/// A part of a file's content.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Piece {
+    /// Plain text.
+    Text(String),
+    /// The value of the secret of this name, filled in at the last moment and never written down.
+    Secret(String),
+}
+
+/// A project network.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct NetworkSpec {
+    /// The network's name.
+    pub name: String,
+    /// CIDR, such as `10.210.4.0/22`.
+    pub subnet: String,
+    /// The part that docker hands out by itself; fixed addresses lie outside of it.
+    pub ip_range: String,
+    /// Labels.
+    pub labels: Labels,
+}
+
+/// What to ask a container.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Probe {
+    /// The question.
+    pub kind: ProbeKind,
+    /// The container's own address, reached through an SSH tunnel.
+    pub address: Ipv4Addr,
+    /// The container's own port.
+    pub port: u16,
+}
+
+/// The kinds of health question.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum ProbeKind {
+    /// `GET path` answers 2xx or 3xx.
+    Http {
+        /// Starts with `/`.
+        path: String,
+        /// The Host header.
+        host: String,
+    },
+    /// The port accepts a connection.
+    Tcp,
+    /// A shell command in the container exits 0.
+    Command(String),
+    /// The container runs and stays up (services without a port, and udp).
+    Running,
+}
+
+/// How often a container is asked, and how long.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct HealthPolicy {
+    /// Failures in this time do not count as answers.
+    pub start_period: Millis,
+    /// Between two questions.
+    pub interval: Millis,
+    /// For one answer.
+    pub timeout: Millis,
+    /// Passes in a row that count as healthy.
+    pub retries: u32,
+    /// In all, from the container's start.
+    pub deadline: Millis,
+}
+
+/// One backend as NGINX sees it.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Backend {
+    /// By name in the project network, on the same server.
+    Container {
+        /// The DNS name.
+        name: String,
+        /// Its fixed address in the project network.
+        address: Ipv4Addr,
+        /// The container's own port.
+        port: u16,
+    },
+    /// By a server's private address and a published port.
+    Address {
+        /// The private address.
+        address: Ipv4Addr,
+        /// The host port.
+        port: u16,
+    },
+}
+
+impl Backend {
+    /// The address and port that a socket from NGINX to this backend shows.
+    #[must_use]
+    pub fn socket(&self) -> (Ipv4Addr, u16) {
+        match self {
+            Backend::Container { address, port, .. } | Backend::Address { address, port } => (*address, *port),
+        }
+    }
+}
+
+/// When the old side counts as drained: old workers gone, or `quiet` is over and no socket is left, or `timeout`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct DrainPolicy {
+    /// max(keepalive_min_timeout, client_header_timeout) + 0.5 s: after it no idle client can send to the old side.
+    pub quiet: Millis,
+    /// In-flight work may take this long; longer than `quiet`.
+    pub timeout: Millis,
+}
+
+/// A request through the mesh that must reach a given side.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct RouteCheck {
+    /// The service, for messages.
+    pub service: String,
+    /// The unix socket in NGINX's run directory, as an absolute path on the server.
+    pub socket: String,
+    /// The question, asked through the socket. `Running` and `Command` are not used here.
+    pub kind: ProbeKind,
+    /// For the whole check, with repeats.
+    pub deadline: Millis,
+}
+
+/// An address that a new generation will bind inside NGINX's namespace.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+pub struct StagedListener {
+    /// The port.
+    pub port: u16,
+    /// `tcp` or `udp`.
+    pub transport: String,
+}
