@@ -1,3 +1,4 @@
 //! Flipside: an agentless fleet deployer over SSH.
 pub mod config;
+pub mod facts;
 pub mod model;

@@ -1,0 +1,4 @@
+//! What to ask a server in one round trip, and how to read the answer. Deliberately absent: asking.
+mod types;
+
+pub use types::{ContainerFact, ContainerState, Facts, ImageFact, ListenerFact, NetworkFact, NginxFact, PublishedFact};

@@ -1,0 +1,150 @@
+//! What a server is seen to be: the answer to one question, asked in one round trip.
+use crate::model::{GenerationId, Labels};
+use serde::{Deserialize, Serialize};
+use std::collections::BTreeMap;
+use std::net::Ipv4Addr;
+
+/// One server, as it was seen.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Facts {
+    /// `hostname`.
+    pub hostname: String,
+    /// The user that runs the commands, after sudo.
+    pub user: String,
+    /// The server version of the engine.
+    pub docker_version: String,
+    /// The server's clock, milliseconds since the Unix epoch.
+    pub clock: u64,
+    /// Free bytes where the remote root lies (or will lie).
+    pub free_bytes: u64,
+    /// The remote root exists and can be written, or can be made.
+    pub root_writable: bool,
+    /// First and last ephemeral port.
+    pub ephemeral: (u16, u16),
+    /// All containers, ours and strangers', stopped ones too.
+    pub containers: Vec<ContainerFact>,
+    /// All docker networks.
+    pub networks: Vec<NetworkFact>,
+    /// All tagged images.
+    pub images: Vec<ImageFact>,
+    /// Listening sockets of the server's own namespace.
+    pub listeners: Vec<ListenerFact>,
+    /// Destinations of the server's routes, CIDR, without the default route.
+    pub routes: Vec<String>,
+    /// Its NGINX.
+    pub nginx: NginxFact,
+    /// Who holds the lease, in the holder's own words.
+    pub lease: Option<String>,
+}
+
+/// A container.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ContainerFact {
+    /// Full id.
+    pub id: String,
+    /// The name, without a slash.
+    pub name: String,
+    /// The image reference it was run from.
+    pub image: String,
+    /// The image's id, `sha256:…`.
+    pub image_id: String,
+    /// Its state.
+    pub state: ContainerState,
+    /// The last exit code.
+    pub exit_code: i32,
+    /// Killed by the kernel for memory.
+    pub oom_killed: bool,
+    /// Restarts by the engine since it was started.
+    pub restarts: u32,
+    /// Labels.
+    pub labels: Labels,
+    /// Networks it is attached to, with its configured (fixed) or present address where it has one.
+    pub networks: BTreeMap<String, Option<Ipv4Addr>>,
+    /// `bridge`, `host`, `container:<id>`, a network's name.
+    pub network_mode: String,
+    /// Ports as configured, also while it is stopped.
+    pub published: Vec<PublishedFact>,
+}
+
+/// A container's state, in docker's words.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum ContainerState {
+    /// Made, never started (a failed `docker run -p` leaves one).
+    Created,
+    /// Up.
+    Running,
+    /// Frozen.
+    Paused,
+    /// Between two starts: it keeps exiting.
+    Restarting,
+    /// On its way out.
+    Removing,
+    /// Stopped.
+    Exited,
+    /// Beyond repair.
+    Dead,
+}
+
+/// A published port.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+pub struct PublishedFact {
+    /// None for every address.
+    pub address: Option<Ipv4Addr>,
+    /// On the server.
+    pub host_port: u16,
+    /// In the container.
+    pub container_port: u16,
+    /// `tcp` or `udp`.
+    pub transport: String,
+}
+
+/// A docker network.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct NetworkFact {
+    /// The name.
+    pub name: String,
+    /// `bridge`, `host`, `null`, …
+    pub driver: String,
+    /// CIDRs.
+    pub subnets: Vec<String>,
+    /// Labels.
+    pub labels: Labels,
+}
+
+/// An image.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ImageFact {
+    /// `sha256:…`.
+    pub id: String,
+    /// `repository:tag`.
+    pub tags: Vec<String>,
+    /// `repository@sha256:…`.
+    pub digests: Vec<String>,
+}
+
+/// A listening socket.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+pub struct ListenerFact {
+    /// None for every address.
+    pub address: Option<Ipv4Addr>,
+    /// The port.
+    pub port: u16,
+    /// `tcp` or `udp`.
+    pub transport: String,
+}
+
+/// A server's NGINX, as its files say.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, Default)]
+pub struct NginxFact {
+    /// Where `current` points.
+    pub live: Option<GenerationId>,
+    /// What NGINX itself says it serves. None where it does not run or does not answer.
+    pub served: Option<GenerationId>,
+    /// The files of the live generation: path below its folder → text.
+    pub files: BTreeMap<String, String>,
+    /// All generations on disk, sorted.
+    pub generations: Vec<GenerationId>,
+    /// Files in the doors' folder: name → text.
+    pub doors: BTreeMap<String, String>,
+}
