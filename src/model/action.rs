@@ -97,6 +97,26 @@ pub enum Action {
         /// How often, how long.
         policy: HealthPolicy,
     },
+    /// The first generation of a server that has none: written and made current before NGINX is run.
+    /// On a server that has one, nothing is done.
+    BootNginx {
+        /// The generation to write.
+        generation: GenerationId,
+        /// Paths below the generation's folder, with their whole content.
+        files: BTreeMap<String, String>,
+    },
+    /// Let a door read its file again, without cutting a connection.
+    ReloadDoor {
+        /// The door's container.
+        container: String,
+    },
+    /// Wait until a door listens, so that an app's first instruction finds the mesh.
+    AwaitDoor {
+        /// The door's container.
+        container: String,
+        /// The ports on loopback inside its namespace.
+        ports: Vec<u16>,
+    },
     /// Write a generation beside the live one and test it in the running NGINX container.
     StageNginx {
         /// The generation to write.
@@ -120,6 +140,13 @@ pub enum Action {
         /// The generation that must be live; None on a server whose NGINX was just set up.
         expect: Option<GenerationId>,
         /// The generation to make live.
+        to: GenerationId,
+    },
+    /// Undo of a switch: if `from` is live, make `to` live again; anything else that is live is left alone and reported.
+    SwitchBack {
+        /// The generation that the run made live.
+        from: GenerationId,
+        /// The generation that was live before.
         to: GenerationId,
     },
     /// One real request through the mesh reaches a backend.

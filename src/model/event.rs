@@ -99,6 +99,8 @@ pub enum Outcome {
     Failed(Failure),
     /// Nobody saw how it ended: the connection went, or a deadline passed.
     Unknown(Failure),
+    /// It was not begun, because a step before it on the same server did not succeed.
+    NotReached,
 }
 
 /// Why a step failed, as plain data.

@@ -1,0 +1,6 @@
+//! The heart: from playbook, inventory and facts to a plan, and from plan and ledger to what is next. Deliberately absent: doing anything.
+mod next;
+mod types;
+
+pub use next::{Move, next};
+pub use types::{Basis, Change, Finding, Intent, Level, PLAN_FORMAT, Plan, ServicePlan, Step, UndoKind, Wave, WaveKind};

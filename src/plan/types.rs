@@ -1,0 +1,220 @@
+//! The plan: the whole deployment as a value, and what its checks noticed.
+use crate::model::{Action, BackendMode, EnvName, Millis, ProjectName, Protocol, ServerName, ServiceName, Side, StepId};
+use serde::{Deserialize, Serialize};
+use std::collections::{BTreeMap, BTreeSet};
+
+/// The format of the plan file. A plan of another format is refused.
+pub const PLAN_FORMAT: u32 = 1;
+
+/// All that should happen. No secret, no clock, no run id; equal inputs give equal bytes.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Plan {
+    /// [`PLAN_FORMAT`].
+    pub format: u32,
+    /// What was asked for.
+    pub intent: Intent,
+    /// The project.
+    pub project: ProjectName,
+    /// The environment.
+    pub env: EnvName,
+    /// The version that the playbook names.
+    pub version: String,
+    /// How NGINX reaches backends after this plan.
+    pub mode: BackendMode,
+    /// What the plan was made from.
+    pub basis: Basis,
+    /// One entry a service of the playbook, for people.
+    pub services: BTreeMap<ServiceName, ServicePlan>,
+    /// In order. Empty when there is nothing to do.
+    pub waves: Vec<Wave>,
+}
+
+/// What was asked for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Intent {
+    /// Bring the servers to the playbook.
+    Deploy,
+    /// Back to the previous release.
+    Rollback,
+    /// Take services away.
+    Remove,
+}
+
+impl Intent {
+    /// The command's word.
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Intent::Deploy => "deploy",
+            Intent::Rollback => "rollback",
+            Intent::Remove => "remove",
+        }
+    }
+}
+
+/// SHA-256 digests, hex, of what the plan was made from.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Basis {
+    /// The playbook after merging.
+    pub playbook: String,
+    /// The inventory.
+    pub inventory: String,
+    /// The templates.
+    pub templates: String,
+    /// Of each server: what the plan relied on. Differs when the server has moved since.
+    pub facts: BTreeMap<ServerName, String>,
+}
+
+/// What happens to one service, for people.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ServicePlan {
+    /// In one word.
+    pub change: Change,
+    /// Why, in a few words: `image flipside/app:1.0 → 2.0`.
+    pub reason: String,
+    /// The image that will run.
+    pub image: String,
+    /// What it speaks.
+    pub protocol: Protocol,
+    /// The live side now.
+    pub from: Option<Side>,
+    /// The live side afterwards.
+    pub to: Option<Side>,
+    /// The version on the live side now.
+    pub from_version: Option<String>,
+    /// The version on the live side afterwards.
+    pub to_version: Option<String>,
+    /// Where it runs afterwards.
+    pub servers: BTreeSet<ServerName>,
+    /// Copies on one server.
+    pub replicas: u32,
+    /// The container's own port.
+    pub port: Option<u16>,
+    /// Base ports by replica. The secondary side's are 10000 higher.
+    pub base_ports: BTreeMap<u32, u16>,
+    /// The port that apps connect to.
+    pub internal_port: Option<u16>,
+    /// Never two at once: there is a gap between stop and switch.
+    pub hands_over: bool,
+}
+
+/// What happens to one service, in one word.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Change {
+    /// It runs nowhere yet.
+    Create,
+    /// The other side is started and takes over.
+    Toggle,
+    /// The other side's stopped containers are started and take over.
+    Restore,
+    /// Nothing.
+    Keep,
+    /// It goes away.
+    Remove,
+}
+
+/// What must be complete before the next begins.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Wave {
+    /// A verb: `lock`, `prepare`, `start`, `switch`, `drain`, `retire`, `finish`; with the services where there are several.
+    pub name: String,
+    /// Whether the deploy hangs on it.
+    pub kind: WaveKind,
+    /// The steps of each server, in order.
+    pub servers: BTreeMap<ServerName, Vec<Step>>,
+}
+
+/// Whether the deploy hangs on a wave.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum WaveKind {
+    /// A failure undoes the run.
+    Work,
+    /// The run is past undoing: a failure is reported and the rest goes on.
+    Cleanup,
+}
+
+/// One thing done to one server.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Step {
+    /// For people, in the past tense once done: `Started shop_prod_api_secondary`. Written as an infinitive phrase: `start shop_prod_api_secondary`.
+    pub title: String,
+    /// The service that it belongs to, where there is one.
+    pub service: Option<ServiceName>,
+    /// What is done.
+    pub action: Action,
+    /// What takes it back, in order. Empty: nothing needs to be.
+    pub undo: Vec<Action>,
+    /// What hangs on the undo.
+    pub undo_kind: UndoKind,
+    /// The deadline of the action, from the start of this step.
+    pub within: Millis,
+}
+
+/// What hangs on the undo of a step.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum UndoKind {
+    /// Requests do: without it the server does not serve what it served before.
+    Restores,
+    /// Only tidiness does: without it something idle is left behind.
+    Cleans,
+}
+
+impl Plan {
+    /// The step of this id, if the plan has it.
+    #[must_use]
+    pub fn step(&self, id: &StepId) -> Option<&Step> {
+        self.waves.get(id.wave)?.servers.get(&id.server)?.get(id.index)
+    }
+
+    /// The ids of all steps, wave by wave, server by server, in order.
+    pub fn step_ids(&self) -> impl Iterator<Item = StepId> + '_ {
+        self.waves.iter().enumerate().flat_map(|(wave, w)| {
+            w.servers
+                .iter()
+                .flat_map(move |(server, steps)| (0..steps.len()).map(move |index| StepId { wave, server: server.clone(), index }))
+        })
+    }
+
+    /// The number of steps.
+    #[must_use]
+    pub fn n_steps(&self) -> usize {
+        self.waves.iter().flat_map(|wave| wave.servers.values()).map(Vec::len).sum()
+    }
+
+    /// The servers that take part.
+    #[must_use]
+    pub fn servers(&self) -> BTreeSet<&ServerName> {
+        self.waves.iter().flat_map(|wave| wave.servers.keys()).collect()
+    }
+}
+
+/// Something that the plan's checks noticed.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+pub struct Finding {
+    /// How much it matters.
+    pub level: Level,
+    /// Where, if on one server.
+    pub server: Option<ServerName>,
+    /// Which service, if one.
+    pub service: Option<ServiceName>,
+    /// What was seen.
+    pub text: String,
+    /// What to do. May be empty.
+    pub hint: String,
+}
+
+/// How much a finding matters.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Level {
+    /// Nothing is run: exit 3.
+    Fatal,
+    /// It will work, but perhaps not as meant.
+    Warning,
+    /// Worth knowing.
+    Note,
+}
