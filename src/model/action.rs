@@ -1,6 +1,7 @@
 //! Everything that a deploy can do to a server, as a closed enum. Nothing else ever happens to one.
 use super::container::ContainerSpec;
 use super::identity::{GenerationId, Labels};
+use super::names::{EnvName, ProjectName};
 use super::time::Millis;
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
@@ -12,8 +13,15 @@ use std::net::Ipv4Addr;
 pub enum Action {
     /// Take the server's lease. It lives as long as our connection.
     Lock,
-    /// Give the lease back.
-    Unlock,
+    /// The server is still what the plan was made from; asked once the lease is held.
+    ConfirmFacts {
+        /// Whose containers count.
+        project: ProjectName,
+        /// Whose containers count.
+        env: EnvName,
+        /// From `facts::digest`.
+        digest: String,
+    },
     /// A directory below the remote root, with its parents.
     EnsureDirectory {
         /// Absolute path.

@@ -25,6 +25,8 @@ pub mod label {
     pub const ROLE: &str = "flipside.role";
     /// The playbook's free-text version.
     pub const VERSION: &str = "flipside.version";
+    /// 1, 2, … in the order of deploys; a rollback goes back by it.
+    pub const RELEASE: &str = "flipside.release";
     /// Digest of everything that makes this container differ from another: unchanged means skip.
     pub const SPEC: &str = "flipside.spec";
     /// The base port claimed by this service's replica, whichever side carries the label.

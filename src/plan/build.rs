@@ -1,0 +1,412 @@
+//! Playbook, inventory and facts to a plan: the waves in their order. Reads as a table of contents.
+use super::containers::digest;
+use super::lint::lint;
+use super::place::{Placement, place};
+use super::prepare::{KeepOld, door_update, host_door_text, prepare};
+use super::present::{Fleet, Present, present};
+use super::routes::{Generation, Routing};
+use super::sites::Sites;
+use super::steps::{plain, switch};
+use super::target::{Back, Desired, Wanted, backend_mode, desire};
+use super::turn::{Turn, finish_steps, retire_steps, start_steps};
+use super::types::{Basis, Change, Finding, Intent, Level, PLAN_FORMAT, Plan, ServicePlan, Step, UndoKind, Wave, WaveKind};
+use crate::config::{Inventory, Playbook};
+use crate::model::{
+    Action, DrainPolicy, Labels, Millis, ProbeKind, Protocol, RouteCheck, ServerName, ServiceName, label, network_name,
+};
+use crate::nginx::{DoorForward, MainSettings, RenderError, Templates};
+use crate::script::layout;
+use std::collections::{BTreeMap, BTreeSet};
+
+/// Everything that a plan is made from.
+#[derive(Debug, Clone, Copy)]
+pub struct Inputs<'a> {
+    /// What to deploy.
+    pub playbook: &'a Playbook,
+    /// Where to.
+    pub inventory: &'a Inventory,
+    /// What was seen there. Every server of the inventory.
+    pub fleet: &'a Fleet,
+    /// How NGINX is configured.
+    pub templates: &'a Templates,
+    /// What was asked for.
+    pub wanted: &'a Wanted,
+    /// Services to take away.
+    pub removed: &'a BTreeSet<ServiceName>,
+}
+
+/// Makes the plan, and says what was noticed on the way. A plan with a fatal finding must not be run.
+///
+/// # Errors
+/// [`RenderError`] where a template is at fault.
+pub fn build(inputs: Inputs<'_>) -> Result<(Plan, Vec<Finding>), RenderError> {
+    let Inputs { playbook, inventory, fleet, templates, wanted, removed } = inputs;
+    let present = present(&playbook.project, &playbook.env, fleet);
+    let (placement, mut findings) = place(playbook, inventory, &running(&present));
+    let labels = Labels::from([
+        (label::PROJECT.to_owned(), playbook.project.to_string()),
+        (label::ENV.to_owned(), playbook.env.to_string()),
+    ]);
+    let network = network_name(&playbook.project, &playbook.env);
+    let (sites, more) = Sites::survey(inventory, fleet, (&network, labels), layout::MESH_NETWORK);
+    findings.extend(more);
+    let mode = backend_mode(&placement);
+    let (mut desired, more) = desire(playbook, &placement, fleet, &present, wanted);
+    findings.extend(more);
+    desired.retain(|desired| !removed.contains(desired.name));
+    let routing = Routing { playbook, inventory, fleet, present: &present, desired: &desired, sites: &sites, mode, templates, removed };
+    let waves = if removed.is_empty() { deploy_waves(&routing, &mut findings)? } else { remove_waves(&routing)? };
+    findings.extend(lint(&routing));
+    findings.extend(present.findings.iter().cloned());
+    let mut seen = BTreeSet::new();
+    findings.retain(|finding| seen.insert(finding.clone()));
+    findings.sort();
+    let mut services: BTreeMap<_, _> = desired.iter().map(|desired| (desired.name.clone(), summary(playbook, desired))).collect();
+    services.extend(removed.iter().filter_map(|name| Some((name.clone(), removal(name, &present)?))));
+    let plan = Plan {
+        format: PLAN_FORMAT,
+        intent: intent(wanted, removed),
+        project: playbook.project.clone(),
+        env: playbook.env.clone(),
+        version: playbook.version.clone(),
+        mode,
+        basis: Basis {
+            playbook: digest(playbook),
+            inventory: digest(inventory),
+            templates: templates.digest(),
+            facts: fleet.iter().map(|(server, facts)| (server.clone(), crate::facts::digest(facts, &playbook.project, &playbook.env))).collect(),
+        },
+        services,
+        waves,
+    };
+    Ok((plan, findings))
+}
+
+fn intent(wanted: &Wanted, removed: &BTreeSet<ServiceName>) -> Intent {
+    match (wanted.back, removed.is_empty()) {
+        (_, false) => Intent::Remove,
+        (Back::Yes, true) => Intent::Rollback,
+        (Back::No, true) => Intent::Deploy,
+    }
+}
+
+/// Where the live side of each service has containers, running or not: a volume stays where it is even while its app is down.
+fn running(present: &Present<'_>) -> Placement {
+    let servers = |service: &super::present::PresentService<'_>| {
+        service.live().into_iter().flat_map(|live| service.side(live).map(|unit| unit.server.clone()).collect::<Vec<_>>()).collect()
+    };
+    present.services.iter().map(|(name, service)| (name.clone(), servers(service))).collect()
+}
+
+/// Services that move together: nothing in a turn uses anything in a later one, and a handover has a turn of its own.
+fn turns<'a>(desired: &'a [Desired<'a>]) -> Vec<Vec<&'a Desired<'a>>> {
+    let mut depths: BTreeMap<&ServiceName, usize> = BTreeMap::new();
+    for _ in 0..desired.len() {
+        for service in desired {
+            let depth = service.service.uses.keys().filter_map(|used| depths.get(used)).max().map_or(0, |depth| depth + 1);
+            depths.insert(service.name, depth);
+        }
+    }
+    let mut turns: BTreeMap<(usize, bool), Vec<&Desired<'_>>> = BTreeMap::new();
+    for service in desired.iter().filter(|service| service.moves()) {
+        let depth = depths.get(service.name).copied().unwrap_or(0);
+        let hands_over = service.service.hands_over() && service.change != Change::Create;
+        turns.entry((depth, !hands_over)).or_default().push(service);
+    }
+    turns.into_values().collect()
+}
+
+fn deploy_waves(routing: &Routing<'_>, findings: &mut Vec<Finding>) -> Result<Vec<Wave>, RenderError> {
+    let turns = turns(routing.desired);
+    let mut switched = BTreeSet::new();
+    let mut generations: Vec<BTreeMap<ServerName, Generation>> = Vec::new();
+    for turn in &turns {
+        switched.extend(turn.iter().map(|desired| desired.name));
+        generations.push(all_generations(routing, &switched)?);
+    }
+    if turns.is_empty() {
+        generations.push(all_generations(routing, &switched)?);
+    }
+    let release = routing.present.release + 1;
+    let mut prepared = BTreeMap::new();
+    for server in participants(routing) {
+        let (mut steps, more) = prepare_server(routing, server)?;
+        findings.extend(more);
+        let mut last = None;
+        for generation in generations.iter().filter_map(|generations| generations.get(server)) {
+            if last != Some(&generation.id) {
+                steps.push(stage(routing, server, generation));
+            }
+            last = Some(&generation.id);
+        }
+        if !steps.is_empty() {
+            prepared.insert(server.clone(), steps);
+        }
+    }
+    let mut waves = vec![Wave { name: "prepare".to_owned(), kind: WaveKind::Work, servers: prepared }];
+    let mut live: BTreeMap<ServerName, Generation> = BTreeMap::new();
+    let n_turns = turns.len();
+    for (position, generations) in generations.iter().enumerate() {
+        let services: &[&Desired<'_>] = turns.get(position).map_or(&[], Vec::as_slice);
+        let suffix = if n_turns > 1 { format!(" {}", names(services)) } else { String::new() };
+        let turn = Turn { routing, services, release };
+        waves.push(Wave { name: format!("start{suffix}"), kind: WaveKind::Work, servers: start_steps(&turn, findings) });
+        waves.push(Wave { name: format!("switch{suffix}"), kind: WaveKind::Work, servers: switch_steps(&turn, generations, &mut live) });
+    }
+    let moving: Vec<&Desired<'_>> = turns.into_iter().flatten().collect();
+    waves.push(Wave { name: "drain".to_owned(), kind: WaveKind::Work, servers: drain_steps(routing, &moving) });
+    let turn = Turn { routing, services: &moving, release };
+    waves.push(Wave { name: "retire".to_owned(), kind: WaveKind::Work, servers: retire_steps(&turn) });
+    let mut tidy = finish_steps(&turn);
+    for server in live.keys() {
+        let prune = plain("prune NGINX generations", Action::PruneGenerations { keep: 5 });
+        tidy.entry(server.clone()).or_default().push(prune);
+    }
+    waves.push(Wave { name: "finish".to_owned(), kind: WaveKind::Cleanup, servers: tidy });
+    Ok(locked(routing, waves))
+}
+
+fn names(services: &[&Desired<'_>]) -> String {
+    services.iter().map(|desired| desired.name.as_str()).collect::<Vec<_>>().join(", ")
+}
+
+/// Puts the lock before a plan that does anything, and drops empty waves.
+fn locked(routing: &Routing<'_>, mut waves: Vec<Wave>) -> Vec<Wave> {
+    waves.retain_mut(|wave| {
+        wave.servers.retain(|_, steps| !steps.is_empty());
+        !wave.servers.is_empty()
+    });
+    let servers: BTreeSet<ServerName> = waves.iter().flat_map(|wave| wave.servers.keys().cloned()).collect();
+    if servers.is_empty() {
+        return Vec::new();
+    }
+    let (project, env) = (&routing.playbook.project, &routing.playbook.env);
+    let lock = servers.into_iter().filter_map(|server| {
+        let digest = crate::facts::digest(routing.fleet.get(&server)?, project, env);
+        let confirm = Action::ConfirmFacts { project: project.clone(), env: env.clone(), digest };
+        Some((server, vec![plain("lock the server", Action::Lock), plain("confirm that nothing changed since the plan", confirm)]))
+    });
+    let lock = Wave { name: "lock".to_owned(), kind: WaveKind::Work, servers: lock.collect() };
+    std::iter::once(lock).chain(waves).collect()
+}
+
+/// The servers whose NGINX has a part: all of the inventory in multi-server mode, else those that run or route something.
+fn participants<'a>(routing: &'a Routing<'_>) -> BTreeSet<&'a ServerName> {
+    match routing.mode {
+        crate::model::BackendMode::MultiServer => routing.fleet.keys().collect(),
+        crate::model::BackendMode::SingleServer => {
+            let placed = routing.desired.iter().filter(|desired| desired.to.is_some()).flat_map(|desired| &desired.servers);
+            let there = routing.present.services.values().flat_map(|service| service.routes.keys().chain(service.units.iter().map(|unit| &unit.server)));
+            let known: BTreeSet<&ServerName> = placed.chain(there).collect();
+            routing.fleet.keys().filter(|server| known.contains(server)).collect()
+        }
+    }
+}
+
+fn all_generations(routing: &Routing<'_>, switched: &BTreeSet<&ServiceName>) -> Result<BTreeMap<ServerName, Generation>, RenderError> {
+    let mut generations = BTreeMap::new();
+    for server in participants(routing) {
+        if let Some(generation) = routing.generation(server, switched)? {
+            generations.insert(server.clone(), generation);
+        }
+    }
+    Ok(generations)
+}
+
+fn prepare_server(routing: &Routing<'_>, server: &ServerName) -> Result<(Vec<Step>, Vec<Finding>), RenderError> {
+    let here: Vec<&Desired<'_>> = routing.desired.iter().filter(|desired| desired.to.is_some() && desired.servers.contains(server)).collect();
+    let images = here.iter().filter(|desired| matches!(desired.change, Change::Create | Change::Toggle)).map(|desired| desired.service.image.as_str()).collect();
+    let door = host_door_text(routing, server, &forwards(routing), KeepOld::Yes)?;
+    prepare(routing, server, &images, !here.is_empty(), &door)
+}
+
+/// The doors that this playbook's services need on a server once the plan is done.
+fn forwards(routing: &Routing<'_>) -> Vec<DoorForward> {
+    let routed = routing.desired.iter().filter(|desired| desired.to.is_some());
+    let forward = |desired: &Desired<'_>| {
+        Some(DoorForward {
+            project: routing.playbook.project.clone(),
+            env: routing.playbook.env.clone(),
+            service: desired.name.clone(),
+            protocol: desired.service.protocol,
+            internal_port: desired.internal_port?,
+        })
+    };
+    routed.filter_map(forward).collect()
+}
+
+fn stage(routing: &Routing<'_>, server: &ServerName, generation: &Generation) -> Step {
+    let base = routing.fleet.get(server).and_then(|facts| facts.nginx.live.clone());
+    let base = base.or_else(|| Some(crate::model::GenerationId(layout::BOOTSTRAP.to_owned())));
+    let action = Action::StageNginx {
+        generation: generation.id.clone(),
+        base,
+        files: generation.files.clone(),
+        remove: generation.remove.clone(),
+        listeners: generation.listeners.clone(),
+    };
+    plain(format!("stage generation {} and test it in NGINX", generation.id), action)
+        .undone_by(UndoKind::Cleans, vec![Action::DropGeneration { generation: generation.id.clone() }])
+}
+
+fn switch_steps(
+    turn: &Turn<'_>,
+    generations: &BTreeMap<ServerName, Generation>,
+    live: &mut BTreeMap<ServerName, Generation>,
+) -> BTreeMap<ServerName, Vec<Step>> {
+    let routing = turn.routing;
+    let mut all = BTreeMap::new();
+    for (server, generation) in generations {
+        let before = live.get(server).map(|generation| generation.id.clone());
+        if before.as_ref() == Some(&generation.id) {
+            continue;
+        }
+        let on_disk = routing.fleet.get(server).and_then(|facts| facts.nginx.live.clone());
+        let expect = before.or(on_disk).or_else(|| Some(crate::model::GenerationId(layout::BOOTSTRAP.to_owned())));
+        let overlapped = turn.services.iter().filter(|desired| !turn.hands_over(desired));
+        let new: Vec<_> = overlapped
+            .filter_map(|desired| Some(routing.backends(server, desired, desired.to?)))
+            .flatten()
+            .map(|backend| backend.backend)
+            .collect();
+        let drain = (!new.is_empty()).then(|| Action::Drain { backends: new, policy: drain_policy(routing) });
+        let mut steps = vec![switch(expect, &generation.id, drain)];
+        steps.extend(turn.services.iter().filter_map(|desired| route_check(routing, server, desired)));
+        live.insert(server.clone(), generation.clone());
+        all.insert(server.clone(), steps);
+    }
+    all
+}
+
+fn route_check(routing: &Routing<'_>, server: &ServerName, desired: &Desired<'_>) -> Option<Step> {
+    let side = desired.to?;
+    desired.internal_port?;
+    if routing.backends(server, desired, side).is_empty() {
+        return None;
+    }
+    let kind = match desired.service.protocol {
+        Protocol::Http => {
+            ProbeKind::Http { path: desired.service.health_check.path.clone().unwrap_or_else(|| "/".to_owned()), host: "localhost".to_owned() }
+        }
+        Protocol::Tcp => ProbeKind::Tcp,
+        Protocol::Udp => return None,
+    };
+    let root = &routing.inventory.servers.get(server)?.remote_root;
+    let check = RouteCheck {
+        service: desired.name.to_string(),
+        socket: layout::socket(root, &routing.playbook.project, &routing.playbook.env, desired.name),
+        kind,
+        deadline: Millis::seconds(15),
+    };
+    Some(plain(format!("check that the mesh reaches {}", desired.name), Action::CheckRoute(check)).of(desired.name))
+}
+
+fn drain_policy(routing: &Routing<'_>) -> DrainPolicy {
+    DrainPolicy { quiet: MainSettings::default().quiet(), timeout: routing.playbook.rollout.drain_timeout }
+}
+
+/// On every server whose NGINX routed to an old side that still runs.
+fn drain_steps(routing: &Routing<'_>, moving: &[&Desired<'_>]) -> BTreeMap<ServerName, Vec<Step>> {
+    let mut all: BTreeMap<ServerName, Vec<Step>> = BTreeMap::new();
+    for server in routing.fleet.keys() {
+        let mut old = Vec::new();
+        for desired in moving.iter().filter(|desired| !desired.service.hands_over()) {
+            let routed = desired.present.and_then(|present| present.routes.get(server));
+            old.extend(routed.into_iter().flat_map(|routed| &routed.backends).filter(|backend| Some(backend.side) == desired.from).map(|backend| backend.backend.clone()));
+        }
+        if !old.is_empty() {
+            old.sort();
+            let action = Action::Drain { backends: old, policy: drain_policy(routing) };
+            all.entry(server.clone()).or_default().push(plain("drain the old side's connections", action));
+        }
+    }
+    all
+}
+
+fn remove_waves(routing: &Routing<'_>) -> Result<Vec<Wave>, RenderError> {
+    let turn = Turn { routing, services: &[], release: routing.present.release };
+    let (mut prepared, mut switches, mut drains) = (BTreeMap::new(), BTreeMap::new(), BTreeMap::new());
+    let mut tidy = BTreeMap::new();
+    for (server, facts) in routing.fleet {
+        let Some(settings) = routing.inventory.servers.get(server) else { continue };
+        let gone = routing.removed.iter().filter_map(|name| routing.present.services.get(name)?.routes.get(server));
+        let old: Vec<_> = gone.flat_map(|route| &route.backends).map(|backend| backend.backend.clone()).collect();
+        if let Some(generation) = routing.generation(server, &BTreeSet::new())? {
+            prepared.insert(server.clone(), vec![stage(routing, server, &generation)]);
+            switches.insert(server.clone(), vec![switch(facts.nginx.live.clone(), &generation.id, None)]);
+        }
+        if !old.is_empty() {
+            drains.insert(server.clone(), vec![plain("drain its connections", Action::Drain { backends: old, policy: drain_policy(routing) })]);
+        }
+        let door = host_door_text(routing, server, &forwards(routing), KeepOld::No)?;
+        let steps: &mut Vec<Step> = tidy.entry(server.clone()).or_default();
+        steps.extend(turn.removal_steps(server));
+        if facts.nginx.live.is_some() {
+            steps.extend(door_update(facts, &settings.remote_root, &door));
+        }
+    }
+    let work = |name: &str, servers| Wave { name: name.to_owned(), kind: WaveKind::Work, servers };
+    let waves = vec![
+        work("prepare", prepared),
+        work("switch", switches),
+        work("drain", drains),
+        work("stop", turn.stop_removed()),
+        Wave { name: "finish".to_owned(), kind: WaveKind::Cleanup, servers: tidy },
+    ];
+    Ok(locked(routing, waves))
+}
+
+fn summary(playbook: &Playbook, desired: &Desired<'_>) -> ServicePlan {
+    let version = |side| desired.present?.side(side).find_map(|unit| unit.label(label::VERSION)).map(str::to_owned);
+    let from_version = desired.from.and_then(version);
+    let to_version = match desired.change {
+        Change::Create | Change::Toggle => Some(playbook.version.clone()),
+        Change::Restore => desired.to.and_then(version),
+        Change::Keep => from_version.clone(),
+        Change::Remove => None,
+    };
+    ServicePlan {
+        change: desired.change,
+        reason: desired.reason.clone(),
+        image: desired.service.image.clone(),
+        protocol: desired.service.protocol,
+        from: desired.from,
+        to: desired.to,
+        from_version,
+        to_version,
+        servers: desired.servers.clone(),
+        replicas: desired.service.replicas,
+        port: desired.service.port,
+        base_ports: desired.replicas.iter().filter_map(|replica| Some((replica.number, replica.base_port?))).collect(),
+        internal_port: desired.internal_port,
+        hands_over: desired.service.hands_over(),
+    }
+}
+
+fn removal(name: &ServiceName, present: &Present<'_>) -> Option<ServicePlan> {
+    let service = present.services.get(name)?;
+    let live = service.live();
+    let unit = service.units.first()?;
+    Some(ServicePlan {
+        change: Change::Remove,
+        reason: "asked for".to_owned(),
+        image: unit.app.map(|app| app.image.clone()).unwrap_or_default(),
+        protocol: service.routes.values().next().map_or(Protocol::Tcp, |route| route.protocol),
+        from: live,
+        to: None,
+        from_version: unit.label(label::VERSION).map(str::to_owned),
+        to_version: None,
+        servers: service.units.iter().map(|unit| unit.server.clone()).collect(),
+        replicas: service.units.iter().map(|unit| unit.replica).max().unwrap_or(1),
+        port: unit.number(label::PORT),
+        base_ports: BTreeMap::new(),
+        internal_port: unit.number(label::INTERNAL_PORT),
+        hands_over: false,
+    })
+}
+
+/// A plan that nothing forbids.
+#[must_use]
+pub fn is_fatal(findings: &[Finding]) -> bool {
+    findings.iter().any(|finding| finding.level == Level::Fatal)
+}

@@ -1,0 +1,197 @@
+//! The containers of one replica of one side: the app, and where it uses other services the door whose namespace it joins.
+use super::target::{Desired, Replica};
+use crate::config::{Mesh, Playbook, Service, Volume};
+use crate::model::{
+    BackendMode, ContainerSpec, Labels, NetworkMode, Publish, ServiceName, Side, container_name, door_name, label, network_name, secondary_port,
+};
+use serde::Serialize;
+use sha2::{Digest, Sha256};
+use std::collections::BTreeMap;
+use std::fmt::Write;
+use std::net::Ipv4Addr;
+
+/// SHA-256 of the value's JSON, the first 16 hex digits.
+#[must_use]
+pub fn digest<T: Serialize>(value: &T) -> String {
+    let json = serde_json::to_vec(value).unwrap_or_default();
+    Sha256::digest(&json).iter().take(8).fold(String::new(), |mut text, byte| {
+        let _ = write!(text, "{byte:02x}");
+        text
+    })
+}
+
+/// Everything that makes a container differ from another, apart from what its side and its server decide.
+#[derive(Serialize)]
+struct Essence<'a> {
+    image: &'a str,
+    command: &'a [String],
+    env: &'a BTreeMap<String, String>,
+    volumes: &'a [Volume],
+    port: Option<u16>,
+    mesh: Mesh,
+    doors: Vec<u16>,
+    published: Option<(BackendMode, &'a BTreeMap<u32, u16>)>,
+}
+
+/// The digest that says whether a service's containers have to be replaced. A new version text alone does not.
+#[must_use]
+pub fn spec_digest(service: &Service, env: &BTreeMap<String, String>, used_ports: &[u16], mode: BackendMode, base_ports: &BTreeMap<u32, u16>) -> String {
+    digest(&Essence {
+        image: &service.image,
+        command: &service.command,
+        env,
+        volumes: &service.volumes,
+        port: service.port,
+        mesh: service.mesh,
+        doors: if has_door(service) { used_ports.to_vec() } else { Vec::new() },
+        published: service.port.map(|_| match mode {
+            BackendMode::SingleServer => (mode, &EMPTY),
+            BackendMode::MultiServer => (mode, base_ports),
+        }),
+    })
+}
+
+static EMPTY: BTreeMap<u32, u16> = BTreeMap::new();
+
+/// The service reaches the mesh at `localhost`, from inside its own namespace.
+#[must_use]
+pub fn has_door(service: &Service) -> bool {
+    !service.uses.is_empty() && service.mesh == Mesh::Door
+}
+
+/// The environment of the app: its own, and host and port of what it uses.
+#[must_use]
+pub fn environment(service: &Service, internal_ports: &BTreeMap<ServiceName, u16>) -> BTreeMap<String, String> {
+    let host = match service.mesh {
+        Mesh::Door => "localhost",
+        Mesh::Network => "mesh",
+    };
+    let mut env = service.env.clone();
+    for (used, prefix) in &service.uses {
+        if let Some(port) = internal_ports.get(used) {
+            env.insert(format!("{}_HOST", prefix.0), host.to_owned());
+            env.insert(format!("{}_PORT", prefix.0), port.to_string());
+        }
+    }
+    env
+}
+
+/// What a replica's two containers have in common.
+pub struct Place<'a> {
+    /// The playbook.
+    pub playbook: &'a Playbook,
+    /// The service as it should be.
+    pub desired: &'a Desired<'a>,
+    /// Which copy.
+    pub replica: &'a Replica,
+    /// Which side.
+    pub side: Side,
+    /// The replica's fixed address in the project network of this server.
+    pub address: Ipv4Addr,
+    /// The server's private address, in multi-server mode.
+    pub private_address: Option<Ipv4Addr>,
+    /// The number of this deploy.
+    pub release: u64,
+}
+
+impl Place<'_> {
+    /// The app's name.
+    #[must_use]
+    pub fn name(&self) -> String {
+        container_name(&self.playbook.project, &self.playbook.env, self.desired.name, self.replica.number, self.side)
+    }
+
+    /// The app's container.
+    #[must_use]
+    pub fn app(&self) -> ContainerSpec {
+        let service = self.desired.service;
+        let name = self.name();
+        let mut env = self.desired.environment.clone();
+        env.insert("FLIPSIDE_CONTAINER".to_owned(), name.clone());
+        env.insert("FLIPSIDE_SERVICE".to_owned(), self.desired.name.to_string());
+        env.insert("FLIPSIDE_VERSION".to_owned(), self.playbook.version.clone());
+        let joined = has_door(service);
+        ContainerSpec {
+            image: service.image.clone(),
+            network: if joined { NetworkMode::Container { name: door_name(&name) } } else { self.network(&name) },
+            publish: if joined { Vec::new() } else { self.publish() },
+            env,
+            labels: self.labels("app"),
+            volumes: service.volumes.iter().map(|volume| self.volume(volume)).collect(),
+            entrypoint: None,
+            command: service.command.clone(),
+            restart: "unless-stopped".to_owned(),
+            stop_signal: None,
+            stop_timeout: self.playbook.rollout.stop_timeout,
+            name,
+        }
+    }
+
+    /// Where the owner of the namespace is attached. The app's name stays resolvable when a door owns the address.
+    #[must_use]
+    pub fn network(&self, name: &str) -> NetworkMode {
+        NetworkMode::Bridge {
+            network: network_name(&self.playbook.project, &self.playbook.env),
+            ip: Some(self.address),
+            aliases: vec![name.to_owned()],
+        }
+    }
+
+    /// The ports on the owner of the namespace: on the private address alone, and only in multi-server mode.
+    #[must_use]
+    pub fn publish(&self) -> Vec<Publish> {
+        let (Some(address), Some(container_port), Some(host_port)) = (self.private_address, self.desired.service.port, self.host_port()) else {
+            return Vec::new();
+        };
+        vec![Publish { address, host_port, container_port, transport: self.desired.service.protocol.transport().to_owned() }]
+    }
+
+    /// The host port of this side.
+    #[must_use]
+    pub fn host_port(&self) -> Option<u16> {
+        self.replica.base_port.map(|base| match self.side {
+            Side::Primary => base,
+            Side::Secondary => secondary_port(base),
+        })
+    }
+
+    /// Labels of the app or the door.
+    #[must_use]
+    pub fn labels(&self, role: &str) -> Labels {
+        let mut labels = Labels::from(
+            [
+                (label::PROJECT, self.playbook.project.to_string()),
+                (label::ENV, self.playbook.env.to_string()),
+                (label::SERVICE, self.desired.name.to_string()),
+                (label::SIDE, self.side.to_string()),
+                (label::REPLICA, self.replica.number.to_string()),
+                (label::ROLE, role.to_owned()),
+                (label::VERSION, self.playbook.version.clone()),
+                (label::SPEC, self.desired.spec.clone()),
+                (label::SLOT, self.replica.slot.to_string()),
+                (label::RELEASE, self.release.to_string()),
+                (label::MODE, if self.private_address.is_some() { "multi_server" } else { "single_server" }.to_owned()),
+            ]
+            .map(|(key, value)| (key.to_owned(), value)),
+        );
+        let ports = [(label::PORT, self.desired.service.port), (label::BASE_PORT, self.replica.base_port), (label::INTERNAL_PORT, self.desired.internal_port)];
+        for (key, port) in ports {
+            if let Some(port) = port {
+                labels.insert(key.to_owned(), port.to_string());
+            }
+        }
+        labels
+    }
+
+    fn volume(&self, volume: &Volume) -> String {
+        let source = if volume.source.starts_with('/') { volume.source.clone() } else { volume_name(self.playbook, volume) };
+        let options = if volume.read_only { ":ro" } else { "" };
+        format!("{source}:{}{options}", volume.target)
+    }
+}
+
+/// The docker volume of a named volume: `{project}_{env}_{source}`.
+#[must_use]
+pub fn volume_name(playbook: &Playbook, volume: &Volume) -> String {
+    format!("{}_{}_{}", playbook.project, playbook.env, volume.source)
+}

@@ -1,0 +1,164 @@
+//! What a careful operator would notice before running the plan.
+use super::containers::volume_name;
+use super::routes::Routing;
+use super::types::{Change, Finding, Level};
+use crate::config::Server;
+use crate::facts::Facts;
+use crate::model::{BackendMode, GenerationId, ServerName, Side, container_name, door_name, label};
+use crate::script::layout::NGINX_CONTAINER;
+use std::net::Ipv4Addr;
+
+/// Free space below which images and containers are likely to fail, in bytes: 512 MiB.
+const LOW_DISK: u64 = 512 << 20;
+
+/// Checks the plan's ground: servers, names, volumes, ingress.
+#[must_use]
+pub fn lint(routing: &Routing<'_>) -> Vec<Finding> {
+    let mut findings = Vec::new();
+    for (server, facts) in routing.fleet {
+        if let Some(settings) = routing.inventory.servers.get(server) {
+            check_server(routing, server, settings, facts, &mut findings);
+        }
+    }
+    check_names(routing, &mut findings);
+    check_volumes(routing, &mut findings);
+    check_services(routing, &mut findings);
+    findings
+}
+
+fn at(level: Level, server: &ServerName, text: String, hint: String) -> Finding {
+    Finding { level, server: Some(server.clone()), service: None, text, hint }
+}
+
+fn check_server(routing: &Routing<'_>, server: &ServerName, settings: &Server, facts: &Facts, findings: &mut Vec<Finding>) {
+    let root = &settings.remote_root;
+    if !facts.root_writable {
+        let text = format!("{} cannot write {root}", facts.user);
+        let hint = format!("on {server}: sudo install -d -o {} {root} — or set `become = \"sudo\"` or another `remote_root` in the inventory", facts.user);
+        findings.push(at(Level::Fatal, server, text, hint));
+    }
+    if facts.free_bytes < LOW_DISK {
+        let text = format!("only {} MiB are free where {root} lies", facts.free_bytes >> 20);
+        findings.push(at(Level::Warning, server, text, "free some space: docker image prune, docker system df".to_owned()));
+    }
+    if facts.ephemeral.0 < 19_000 {
+        let text = format!("outgoing connections use ports from {} on (net.ipv4.ip_local_port_range): one may sit on a service's port", facts.ephemeral.0);
+        findings.push(at(Level::Warning, server, text, "set it to 32768 60999, or pin `host_port` below it".to_owned()));
+    }
+    let (live, served) = (&facts.nginx.live, &facts.nginx.served);
+    let runs = facts.containers.iter().any(|container| container.name == NGINX_CONTAINER && container.state == crate::facts::ContainerState::Running);
+    if runs && live.is_some() && served.is_some() && live != served {
+        let word = |id: &Option<GenerationId>| id.as_ref().map_or("none".to_owned(), ToString::to_string);
+        let text = format!("NGINX serves generation {} while the files on disk are {}", word(served), word(live));
+        findings.push(at(Level::Fatal, server, text, format!("look at: docker exec {NGINX_CONTAINER} nginx -t -c /flipside/nginx/current/nginx.conf, then reload it")));
+    }
+    if routing.mode == BackendMode::MultiServer && routing.desired.iter().any(|desired| desired.servers.contains(server) && desired.service.port.is_some()) {
+        match settings.private_address {
+            None => findings.push(at(
+                Level::Fatal,
+                server,
+                "it has no private_address, so other servers cannot reach its services".to_owned(),
+                format!("set `private_address` under [servers.{server}] in the inventory"),
+            )),
+            Some(address) if !is_private(address) && !settings.allow_public_backends => findings.push(at(
+                Level::Fatal,
+                server,
+                format!("its private_address {address} is public: services would be open to the world"),
+                format!("give [servers.{server}] a private address, or set `allow_public_backends = true` behind a firewall of your own"),
+            )),
+            Some(_) => {}
+        }
+    }
+}
+
+fn is_private(address: Ipv4Addr) -> bool {
+    let [a, b, ..] = address.octets();
+    address.is_private() || address.is_loopback() || address.is_link_local() || (a == 100 && (64..128).contains(&b))
+}
+
+/// A container with a name of ours and other labels is a stranger: it is never touched.
+fn check_names(routing: &Routing<'_>, findings: &mut Vec<Finding>) {
+    let (project, env) = (&routing.playbook.project, &routing.playbook.env);
+    for desired in routing.desired.iter().filter(|desired| desired.moves()) {
+        for server in &desired.servers {
+            let Some(facts) = routing.fleet.get(server) else { continue };
+            for replica in &desired.replicas {
+                for side in Side::BOTH {
+                    let name = container_name(project, env, desired.name, replica.number, side);
+                    let door = door_name(&name);
+                    let stranger = facts.containers.iter().find(|container| {
+                        (container.name == name || container.name == door) && !super::present::is_ours(container, project, env)
+                    });
+                    if let Some(stranger) = stranger {
+                        let owner = stranger.labels.get(label::PROJECT).map_or(String::new(), |project| format!(" of project {project}"));
+                        findings.push(Finding {
+                            level: Level::Fatal,
+                            server: Some(server.clone()),
+                            service: Some(desired.name.clone()),
+                            text: format!("a container{owner} that is not this project's has the name {} (image {})", stranger.name, stranger.image),
+                            hint: format!("rename it: docker rename {0} {0}_other", stranger.name),
+                        });
+                    }
+                }
+            }
+        }
+    }
+}
+
+/// Data does not travel: a service with a named volume stays on its server.
+fn check_volumes(routing: &Routing<'_>, findings: &mut Vec<Finding>) {
+    for desired in routing.desired.iter().filter(|desired| desired.moves()) {
+        let (Some(present), Some(from)) = (desired.present, desired.from) else { continue };
+        let Some(volume) = desired.service.volumes.iter().find(|volume| !volume.read_only) else { continue };
+        let held: Vec<&ServerName> = present.side(from).map(|unit| &unit.server).collect();
+        for server in desired.servers.iter().filter(|server| !held.contains(server)) {
+            let name = if volume.source.starts_with('/') { volume.source.clone() } else { volume_name(routing.playbook, volume) };
+            let known = held.iter().map(|server| server.as_str()).collect::<Vec<_>>().join(", ");
+            findings.push(Finding {
+                level: Level::Fatal,
+                server: Some(server.clone()),
+                service: Some(desired.name.clone()),
+                text: format!("its data ({name}) is on {known}; here it would start empty"),
+                hint: format!("pin it with `servers = [\"{}\"]`, or copy the data and remove the service first", held.first().map_or("", |server| server.as_str())),
+            });
+        }
+    }
+}
+
+fn check_services(routing: &Routing<'_>, findings: &mut Vec<Finding>) {
+    for desired in routing.desired {
+        let of = |level, text: String, hint: &str| Finding { level, server: None, service: Some(desired.name.clone()), text, hint: hint.to_owned() };
+        if desired.moves() && desired.service.hands_over() && desired.from.is_some() {
+            let why = if desired.service.singleton { "it is a singleton" } else { "it has a volume that it writes" };
+            findings.push(of(Level::Note, format!("{why}: the old side stops before the new one starts, and requests in between fail"), ""));
+        }
+        let app_port = desired.service.proxy.as_ref().and_then(|proxy| proxy.app_port);
+        if app_port.is_some() && app_port != desired.service.port {
+            findings.push(of(
+                Level::Fatal,
+                "`proxy.app_port` differs from `port`, which this version cannot route".to_owned(),
+                "give both the same number, or leave `app_port` out",
+            ));
+        }
+        let unknown_used: Vec<&str> = desired.service.uses.keys().filter(|used| routing.removed.contains(*used)).map(|used| used.as_str()).collect();
+        if !unknown_used.is_empty() && desired.change != Change::Remove && desired.from.is_some() {
+            findings.push(of(Level::Warning, format!("it uses {}, which goes away", unknown_used.join(", ")), "remove it first, or take it out of `uses`"));
+        }
+        let wants_ingress = desired.service.proxy.as_ref().is_some_and(|proxy| !proxy.hosts.is_empty());
+        if wants_ingress && desired.to.is_some() {
+            let closed: Vec<&str> = routing.fleet.iter().filter(|(_, facts)| ingress_is_closed(facts)).map(|(server, _)| server.as_str()).collect();
+            if !closed.is_empty() {
+                findings.push(of(
+                    Level::Warning,
+                    format!("`proxy.hosts` is not reachable from outside on {}: NGINX runs there without port 80", closed.join(", ")),
+                    "free port 80 and remove flipside_nginx there at a moment of your choice; the next deploy sets it up again",
+                ));
+            }
+        }
+    }
+}
+
+fn ingress_is_closed(facts: &Facts) -> bool {
+    let nginx = facts.containers.iter().find(|container| container.name == NGINX_CONTAINER);
+    nginx.is_some_and(|nginx| nginx.published.iter().all(|published| published.host_port != 80))
+}

@@ -1,0 +1,223 @@
+//! What a server needs before its first service: folders, networks, NGINX, the host's door, images. Deliberately absent: services.
+use super::routes::Routing;
+use super::steps::plain;
+use super::types::{Finding, Level, Step};
+use crate::config::{Ingress, Server};
+use crate::facts::{ContainerFact, ContainerState, Facts};
+use crate::model::{Action, ContainerSpec, Publish, ServerName, label, network_name};
+use crate::nginx::{
+    DoorForward, HostDoor, MainSettings, MeshAddress, MeshService, NginxContainer, RenderError, bootstrap, host_door, nginx_container,
+    read_service, render_door,
+};
+use crate::script::layout::{self, BOOTSTRAP, HOST_DOOR, MESH_ALIAS, NGINX_CONTAINER};
+use std::collections::BTreeSet;
+use std::net::Ipv4Addr;
+
+/// The steps that make a server ready for its part of the plan, and what was noticed.
+///
+/// `images` are those that its new containers run; `hosts_services` says whether it runs any container of the project afterwards.
+///
+/// # Errors
+/// [`RenderError`] where a template is at fault.
+pub fn prepare(
+    routing: &Routing<'_>,
+    server: &ServerName,
+    images: &BTreeSet<&str>,
+    hosts_services: bool,
+    door_text: &str,
+) -> Result<(Vec<Step>, Vec<Finding>), RenderError> {
+    let (Some(settings), Some(facts)) = (routing.inventory.servers.get(server), routing.fleet.get(server)) else {
+        return Ok((Vec::new(), Vec::new()));
+    };
+    let root = &settings.remote_root;
+    let image = routing.inventory.nginx.image.as_str();
+    let mut steps = Vec::new();
+    let mut findings = Vec::new();
+    let nginx = container(facts, NGINX_CONTAINER);
+    let door = container(facts, HOST_DOOR);
+    let mut wanted_images: BTreeSet<&str> = images.clone();
+    if nginx.is_none() || door.is_none() {
+        wanted_images.insert(image);
+    }
+    for image in wanted_images {
+        if !has_image(facts, image) {
+            steps.push(plain(format!("pull {image}"), Action::PullImage { image: image.to_owned() }));
+        }
+    }
+    if facts.nginx.live.is_none() {
+        let files = bootstrap(routing.templates, &MainSettings::default())?;
+        let generation = crate::model::GenerationId(BOOTSTRAP.to_owned());
+        steps.push(plain("write NGINX's first generation, which routes nothing", Action::BootNginx { generation, files }));
+    }
+    for (site, what) in [(routing.sites.mesh(server), true), (routing.sites.project(server), hosts_services)] {
+        if let Some(spec) = site.filter(|_| what).and_then(|site| site.missing.clone()) {
+            steps.push(plain(format!("make network {}", spec.name), Action::EnsureNetwork(spec)));
+        }
+    }
+    let publish = ingress(routing.inventory.nginx.ingress, settings, facts, &mut findings, server);
+    let spec = nginx_container(&NginxContainer {
+        image: image.to_owned(),
+        remote_root: root.clone(),
+        address: routing.sites.nginx(server),
+        publish,
+    });
+    steps.extend(mesh_container(nginx, spec, server, &mut findings));
+    let network = network_name(&routing.playbook.project, &routing.playbook.env);
+    let attached = nginx.is_some_and(|nginx| nginx.networks.contains_key(&network));
+    if hosts_services && !attached {
+        let action = Action::ConnectNetwork { network: network.clone(), container: NGINX_CONTAINER.to_owned(), aliases: vec![MESH_ALIAS.to_owned()] };
+        steps.push(plain(format!("attach NGINX to {network}"), action));
+    }
+    steps.extend(host_door_steps(facts, door, root, image, door_text, server, &mut findings));
+    Ok((steps, findings))
+}
+
+/// Write the host door's file and let the door read it; nothing when it already says so.
+#[must_use]
+pub fn door_update(facts: &Facts, root: &str, text: &str) -> Vec<Step> {
+    let file = format!("{HOST_DOOR}.conf");
+    if facts.nginx.doors.get(&file).is_some_and(|present| present == text) {
+        return Vec::new();
+    }
+    let put = Action::PutFile { path: layout::host_door_file(root), mode: 0o644, content: vec![crate::model::Piece::Text(text.to_owned())] };
+    let mut steps = vec![plain("write the host's door file", put)];
+    if container(facts, HOST_DOOR).is_some_and(|door| door.state == ContainerState::Running) {
+        steps.push(plain("reload the host's door", Action::ReloadDoor { container: HOST_DOOR.to_owned() }));
+    }
+    steps
+}
+
+fn host_door_steps(
+    facts: &Facts,
+    door: Option<&ContainerFact>,
+    root: &str,
+    image: &str,
+    text: &str,
+    server: &ServerName,
+    findings: &mut Vec<Finding>,
+) -> Vec<Step> {
+    let mut steps = door_update(facts, root, text);
+    let spec = host_door(&HostDoor { image: image.to_owned(), remote_root: root.to_owned() });
+    steps.extend(mesh_container(door, spec, server, findings));
+    steps
+}
+
+/// Run a mesh container that is missing, start one that is stopped, and say so when one runs with other settings.
+fn mesh_container(present: Option<&ContainerFact>, spec: ContainerSpec, server: &ServerName, findings: &mut Vec<Finding>) -> Vec<Step> {
+    let Some(present) = present else {
+        let title = format!("start {}", spec.name);
+        return vec![plain(title, Action::RunContainer(Box::new(spec)))];
+    };
+    let name = spec.name.clone();
+    let Some(digest) = present.labels.get(label::MESH) else {
+        findings.push(Finding {
+            level: Level::Fatal,
+            server: Some(server.clone()),
+            service: None,
+            text: format!("a container named {name} is there that Flipside did not start (image {})", present.image),
+            hint: format!("rename or remove it: docker rename {name} {name}_old"),
+        });
+        return Vec::new();
+    };
+    if spec.labels.get(label::MESH) != Some(digest) {
+        findings.push(Finding {
+            level: Level::Note,
+            server: Some(server.clone()),
+            service: None,
+            text: format!("{name} runs with other settings than the inventory's (image {}); it is left as it is", present.image),
+            hint: format!("to take them up, at a moment of your choice: docker rm -f {name}, then deploy. Connections through it are cut for about a second"),
+        });
+    }
+    match present.state {
+        ContainerState::Running => Vec::new(),
+        ContainerState::Created
+        | ContainerState::Paused
+        | ContainerState::Restarting
+        | ContainerState::Removing
+        | ContainerState::Exited
+        | ContainerState::Dead => vec![plain(format!("start {name}"), Action::StartContainer { name })],
+    }
+}
+
+fn ingress(ingress: Ingress, settings: &Server, facts: &Facts, findings: &mut Vec<Finding>, server: &ServerName) -> Vec<Publish> {
+    let address = match ingress {
+        Ingress::Off => return Vec::new(),
+        Ingress::Public => Ipv4Addr::UNSPECIFIED,
+        Ingress::Private => match settings.private_address {
+            Some(address) => address,
+            None => return Vec::new(),
+        },
+    };
+    let new = container(facts, NGINX_CONTAINER).is_none();
+    let mut publish = Vec::new();
+    for port in [80, 443] {
+        let taken = facts.listeners.iter().any(|listener| listener.port == port && listener.transport == "tcp");
+        if taken && new {
+            findings.push(Finding {
+                level: Level::Warning,
+                server: Some(server.clone()),
+                service: None,
+                text: format!("port {port} is taken by another program: NGINX does not publish it here"),
+                hint: "free the port before NGINX is set up, or set `ingress = \"off\"` under [nginx] in the inventory".to_owned(),
+            });
+        }
+        if !(taken && new) {
+            publish.push(Publish { address, host_port: port, container_port: port, transport: "tcp".to_owned() });
+        }
+    }
+    publish
+}
+
+/// The text of the host's door on one server: every service that its NGINX routes, of every project.
+///
+/// # Errors
+/// [`RenderError`] where a template is at fault.
+pub fn host_door_text(routing: &Routing<'_>, server: &ServerName, ours: &[DoorForward], keep_old: KeepOld) -> Result<String, RenderError> {
+    let mut forwards = ours.to_vec();
+    if let Some(facts) = routing.fleet.get(server) {
+        let routed = facts.nginx.files.values().filter_map(|text| read_service(text).ok());
+        forwards.extend(routed.filter(|service| keep_old == KeepOld::Yes || !is_ours(routing, service)).map(|service| forward(&service)));
+    }
+    forwards.sort();
+    forwards.dedup();
+    let mesh = MeshAddress::Fixed(routing.sites.nginx(server).unwrap_or(Ipv4Addr::LOCALHOST));
+    render_door(routing.templates, &forwards, mesh)
+}
+
+/// Whether the door keeps the ports of routes that are going away: until they have gone.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum KeepOld {
+    /// While the deploy runs.
+    Yes,
+    /// Once it is over.
+    No,
+}
+
+fn is_ours(routing: &Routing<'_>, service: &MeshService) -> bool {
+    service.project == routing.playbook.project && service.env == routing.playbook.env
+}
+
+fn forward(service: &MeshService) -> DoorForward {
+    DoorForward {
+        project: service.project.clone(),
+        env: service.env.clone(),
+        service: service.service.clone(),
+        protocol: service.protocol,
+        internal_port: service.internal_port,
+    }
+}
+
+/// The container of this exact name.
+#[must_use]
+pub fn container<'a>(facts: &'a Facts, name: &str) -> Option<&'a ContainerFact> {
+    facts.containers.iter().find(|container| container.name == name)
+}
+
+fn has_image(facts: &Facts, wanted: &str) -> bool {
+    let tagged = if wanted.contains('@') || wanted.rsplit('/').next().is_some_and(|last| last.contains(':')) {
+        wanted.to_owned()
+    } else {
+        format!("{wanted}:latest")
+    };
+    facts.images.iter().any(|image| image.tags.contains(&tagged) || image.digests.contains(&tagged) || image.id == wanted)
+}

@@ -1,0 +1,205 @@
+//! What is there now, read from the facts: which side NGINX routes, which containers belong to which side, which ports are claimed.
+//! Deliberately absent: what should be there.
+use super::types::{Finding, Level};
+use crate::facts::{ContainerFact, ContainerState, Facts};
+use crate::model::{
+    EnvName, ProjectName, ServerName, ServiceName, Side, container_name, door_name, failed_name, label, previous_name,
+};
+use crate::nginx::{MeshService, read_service};
+use std::collections::{BTreeMap, BTreeSet};
+
+/// What the reachable servers were seen to be.
+pub type Fleet = BTreeMap<ServerName, Facts>;
+
+/// What is there of one project in one environment.
+#[derive(Debug, Default)]
+pub struct Present<'a> {
+    /// Its services: those that have containers or are routed anywhere.
+    pub services: BTreeMap<ServiceName, PresentService<'a>>,
+    /// The highest release number on any container; 0 when there is none.
+    pub release: u64,
+    /// Containers that are set aside: `.previous` and `.failed`.
+    pub aside: Vec<(ServerName, &'a ContainerFact)>,
+    /// What the reading noticed.
+    pub findings: Vec<Finding>,
+}
+
+/// What is there of one service.
+#[derive(Debug, Default)]
+pub struct PresentService<'a> {
+    /// How each server's NGINX routes it.
+    pub routes: BTreeMap<ServerName, MeshService>,
+    /// Its containers, both sides.
+    pub units: Vec<Unit<'a>>,
+}
+
+/// One replica of one side on one server: the app, and the door that owns its namespace where it has one.
+#[derive(Debug, Clone)]
+pub struct Unit<'a> {
+    /// Where.
+    pub server: ServerName,
+    /// From 1.
+    pub replica: u32,
+    /// Which side.
+    pub side: Side,
+    /// The app's container.
+    pub app: Option<&'a ContainerFact>,
+    /// The door's container.
+    pub door: Option<&'a ContainerFact>,
+}
+
+impl Unit<'_> {
+    /// The app runs, and its door too where it has one.
+    #[must_use]
+    pub fn runs(&self) -> bool {
+        let up = |container: &ContainerFact| container.state == ContainerState::Running;
+        self.app.is_some_and(up) && self.door.is_none_or(up)
+    }
+
+    /// A label of the app, or of the door where there is no app.
+    #[must_use]
+    pub fn label(&self, key: &str) -> Option<&str> {
+        self.app.or(self.door)?.labels.get(key).map(String::as_str)
+    }
+
+    /// A label that is a number.
+    #[must_use]
+    pub fn number<N: std::str::FromStr>(&self, key: &str) -> Option<N> {
+        self.label(key)?.parse().ok()
+    }
+
+    /// The container that is attached to the network: the door, or the app itself.
+    #[must_use]
+    pub fn owner(&self) -> Option<&ContainerFact> {
+        self.door.or(self.app)
+    }
+}
+
+impl<'a> PresentService<'a> {
+    /// The side that NGINX routes. Where servers disagree: the one whose containers all run, then the one of most servers, then
+    /// the older. For a service without a port: the side that runs.
+    #[must_use]
+    pub fn live(&self) -> Option<Side> {
+        if self.routes.is_empty() {
+            return self.running_side();
+        }
+        let n_routes = |side| self.routes.values().filter(|route| route.live == side).count();
+        let all_run = |side| self.side(side).next().is_some() && self.side(side).all(Unit::runs);
+        Side::BOTH
+            .into_iter()
+            .filter(|side| n_routes(*side) > 0)
+            .max_by_key(|side| (all_run(*side), n_routes(*side), std::cmp::Reverse(self.release(*side))))
+    }
+
+    /// Servers route different sides: a run was cut off between two switches.
+    #[must_use]
+    pub fn is_split(&self) -> bool {
+        let sides: BTreeSet<Side> = self.routes.values().map(|route| route.live).collect();
+        sides.len() > 1
+    }
+
+    /// The units of one side.
+    pub fn side(&self, side: Side) -> impl Iterator<Item = &Unit<'a>> {
+        self.units.iter().filter(move |unit| unit.side == side)
+    }
+
+    /// The release that a side belongs to.
+    #[must_use]
+    pub fn release(&self, side: Side) -> Option<u64> {
+        self.side(side).filter_map(|unit| unit.number(label::RELEASE)).max()
+    }
+
+    /// With both sides up and nothing routed, the older release is the one that was in use.
+    fn running_side(&self) -> Option<Side> {
+        Side::BOTH.into_iter().filter(|side| self.side(*side).any(Unit::runs)).min_by_key(|side| self.release(*side))
+    }
+}
+
+/// Reads what is there.
+#[must_use]
+pub fn present<'a>(project: &ProjectName, env: &EnvName, fleet: &'a Fleet) -> Present<'a> {
+    let mut present = Present::default();
+    for (server, facts) in fleet {
+        read_routes(project, env, server, facts, &mut present);
+        let ours = facts.containers.iter().filter(|container| is_ours(container, project, env));
+        for container in ours {
+            read_container(project, env, server, container, &mut present);
+        }
+    }
+    for service in present.services.values_mut() {
+        service.units.sort_by(|a, b| (&a.server, a.replica, a.side).cmp(&(&b.server, b.replica, b.side)));
+    }
+    present
+}
+
+/// The container carries this project's and this environment's labels.
+#[must_use]
+pub fn is_ours(container: &ContainerFact, project: &ProjectName, env: &EnvName) -> bool {
+    let has = |key: &str, value: &str| container.labels.get(key).is_some_and(|found| found == value);
+    has(label::PROJECT, project.as_str()) && has(label::ENV, env.as_str())
+}
+
+fn read_routes(project: &ProjectName, env: &EnvName, server: &ServerName, facts: &Facts, present: &mut Present<'_>) {
+    let service_files = facts.nginx.files.iter().filter(|(path, _)| path.starts_with("stream.d/") || path.starts_with("http.d/"));
+    for (path, text) in service_files {
+        match read_service(text) {
+            Ok(routed) => {
+                if routed.project == *project && routed.env == *env {
+                    present.services.entry(routed.service.clone()).or_default().routes.insert(server.clone(), routed);
+                }
+            }
+            Err(error) => present.findings.push(Finding {
+                level: Level::Warning,
+                server: Some(server.clone()),
+                service: None,
+                text: format!("NGINX file {path} cannot be read back: {error}"),
+                hint: "if it was edited by hand, take the edit back; a deploy of its project writes it anew".to_owned(),
+            }),
+        }
+    }
+}
+
+fn read_container<'a>(project: &ProjectName, env: &EnvName, server: &ServerName, container: &'a ContainerFact, present: &mut Present<'a>) {
+    let label = |key: &str| container.labels.get(key).map(String::as_str);
+    if let Some(release) = label(label::RELEASE).and_then(|text| text.parse().ok()) {
+        present.release = present.release.max(release);
+    }
+    let service = label(label::SERVICE).and_then(|text| ServiceName::new(text).ok());
+    let replica = label(label::REPLICA).and_then(|text| text.parse().ok());
+    let side = Side::BOTH.into_iter().find(|side| label(label::SIDE) == Some(side.as_str()));
+    let (Some(service), Some(replica), Some(side)) = (service, replica, side) else { return };
+    let app_name = container_name(project, env, &service, replica, side);
+    let door = door_name(&app_name);
+    let is_app = container.name == app_name;
+    let is_door = container.name == door;
+    if !is_app && !is_door {
+        let names = [previous_name(&app_name), failed_name(&app_name), previous_name(&door), failed_name(&door)];
+        if names.contains(&container.name) {
+            present.aside.push((server.clone(), container));
+        } else {
+            present.findings.push(Finding {
+                level: Level::Warning,
+                server: Some(server.clone()),
+                service: Some(service),
+                text: format!("container {} carries the labels of {app_name}", container.name),
+                hint: "it was renamed by hand; it is left alone".to_owned(),
+            });
+        }
+        return;
+    }
+    let units = &mut present.services.entry(service).or_default().units;
+    let position = units.iter().position(|unit| unit.server == *server && unit.replica == replica && unit.side == side);
+    let unit = match position {
+        Some(position) => &mut units[position],
+        None => {
+            units.push(Unit { server: server.clone(), replica, side, app: None, door: None });
+            let last = units.len() - 1;
+            &mut units[last]
+        }
+    };
+    if is_app {
+        unit.app = Some(container);
+    } else {
+        unit.door = Some(container);
+    }
+}

@@ -1,0 +1,238 @@
+//! What each server's NGINX should route, and the generation that says so. Deliberately absent: when it is switched.
+use super::containers::Place;
+use super::present::{Fleet, Present, Unit};
+use super::sites::Sites;
+use super::target::Desired;
+use crate::config::{Inventory, Playbook};
+use crate::facts::Facts;
+use crate::model::{
+    Backend, BackendMode, GenerationId, Protocol, ServerName, ServiceName, Side, StagedListener, container_name, label,
+};
+use crate::nginx::{
+    BackendRole, MainSettings, MeshBackend, MeshService, RenderError, Templates, generation_file, generation_id, listener, render_main,
+    render_service, service_path,
+};
+use crate::script::layout::GENERATION_FILE;
+use std::collections::{BTreeMap, BTreeSet};
+
+/// What everything about routes is made from.
+pub struct Routing<'a> {
+    /// The playbook.
+    pub playbook: &'a Playbook,
+    /// The inventory.
+    pub inventory: &'a Inventory,
+    /// The servers.
+    pub fleet: &'a Fleet,
+    /// What is there.
+    pub present: &'a Present<'a>,
+    /// What should be there.
+    pub desired: &'a [Desired<'a>],
+    /// Networks and addresses.
+    pub sites: &'a Sites,
+    /// How new containers are reached.
+    pub mode: BackendMode,
+    /// The templates.
+    pub templates: &'a Templates,
+    /// Services whose routes go away.
+    pub removed: &'a BTreeSet<ServiceName>,
+}
+
+/// A generation that one server is to serve.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Generation {
+    /// Its id.
+    pub id: GenerationId,
+    /// Ours and the main file: path to text.
+    pub files: BTreeMap<String, String>,
+    /// Paths of the live generation that go away.
+    pub remove: Vec<String>,
+    /// Listeners that the live generation does not have.
+    pub listeners: Vec<StagedListener>,
+}
+
+impl Routing<'_> {
+    /// The backends of a service's side as `server`'s NGINX reaches them.
+    #[must_use]
+    pub fn backends(&self, server: &ServerName, desired: &Desired<'_>, side: Side) -> Vec<MeshBackend> {
+        let moving = desired.moves() && desired.to == Some(side);
+        match (moving, desired.change == super::types::Change::Restore) {
+            (true, false) => self.new_backends(server, desired, side),
+            (true, true) | (false, _) => self.present_backends(server, desired, side),
+        }
+    }
+
+    fn new_backends(&self, server: &ServerName, desired: &Desired<'_>, side: Side) -> Vec<MeshBackend> {
+        let mut backends = Vec::new();
+        for at in &desired.servers {
+            for replica in &desired.replicas {
+                let Some(port) = desired.service.port else { continue };
+                let backend = match self.mode {
+                    BackendMode::SingleServer => {
+                        let Some(address) = self.sites.address(at, replica.slot, side) else { continue };
+                        let name = container_name(&self.playbook.project, &self.playbook.env, desired.name, replica.number, side);
+                        Backend::Container { name, address, port }
+                    }
+                    BackendMode::MultiServer => {
+                        let place = Place {
+                            playbook: self.playbook,
+                            desired,
+                            replica,
+                            side,
+                            address: std::net::Ipv4Addr::UNSPECIFIED,
+                            private_address: None,
+                            release: 0,
+                        };
+                        let (Some(address), Some(port)) = (self.private_address(at), place.host_port()) else { continue };
+                        Backend::Address { address, port }
+                    }
+                };
+                if reaches(server, at, &backend) {
+                    backends.push(MeshBackend { backend, side, replica: replica.number, server: at.clone(), role: BackendRole::Live });
+                }
+            }
+        }
+        backends
+    }
+
+    fn present_backends(&self, server: &ServerName, desired: &Desired<'_>, side: Side) -> Vec<MeshBackend> {
+        let units = desired.present.into_iter().flat_map(|present| present.side(side));
+        let mut backends = Vec::new();
+        for unit in units {
+            let Some(backend) = unit_backend(unit) else { continue };
+            if reaches(server, &unit.server, &backend) {
+                let role = BackendRole::Live;
+                backends.push(MeshBackend { backend, side, replica: unit.replica, server: unit.server.clone(), role });
+            }
+        }
+        backends
+    }
+
+    fn private_address(&self, server: &ServerName) -> Option<std::net::Ipv4Addr> {
+        self.inventory.servers.get(server)?.private_address
+    }
+
+    /// The service as `server`'s NGINX should see it with `side` live. None where it cannot reach a backend.
+    fn mesh_service(&self, server: &ServerName, desired: &Desired<'_>, side: Side) -> Option<MeshService> {
+        let internal_port = desired.internal_port?;
+        let mut backends = self.backends(server, desired, side);
+        if backends.is_empty() {
+            return None;
+        }
+        if backends.iter().any(|backend| matches!(backend.backend, Backend::Container { .. })) {
+            backends.extend(self.idle_twins(server, desired, side));
+            backends.sort_by_key(|backend| (backend.replica, backend.side));
+        }
+        let moving = desired.moves() && desired.to == Some(side);
+        let version = if moving && desired.change != super::types::Change::Restore {
+            self.playbook.version.clone()
+        } else {
+            let unit = desired.present.and_then(|present| present.side(side).next());
+            unit.and_then(|unit| unit.label(label::VERSION)).unwrap_or_default().to_owned()
+        };
+        let hosts = match desired.service.protocol {
+            Protocol::Http => desired.service.proxy.iter().flat_map(|proxy| proxy.hosts.clone()).collect(),
+            Protocol::Tcp | Protocol::Udp => Vec::new(),
+        };
+        Some(MeshService {
+            project: self.playbook.project.clone(),
+            env: self.playbook.env.clone(),
+            service: desired.name.clone(),
+            protocol: desired.service.protocol,
+            internal_port,
+            live: side,
+            version,
+            hosts,
+            backends,
+        })
+    }
+
+    /// The other side of every replica, listed and resolved so that the next switch finds its name known.
+    fn idle_twins(&self, server: &ServerName, desired: &Desired<'_>, live: Side) -> Vec<MeshBackend> {
+        let Some(port) = desired.service.port else { return Vec::new() };
+        let side = live.other();
+        let twins = desired.replicas.iter().filter_map(|replica| {
+            let address = self.sites.address(server, replica.slot, side)?;
+            let name = container_name(&self.playbook.project, &self.playbook.env, desired.name, replica.number, side);
+            let backend = Backend::Container { name, address, port };
+            Some(MeshBackend { backend, side, replica: replica.number, server: server.clone(), role: BackendRole::Idle })
+        });
+        twins.collect()
+    }
+
+    /// The generation of one server in which the services of `switched` have moved and the others have not.
+    ///
+    /// # Errors
+    /// [`RenderError`] where a template is at fault.
+    pub fn generation(&self, server: &ServerName, switched: &BTreeSet<&ServiceName>) -> Result<Option<Generation>, RenderError> {
+        let empty = BTreeMap::new();
+        let facts: Option<&Facts> = self.fleet.get(server);
+        let live_files = facts.map_or(&empty, |facts| &facts.nginx.files);
+        let mut ours = BTreeMap::new();
+        let mut listeners = Vec::new();
+        let mut remove = Vec::new();
+        for desired in self.desired {
+            let side = if switched.contains(desired.name) { desired.to } else { desired.from };
+            let paths = [Protocol::Tcp, Protocol::Http]
+                .map(|protocol| service_path(&self.playbook.project, &self.playbook.env, desired.name, protocol));
+            let service = side.and_then(|side| self.mesh_service(server, desired, side));
+            let rendered = service.as_ref().map(|service| render_service(self.templates, service)).transpose()?;
+            remove.extend(
+                paths.into_iter().filter(|path| live_files.contains_key(path) && rendered.as_ref().is_none_or(|(written, _)| written != path)),
+            );
+            if let (Some(service), Some((path, text))) = (service, rendered) {
+                let known = self.routed_port(server, desired.name);
+                if known != Some(service.internal_port) {
+                    listeners.push(listener(&service));
+                }
+                ours.insert(path, text);
+            }
+        }
+        for name in self.removed {
+            for protocol in [Protocol::Tcp, Protocol::Http] {
+                let path = service_path(&self.playbook.project, &self.playbook.env, name, protocol);
+                if live_files.contains_key(&path) {
+                    remove.push(path);
+                }
+            }
+        }
+        let (main, text) = render_main(self.templates, &MainSettings::default())?;
+        ours.insert(main, text);
+        let unchanged = remove.is_empty() && ours.iter().all(|(path, text)| live_files.get(path) == Some(text));
+        if unchanged {
+            return Ok(None);
+        }
+        let live = facts.and_then(|facts| facts.nginx.live.clone());
+        let mut all = live_files.clone();
+        all.retain(|path, _| !remove.contains(path) && path != GENERATION_FILE);
+        all.extend(ours.clone());
+        let id = generation_id(&all, live.as_ref());
+        let (path, text) = generation_file(&id, live.as_ref());
+        ours.insert(path, text);
+        Ok(Some(Generation { id, files: ours, remove, listeners }))
+    }
+
+    fn routed_port(&self, server: &ServerName, service: &ServiceName) -> Option<u16> {
+        Some(self.present.services.get(service)?.routes.get(server)?.internal_port)
+    }
+}
+
+/// A container's name means something on its own server only.
+fn reaches(from: &ServerName, at: &ServerName, backend: &Backend) -> bool {
+    match backend {
+        Backend::Container { .. } => from == at,
+        Backend::Address { .. } => true,
+    }
+}
+
+/// How a container that is there is reached: by its published port where it has one, else by name.
+#[must_use]
+pub fn unit_backend(unit: &Unit<'_>) -> Option<Backend> {
+    let owner = unit.owner()?;
+    let app = unit.app.or(unit.door)?;
+    let port: u16 = unit.number(label::PORT)?;
+    if let Some(published) = owner.published.iter().find(|published| published.container_port == port) {
+        return Some(Backend::Address { address: published.address?, port: published.host_port });
+    }
+    let address = owner.networks.values().find_map(|address| *address)?;
+    Some(Backend::Container { name: app.name.clone(), address, port })
+}

@@ -1,0 +1,119 @@
+//! One step each: title, action, undo, deadline. Deliberately absent: which steps there are.
+use super::types::{Step, UndoKind};
+use crate::config::HealthCheck;
+use crate::model::{
+    Action, ContainerSpec, DrainPolicy, GenerationId, HealthPolicy, Millis, Probe, ProbeKind, Protocol, ServiceName, failed_name, previous_name,
+};
+use std::net::Ipv4Addr;
+
+/// The time that a short docker command may take.
+const SHORT: Millis = Millis::seconds(60);
+/// Pulling an image.
+const PULL: Millis = Millis::seconds(900);
+
+/// A step without an undo.
+#[must_use]
+pub fn plain(title: impl Into<String>, action: Action) -> Step {
+    let within = match &action {
+        Action::PullImage { .. } => PULL,
+        Action::AwaitHealthy { policy, .. } => Millis(policy.deadline.0 + 15_000),
+        Action::Drain { policy, .. } => Millis(policy.timeout.0 + 30_000),
+        Action::StopContainer { timeout, .. } | Action::RemoveContainer { timeout, .. } | Action::SetAside { stop_timeout: timeout, .. } => {
+            Millis(timeout.0 + SHORT.0)
+        }
+        Action::CheckRoute(check) => Millis(check.deadline.0 + 15_000),
+        Action::Lock
+        | Action::ConfirmFacts { .. }
+        | Action::EnsureDirectory { .. }
+        | Action::PutFile { .. }
+        | Action::EnsureNetwork(_)
+        | Action::RemoveNetwork { .. }
+        | Action::ConnectNetwork { .. }
+        | Action::RunContainer(_)
+        | Action::RenameContainer { .. }
+        | Action::StartContainer { .. }
+        | Action::BootNginx { .. }
+        | Action::ReloadDoor { .. }
+        | Action::AwaitDoor { .. }
+        | Action::StageNginx { .. }
+        | Action::DropGeneration { .. }
+        | Action::Switch { .. }
+        | Action::SwitchBack { .. }
+        | Action::PruneGenerations { .. } => SHORT,
+    };
+    Step { title: title.into(), service: None, action, undo: Vec::new(), undo_kind: UndoKind::Cleans, within }
+}
+
+impl Step {
+    /// The same step, of a service.
+    #[must_use]
+    pub fn of(mut self, service: &ServiceName) -> Step {
+        self.service = Some(service.clone());
+        self
+    }
+
+    /// The same step, taken back by these actions.
+    #[must_use]
+    pub fn undone_by(mut self, kind: UndoKind, undo: Vec<Action>) -> Step {
+        self.undo_kind = kind;
+        self.undo = undo;
+        self
+    }
+}
+
+/// Run a container; taken back by keeping it aside as failed.
+#[must_use]
+pub fn run(spec: ContainerSpec, kind: UndoKind) -> Step {
+    let undo = set_aside(&spec.name, failed_name(&spec.name), spec.stop_timeout);
+    plain(format!("start {}", spec.name), Action::RunContainer(Box::new(spec))).undone_by(kind, vec![undo])
+}
+
+/// Move the container of an older release out of the way; taken back by giving it its name again.
+#[must_use]
+pub fn make_room(name: &str, stop_timeout: Millis) -> Step {
+    let aside = previous_name(name);
+    plain(format!("set aside {name} of an older release"), set_aside(name, aside.clone(), stop_timeout))
+        .undone_by(UndoKind::Cleans, vec![Action::RenameContainer { from: aside, to: name.to_owned() }])
+}
+
+fn set_aside(name: &str, to: String, stop_timeout: Millis) -> Action {
+    Action::SetAside { name: name.to_owned(), to, stop_timeout }
+}
+
+/// Make a staged generation live; taken back by the generation before, and by waiting until nobody uses the new side any more.
+#[must_use]
+pub fn switch(expect: Option<GenerationId>, to: &GenerationId, drain: Option<Action>) -> Step {
+    let back = expect.clone().map(|before| Action::SwitchBack { from: to.clone(), to: before });
+    let undo = back.into_iter().chain(drain).collect();
+    plain(format!("switch NGINX to generation {to}"), Action::Switch { expect, to: to.clone() }).undone_by(UndoKind::Restores, undo)
+}
+
+/// The health check as the probe of one container.
+#[must_use]
+pub fn probe(check: &HealthCheck, protocol: Protocol, address: Ipv4Addr, port: Option<u16>) -> Probe {
+    let kind = match (&check.command, &check.path, protocol, port) {
+        (Some(command), _, _, _) => ProbeKind::Command(command.clone()),
+        (None, Some(path), _, Some(_)) => ProbeKind::Http { path: path.clone(), host: "localhost".to_owned() },
+        (None, None, Protocol::Tcp | Protocol::Http, Some(_)) => ProbeKind::Tcp,
+        (None, None, Protocol::Udp, Some(_)) | (None, _, _, None) => ProbeKind::Running,
+    };
+    Probe { kind, address, port: port.unwrap_or(0) }
+}
+
+/// How often and how long.
+#[must_use]
+pub fn policy(check: &HealthCheck) -> HealthPolicy {
+    HealthPolicy {
+        start_period: check.start_period,
+        interval: check.interval,
+        timeout: check.timeout,
+        retries: check.retries,
+        deadline: check.deadline,
+    }
+}
+
+/// The rule of draining for this rollout.
+#[must_use]
+pub fn drain_policy(quiet: Millis, timeout: Millis) -> DrainPolicy {
+    DrainPolicy { quiet, timeout }
+}

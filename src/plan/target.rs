@@ -1,0 +1,368 @@
+//! What each service should be: where, on which ports, on which side, and whether that is a change. Deliberately absent: steps.
+use super::containers::{environment, has_door, spec_digest};
+use super::place::Placement;
+use super::ports::{BASE, INTERNAL, Taken, Wish, next_slot, settle};
+use super::present::{Fleet, Present, PresentService, is_ours};
+use super::types::{Change, Finding, Level};
+use crate::config::{Playbook, Service};
+use crate::facts::ContainerFact;
+use crate::model::{BackendMode, ServiceName, Side, base_port, internal_port, label, secondary_port};
+use crate::nginx::read_service;
+use std::collections::{BTreeMap, BTreeSet};
+
+/// One service as it should be.
+#[derive(Debug)]
+pub struct Desired<'a> {
+    /// Its name.
+    pub name: &'a ServiceName,
+    /// What the playbook says.
+    pub service: &'a Service,
+    /// What is there of it.
+    pub present: Option<&'a PresentService<'a>>,
+    /// Where it should run.
+    pub servers: BTreeSet<crate::model::ServerName>,
+    /// Its copies on one server.
+    pub replicas: Vec<Replica>,
+    /// The port that apps connect to.
+    pub internal_port: Option<u16>,
+    /// The app's environment, with the mesh's variables.
+    pub environment: BTreeMap<String, String>,
+    /// The digest that says whether containers have to be replaced.
+    pub spec: String,
+    /// What happens to it.
+    pub change: Change,
+    /// Why.
+    pub reason: String,
+    /// The live side now.
+    pub from: Option<Side>,
+    /// The live side afterwards. None for a service that is not deployed and was not selected.
+    pub to: Option<Side>,
+}
+
+impl Desired<'_> {
+    /// Its containers are replaced, or started for the first time.
+    #[must_use]
+    pub fn moves(&self) -> bool {
+        match self.change {
+            Change::Create | Change::Toggle | Change::Restore => true,
+            Change::Keep | Change::Remove => false,
+        }
+    }
+}
+
+/// One copy.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Replica {
+    /// From 1.
+    pub number: u32,
+    /// The host port of its primary side, for a service with a port.
+    pub base_port: Option<u16>,
+    /// Its pair of fixed addresses.
+    pub slot: u32,
+}
+
+/// What the user asked of the plan.
+#[derive(Debug, Clone, Default)]
+pub struct Wanted {
+    /// Only these services; empty for all.
+    pub selected: BTreeSet<ServiceName>,
+    /// Toggle unchanged services all the same.
+    pub force: Force,
+    /// Back to the previous release instead of to the playbook.
+    pub back: Back,
+}
+
+impl Wanted {
+    /// The service is among those asked for.
+    #[must_use]
+    pub fn selects(&self, service: &ServiceName) -> bool {
+        self.selected.is_empty() || self.selected.contains(service)
+    }
+}
+
+/// Whether the plan goes to the playbook or to the previous release.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub enum Back {
+    /// To the playbook.
+    #[default]
+    No,
+    /// To the side that waits, for the services of the newest release.
+    Yes,
+}
+
+/// Whether unchanged services are toggled.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub enum Force {
+    /// Unchanged services are skipped.
+    #[default]
+    No,
+    /// They are toggled all the same.
+    Yes,
+}
+
+/// How NGINX reaches backends once every service is where it was placed.
+#[must_use]
+pub fn backend_mode(placement: &Placement) -> BackendMode {
+    let servers: BTreeSet<_> = placement.values().flatten().collect();
+    if servers.len() > 1 { BackendMode::MultiServer } else { BackendMode::SingleServer }
+}
+
+/// Says what each service of the playbook should be.
+#[must_use]
+pub fn desire<'a>(
+    playbook: &'a Playbook,
+    placement: &Placement,
+    fleet: &Fleet,
+    present: &'a Present<'a>,
+    wanted: &Wanted,
+) -> (Vec<Desired<'a>>, Vec<Finding>) {
+    let mode = backend_mode(placement);
+    let mut findings = Vec::new();
+    let mut settled = settle_all(playbook, fleet, present, &mut findings);
+    let internal_ports: BTreeMap<ServiceName, u16> =
+        settled.iter().filter_map(|(name, (internal, _))| internal.map(|port| (name.clone(), port))).collect();
+    let mut all = Vec::new();
+    for (name, service) in &playbook.services {
+        let Some(servers) = placement.get(name) else { continue };
+        let (internal, replicas) = settled.remove(name).unwrap_or_default();
+        let environment = environment(service, &internal_ports);
+        let used: Vec<u16> = service.uses.keys().filter_map(|used| internal_ports.get(used).copied()).collect();
+        let bases = replicas.iter().filter_map(|replica| replica.base_port.map(|port| (replica.number, port))).collect();
+        let spec = spec_digest(service, &environment, &used, mode, &bases);
+        let mut desired = Desired {
+            name,
+            service,
+            present: present.services.get(name),
+            servers: servers.clone(),
+            replicas,
+            internal_port: internal,
+            environment,
+            spec,
+            change: Change::Keep,
+            reason: String::new(),
+            from: None,
+            to: None,
+        };
+        match wanted.back {
+            Back::No => judge(&mut desired, fleet, wanted, &mut findings),
+            Back::Yes => judge_rollback(&mut desired, present, wanted, &mut findings),
+        }
+        all.push(desired);
+    }
+    (all, findings)
+}
+
+fn judge(desired: &mut Desired<'_>, fleet: &Fleet, wanted: &Wanted, findings: &mut Vec<Finding>) {
+    let live = desired.present.and_then(PresentService::live);
+    desired.from = live;
+    let Some(live) = live else {
+        if wanted.selects(desired.name) {
+            (desired.change, desired.to) = (Change::Create, Some(Side::Primary));
+            "first deploy".clone_into(&mut desired.reason);
+        } else {
+            "not deployed, and not selected".clone_into(&mut desired.reason);
+        }
+        return;
+    };
+    desired.to = Some(live);
+    if !wanted.selects(desired.name) {
+        "not selected".clone_into(&mut desired.reason);
+        return;
+    }
+    if desired.present.is_some_and(PresentService::is_split) {
+        desired.reason = format!("half switched: every server is brought to the {live} side");
+        findings.push(Finding {
+            level: Level::Warning,
+            server: None,
+            service: Some(desired.name.clone()),
+            text: format!("servers route different sides: a run was cut off. This plan only brings them all to the {live} side"),
+            hint: "deploy again afterwards to bring the playbook's version".to_owned(),
+        });
+        return;
+    }
+    match (difference(desired, live, fleet), wanted.force) {
+        (Some(reason), _) => {
+            (desired.change, desired.to, desired.reason) = (Change::Toggle, Some(live.other()), reason);
+        }
+        (None, Force::Yes) => {
+            (desired.change, desired.to) = (Change::Toggle, Some(live.other()));
+            "forced".clone_into(&mut desired.reason);
+        }
+        (None, Force::No) => "unchanged".clone_into(&mut desired.reason),
+    }
+}
+
+/// The services that the newest release touched go to their other side; the others stay.
+fn judge_rollback(desired: &mut Desired<'_>, present: &Present<'_>, wanted: &Wanted, findings: &mut Vec<Finding>) {
+    let Some((service, live)) = desired.present.and_then(|service| Some((service, service.live()?))) else {
+        "not deployed".clone_into(&mut desired.reason);
+        return;
+    };
+    (desired.from, desired.to) = (Some(live), Some(live));
+    if !wanted.selects(desired.name) {
+        "not selected".clone_into(&mut desired.reason);
+        return;
+    }
+    let newest = present.services.values().flat_map(|service| Side::BOTH.map(|side| service.release(side))).max().flatten();
+    let touched = Side::BOTH.into_iter().any(|side| service.release(side) == newest);
+    if !touched {
+        "not part of the newest release".clone_into(&mut desired.reason);
+        return;
+    }
+    let idle: Vec<_> = service.side(live.other()).collect();
+    let complete = !idle.is_empty() && idle.iter().all(|unit| unit.app.is_some());
+    if !complete {
+        "has no previous release".clone_into(&mut desired.reason);
+        findings.push(Finding {
+            level: Level::Warning,
+            server: None,
+            service: Some(desired.name.clone()),
+            text: "there is no previous release to go back to: no container waits on the other side".to_owned(),
+            hint: "deploy the version you want instead".to_owned(),
+        });
+        return;
+    }
+    let version = |side| service.side(side).find_map(|unit| unit.label(label::VERSION)).unwrap_or("?").to_owned();
+    desired.reason = format!("back from {} to {}", version(live), version(live.other()));
+    (desired.change, desired.to) = (Change::Restore, Some(live.other()));
+    desired.servers = idle.iter().map(|unit| unit.server.clone()).collect();
+    desired.internal_port = idle.iter().find_map(|unit| unit.number(label::INTERNAL_PORT)).or(desired.internal_port);
+}
+
+/// Why the live side is not what the playbook wants; None when it is.
+fn difference(desired: &Desired<'_>, live: Side, fleet: &Fleet) -> Option<String> {
+    let units: Vec<_> = desired.present?.side(live).collect();
+    for unit in &units {
+        if let Some(app) = unit.app {
+            if app.image != desired.service.image {
+                return Some(format!("image {} → {}", app.image, desired.service.image));
+            }
+            let tagged = fleet.get(&unit.server).and_then(|facts| facts.images.iter().find(|image| image.tags.contains(&desired.service.image)));
+            if tagged.is_some_and(|image| image.id != app.image_id) {
+                return Some(format!("{} on {} is another image now", desired.service.image, unit.server));
+            }
+        }
+    }
+    for server in &desired.servers {
+        for replica in &desired.replicas {
+            let unit = units.iter().find(|unit| unit.server == *server && unit.replica == replica.number);
+            match unit {
+                None => return Some(format!("replica {} is not on {server}", replica.number)),
+                Some(unit) if !unit.runs() || (has_door(desired.service) && unit.door.is_none()) => {
+                    return Some(format!("replica {} on {server} does not run", replica.number));
+                }
+                Some(_) => {}
+            }
+        }
+    }
+    let surplus = units.iter().find(|unit| {
+        unit.runs() && (!desired.servers.contains(&unit.server) || desired.replicas.iter().all(|replica| replica.number != unit.replica))
+    });
+    if let Some(unit) = surplus {
+        return Some(format!("replica {} on {} is not wanted any more", unit.replica, unit.server));
+    }
+    units.iter().any(|unit| unit.label(label::SPEC) != Some(&desired.spec)).then(|| "settings changed".to_owned())
+}
+
+type Settled = BTreeMap<ServiceName, (Option<u16>, Vec<Replica>)>;
+
+/// Ports and slots of all services: pinned and claimed ones first, so that a newcomer's hash never takes them.
+fn settle_all(playbook: &Playbook, fleet: &Fleet, present: &Present<'_>, findings: &mut Vec<Finding>) -> Settled {
+    let mut taken = taken_by_others(playbook, fleet);
+    let claims = |name: &ServiceName, key: &str, replica: Option<u32>| -> Option<u16> {
+        let service = present.services.get(name)?;
+        let live = service.live();
+        let mut units: Vec<_> = service.units.iter().filter(|unit| replica.is_none_or(|number| unit.replica == number)).collect();
+        units.sort_by_key(|unit| Some(unit.side) != live);
+        units.iter().find_map(|unit| unit.number(key))
+    };
+    let mut used_slots: BTreeSet<u32> =
+        present.services.values().flat_map(|service| &service.units).filter_map(|unit| unit.number(label::SLOT)).collect();
+    let mut order: Vec<(&ServiceName, &Service)> = playbook.services.iter().collect();
+    order.sort_by_key(|(name, service)| {
+        let fixed = service.host_port.is_some() || service.internal_port.is_some() || present.services.contains_key(*name);
+        (!fixed, (*name).clone())
+    });
+    let mut settled = Settled::new();
+    for (name, service) in order {
+        let internal = service.port.map(|_| {
+            let wish = Wish {
+                service: name,
+                what: "internal port",
+                pinned: service.internal_port,
+                claimed: claims(name, label::INTERNAL_PORT, None),
+                hashed: internal_port(&playbook.project, &playbook.env, name),
+                range: INTERNAL,
+                paired: false,
+            };
+            settle(&wish, &mut taken, findings)
+        });
+        let replicas = (1..=service.replicas)
+            .map(|number| {
+                let what = if number == 1 { "base port".to_owned() } else { format!("base port of replica {number}") };
+                let base_port = service.port.map(|port| {
+                    let wish = Wish {
+                        service: name,
+                        what: &what,
+                        pinned: service.host_port.map(|pinned| pinned.saturating_add(u16::try_from(number - 1).unwrap_or(u16::MAX))),
+                        claimed: claims(name, label::BASE_PORT, Some(number)),
+                        hashed: base_port(&playbook.project, &playbook.env, name, port, number),
+                        range: BASE,
+                        paired: true,
+                    };
+                    settle(&wish, &mut taken, findings)
+                });
+                let owned = present.services.get(name).and_then(|service| {
+                    service.units.iter().filter(|unit| unit.replica == number).find_map(|unit| unit.number(label::SLOT))
+                });
+                Replica { number, base_port, slot: owned.unwrap_or_else(|| next_slot(&mut used_slots)) }
+            })
+            .collect();
+        settled.insert(name.clone(), (internal, replicas));
+    }
+    settled
+}
+
+/// Ports in use by anything but this playbook's own services, on any server.
+fn taken_by_others(playbook: &Playbook, fleet: &Fleet) -> Taken {
+    let mut taken = Taken::new();
+    let mine = |container: &ContainerFact| {
+        is_ours(container, &playbook.project, &playbook.env)
+            && container.labels.get(label::SERVICE).is_some_and(|name| playbook.services.keys().any(|known| known.as_str() == name))
+    };
+    for (server, facts) in fleet {
+        let mut explained = BTreeSet::new();
+        for container in &facts.containers {
+            let number = |key: &str| container.labels.get(key).and_then(|text| text.parse::<u16>().ok());
+            let runs = container.state == crate::facts::ContainerState::Running;
+            if mine(container) {
+                explained.extend(container.published.iter().filter(|_| runs).map(|published| published.host_port));
+                continue;
+            }
+            let owner = match container.labels.get(label::PROJECT) {
+                Some(project) => {
+                    let word = |key: &str| container.labels.get(key).map_or("?", String::as_str);
+                    format!("{project}/{} service {}", word(label::ENV), word(label::SERVICE))
+                }
+                None => format!("container {} on {server}", container.name),
+            };
+            if let Some(base) = number(label::BASE_PORT) {
+                taken.entry(base).or_insert_with(|| owner.clone());
+                taken.entry(secondary_port(base)).or_insert_with(|| owner.clone());
+            }
+            if let Some(internal) = number(label::INTERNAL_PORT) {
+                taken.entry(internal).or_insert_with(|| owner.clone());
+            }
+            for published in container.published.iter().filter(|_| runs) {
+                taken.entry(published.host_port).or_insert_with(|| owner.clone());
+            }
+        }
+        explained.extend(facts.nginx.files.values().filter_map(|text| read_service(text).ok()).map(|routed| routed.internal_port));
+        for listener in &facts.listeners {
+            if !explained.contains(&listener.port) {
+                taken.entry(listener.port).or_insert_with(|| format!("another program on {server} ({})", listener.transport));
+            }
+        }
+    }
+    taken
+}

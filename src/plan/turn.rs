@@ -1,0 +1,290 @@
+//! The containers of services that move together: start the new side, retire the old one, tidy up. Deliberately absent: NGINX.
+use super::containers::{Place, has_door};
+use super::present::Unit;
+use super::routes::Routing;
+use super::steps::{make_room, plain, policy, probe, run};
+use super::target::{Desired, Replica};
+use super::types::{Change, Finding, Level, Step, UndoKind};
+use crate::config::{Keep, Service};
+use crate::facts::{ContainerFact, ContainerState};
+use crate::model::{Action, BackendMode, Millis, ServerName, Side, door_name, label};
+use crate::nginx::{DoorForward, MeshAddress, ServiceDoor, render_door, service_door};
+use std::collections::BTreeMap;
+use std::net::Ipv4Addr;
+
+/// Services that move together.
+pub struct Turn<'a> {
+    /// Everything else.
+    pub routing: &'a Routing<'a>,
+    /// Which.
+    pub services: &'a [&'a Desired<'a>],
+    /// The number of this deploy.
+    pub release: u64,
+}
+
+type Steps = BTreeMap<ServerName, Vec<Step>>;
+
+impl Turn<'_> {
+    /// The old side is stopped before the new one starts.
+    #[must_use]
+    pub fn hands_over(&self, desired: &Desired<'_>) -> bool {
+        desired.service.hands_over() && desired.from.is_some()
+    }
+
+    fn stop_timeout(&self) -> Millis {
+        self.routing.playbook.rollout.stop_timeout
+    }
+
+    /// Stop a unit that runs; taken back by starting it and waiting until it answers.
+    fn stop(&self, unit: &Unit<'_>, service: Option<(&Desired<'_>, &Service)>) -> Vec<Step> {
+        let timeout = self.stop_timeout();
+        let mut steps = Vec::new();
+        if let Some(app) = unit.app.filter(|app| app.state == ContainerState::Running) {
+            let mut undo = vec![Action::StartContainer { name: app.name.clone() }];
+            undo.extend(service.and_then(|(_, service)| health(unit, service)));
+            steps.push(
+                plain(format!("stop {}", app.name), Action::StopContainer { name: app.name.clone(), timeout }).undone_by(UndoKind::Restores, undo),
+            );
+        }
+        if let Some(door) = unit.door.filter(|door| door.state == ContainerState::Running) {
+            let mut undo = vec![Action::StartContainer { name: door.name.clone() }];
+            undo.extend(service.map(|(desired, _)| self.await_door(&door.name, desired)));
+            steps.push(
+                plain(format!("stop {}", door.name), Action::StopContainer { name: door.name.clone(), timeout: Millis::seconds(5) })
+                    .undone_by(UndoKind::Restores, undo),
+            );
+        }
+        match service {
+            Some((desired, _)) => steps.into_iter().map(|step| step.of(desired.name)).collect(),
+            None => steps,
+        }
+    }
+
+    fn await_door(&self, door: &str, desired: &Desired<'_>) -> Action {
+        let used = self.routing.desired.iter().filter(|other| desired.service.uses.contains_key(other.name));
+        Action::AwaitDoor { container: door.to_owned(), ports: used.filter_map(|other| other.internal_port).collect() }
+    }
+
+    /// The steps that start one replica of the new side and wait until it answers.
+    fn start(&self, server: &ServerName, desired: &Desired<'_>, replica: &Replica, side: Side, findings: &mut Vec<Finding>) -> Option<[Vec<Step>; 3]> {
+        let routing = self.routing;
+        let settings = routing.inventory.servers.get(server)?;
+        let Some(address) = routing.sites.address(server, replica.slot, side) else {
+            findings.push(Finding {
+                level: Level::Fatal,
+                server: Some(server.clone()),
+                service: Some(desired.name.clone()),
+                text: "the project network has no fixed address left".to_owned(),
+                hint: "lower the number of replicas, or split the project".to_owned(),
+            });
+            return None;
+        };
+        let private_address = match routing.mode {
+            BackendMode::SingleServer => None,
+            BackendMode::MultiServer => settings.private_address,
+        };
+        let place = Place { playbook: routing.playbook, desired, replica, side, address, private_address, release: self.release };
+        let name = place.name();
+        let kind = if self.hands_over(desired) { UndoKind::Restores } else { UndoKind::Cleans };
+        let there = desired.present.and_then(|present| {
+            present.units.iter().find(|unit| unit.server == *server && unit.replica == replica.number && unit.side == side)
+        });
+        let mut first = Vec::new();
+        for old in there.into_iter().flat_map(|unit| [unit.app, unit.door]).flatten() {
+            first.push(make_room(&old.name, self.stop_timeout()));
+        }
+        if has_door(desired.service) {
+            first.extend(self.door(server, desired, &place, &name, kind, findings));
+        }
+        let app = vec![run(place.app(), kind)];
+        let question = probe(&desired.service.health_check, desired.service.protocol, address, desired.service.port);
+        let healthy = Action::AwaitHealthy { container: name.clone(), probe: question, policy: policy(&desired.service.health_check) };
+        let wait = vec![plain(format!("wait for {name} to be healthy"), healthy)];
+        Some([first, app, wait].map(|steps| steps.into_iter().map(|step| step.of(desired.name)).collect()))
+    }
+
+    fn door(&self, server: &ServerName, desired: &Desired<'_>, place: &Place<'_>, name: &str, kind: UndoKind, findings: &mut Vec<Finding>) -> Vec<Step> {
+        let routing = self.routing;
+        let Some(settings) = routing.inventory.servers.get(server) else { return Vec::new() };
+        let used = routing.desired.iter().filter(|other| desired.service.uses.contains_key(other.name));
+        let forwards: Vec<DoorForward> = used
+            .filter_map(|other| {
+                Some(DoorForward {
+                    project: routing.playbook.project.clone(),
+                    env: routing.playbook.env.clone(),
+                    service: other.name.clone(),
+                    protocol: other.service.protocol,
+                    internal_port: other.internal_port?,
+                })
+            })
+            .collect();
+        let config = match render_door(routing.templates, &forwards, MeshAddress::Alias) {
+            Ok(config) => config,
+            Err(error) => {
+                findings.push(Finding {
+                    level: Level::Fatal,
+                    server: None,
+                    service: Some(desired.name.clone()),
+                    text: error.to_string(),
+                    hint: "mend the template".to_owned(),
+                });
+                return Vec::new();
+            }
+        };
+        let spec = service_door(&ServiceDoor {
+            name: door_name(name),
+            image: routing.inventory.nginx.image.clone(),
+            remote_root: settings.remote_root.clone(),
+            config,
+            network: place.network(name),
+            publish: place.publish(),
+            labels: place.labels("door"),
+        });
+        let ready = self.await_door(&spec.name, desired);
+        let title = format!("wait for {} to listen", spec.name);
+        vec![run(spec, kind), plain(title, ready)]
+    }
+
+    /// Start what waits on the other side.
+    fn restore(&self, unit: &Unit<'_>, desired: &Desired<'_>) -> [Vec<Step>; 3] {
+        let kind = if self.hands_over(desired) { UndoKind::Restores } else { UndoKind::Cleans };
+        let start = |container: &ContainerFact, timeout| {
+            let name = container.name.clone();
+            let undo = vec![Action::StopContainer { name: name.clone(), timeout }];
+            plain(format!("start {name}"), Action::StartContainer { name }).undone_by(kind, undo)
+        };
+        let mut first = Vec::new();
+        if let Some(door) = unit.door {
+            first.push(start(door, Millis::seconds(5)));
+            first.push(plain(format!("wait for {} to listen", door.name), self.await_door(&door.name, desired)));
+        }
+        let app: Vec<Step> = unit.app.map(|app| start(app, self.stop_timeout())).into_iter().collect();
+        let wait = unit.app.and_then(|app| {
+            let healthy = health(unit, desired.service)?;
+            Some(plain(format!("wait for {} to be healthy", app.name), healthy))
+        });
+        [first, app, wait.into_iter().collect()].map(|steps| steps.into_iter().map(|step| step.of(desired.name)).collect())
+    }
+
+    /// Remove both sides of the removed services, and what is set aside of them.
+    #[must_use]
+    pub fn removal_steps(&self, server: &ServerName) -> Vec<Step> {
+        let present = self.routing.present;
+        let removed = self.routing.removed;
+        let units = removed.iter().filter_map(|name| present.services.get(name)).flat_map(|service| &service.units);
+        let ours = units.filter(|unit| unit.server == *server).flat_map(|unit| [unit.app, unit.door]).flatten();
+        let aside = present.aside.iter().filter(|(at, container)| {
+            at == server && container.labels.get(label::SERVICE).is_some_and(|name| removed.iter().any(|removed| removed.as_str() == name))
+        });
+        ours.chain(aside.map(|(_, container)| *container)).map(|container| remove(container, self.stop_timeout())).collect()
+    }
+
+    /// Stop both sides of the removed services, taken back by starting what ran.
+    #[must_use]
+    pub fn stop_removed(&self) -> Steps {
+        let mut all = Steps::new();
+        for name in self.routing.removed {
+            for unit in self.routing.present.services.get(name).into_iter().flat_map(|service| &service.units) {
+                all.entry(unit.server.clone()).or_default().extend(self.stop(unit, None));
+            }
+        }
+        all
+    }
+}
+
+fn remove(container: &ContainerFact, timeout: Millis) -> Step {
+    plain(format!("remove {}", container.name), Action::RemoveContainer { name: container.name.clone(), timeout })
+}
+
+/// The health check of a container that is there, by its own labels.
+fn health(unit: &Unit<'_>, service: &Service) -> Option<Action> {
+    let app = unit.app?;
+    let address = unit.owner()?.networks.values().find_map(|address| *address).unwrap_or(Ipv4Addr::LOCALHOST);
+    let port = unit.number(label::PORT);
+    Some(Action::AwaitHealthy {
+        container: app.name.clone(),
+        probe: probe(&service.health_check, service.protocol, address, port),
+        policy: policy(&service.health_check),
+    })
+}
+
+/// The new side of every service of the turn: room, doors, apps, and then all health checks, which run side by side.
+pub fn start_steps(turn: &Turn<'_>, findings: &mut Vec<Finding>) -> Steps {
+    let mut by_phase: BTreeMap<ServerName, [Vec<Step>; 3]> = BTreeMap::new();
+    let mut all = Steps::new();
+    for desired in turn.services {
+        let Some(side) = desired.to else { continue };
+        if let (true, Some(from), Some(present)) = (turn.hands_over(desired), desired.from, desired.present) {
+            for unit in present.side(from) {
+                all.entry(unit.server.clone()).or_default().extend(turn.stop(unit, Some((desired, desired.service))));
+            }
+        }
+        if desired.change == Change::Restore {
+            for unit in desired.present.into_iter().flat_map(|present| present.side(side)) {
+                add(&mut by_phase, &unit.server, turn.restore(unit, desired));
+            }
+            continue;
+        }
+        for server in &desired.servers {
+            for replica in &desired.replicas {
+                if let Some(phases) = turn.start(server, desired, replica, side, findings) {
+                    add(&mut by_phase, server, phases);
+                }
+            }
+        }
+    }
+    for (server, phases) in by_phase {
+        all.entry(server).or_default().extend(phases.into_iter().flatten());
+    }
+    all
+}
+
+fn add(by_phase: &mut BTreeMap<ServerName, [Vec<Step>; 3]>, server: &ServerName, phases: [Vec<Step>; 3]) {
+    let all = by_phase.entry(server.clone()).or_default();
+    for (all, more) in all.iter_mut().zip(phases) {
+        all.extend(more);
+    }
+}
+
+/// The old side of every service that moved, where it still runs.
+#[must_use]
+pub fn retire_steps(turn: &Turn<'_>) -> Steps {
+    let mut all = Steps::new();
+    for desired in turn.services.iter().filter(|desired| !turn.hands_over(desired)) {
+        let (Some(from), Some(present)) = (desired.from, desired.present) else { continue };
+        for unit in present.side(from) {
+            all.entry(unit.server.clone()).or_default().extend(turn.stop(unit, Some((desired, desired.service))));
+        }
+    }
+    all
+}
+
+/// What nobody can go back to any more: older releases, failed containers, copies on servers that are not wanted now.
+#[must_use]
+pub fn finish_steps(turn: &Turn<'_>) -> Steps {
+    let mut all = Steps::new();
+    let timeout = turn.stop_timeout();
+    let mut gone: Vec<(ServerName, String)> = Vec::new();
+    for desired in turn.services {
+        let (Some(to), Some(present)) = (desired.to, desired.present) else { continue };
+        for unit in present.side(to).filter(|_| desired.change != Change::Restore) {
+            let reused = desired.servers.contains(&unit.server) && desired.replicas.iter().any(|replica| replica.number == unit.replica);
+            let names = [unit.app, unit.door].into_iter().flatten().map(|container| container.name.clone());
+            gone.extend(names.map(|name| (unit.server.clone(), if reused { crate::model::previous_name(&name) } else { name })));
+        }
+        let leaves = turn.routing.playbook.rollout.keep == Keep::Removed;
+        let old = present.units.iter().filter(|unit| leaves && Some(unit.side) == desired.from && Some(unit.side) != desired.to);
+        gone.extend(old.flat_map(|unit| [unit.app, unit.door].into_iter().flatten().map(|container| (unit.server.clone(), container.name.clone()))));
+    }
+    let moved = |container: &ContainerFact| {
+        container.labels.get(label::SERVICE).is_some_and(|name| turn.services.iter().any(|desired| desired.name.as_str() == name))
+    };
+    gone.extend(turn.routing.present.aside.iter().filter(|(_, container)| moved(container)).map(|(server, container)| (server.clone(), container.name.clone())));
+    gone.sort();
+    gone.dedup();
+    for (server, name) in gone {
+        let step = plain(format!("remove {name}"), Action::RemoveContainer { name, timeout });
+        all.entry(server).or_default().push(step);
+    }
+    all
+}
