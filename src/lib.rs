@@ -1,3 +1,5 @@
 //! Flipside: an agentless fleet deployer over SSH.
 pub mod config;
 pub mod model;
+pub mod nginx;
+pub mod script;
