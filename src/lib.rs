@@ -1,8 +1,11 @@
 //! Flipside: an agentless fleet deployer over SSH.
+pub mod cli;
 pub mod config;
+pub mod docker;
 pub mod facts;
 pub mod ledger;
 pub mod model;
 pub mod nginx;
 pub mod plan;
+pub mod report;
 pub mod script;

@@ -1,0 +1,63 @@
+//! A door's configuration: `127.0.0.1:INTERNAL_PORT` to a service's unix socket. Deliberately absent: backends; a door knows none.
+use super::error::RenderError;
+use super::templates::{DOOR, Templates};
+use crate::model::{EnvName, ProjectName, Protocol, ServiceName};
+use crate::script::layout::{self, MESH_ALIAS};
+use minijinja::{Value, context};
+use serde::{Deserialize, Serialize};
+use std::net::Ipv4Addr;
+
+/// One service that a door opens.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+pub struct DoorForward {
+    /// The project.
+    pub project: ProjectName,
+    /// The environment.
+    pub env: EnvName,
+    /// The service.
+    pub service: ServiceName,
+    /// What it speaks; http goes through as a plain connection.
+    pub protocol: Protocol,
+    /// The port on loopback.
+    pub internal_port: u16,
+}
+
+/// Where a door reaches NGINX for datagrams. A unix socket will not do: the answer to a datagram needs an address to go to, and
+/// NGINX's end of such a socket has none.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub enum MeshAddress {
+    /// By the alias `mesh` in the project network: a service's own door.
+    Alias,
+    /// By NGINX's fixed address in its own network: the host's door, whose namespace has no Docker DNS.
+    Fixed(Ipv4Addr),
+}
+
+/// The configuration of a door. Equal forwards in any order give equal text.
+///
+/// # Errors
+/// [`RenderError::Template`] where a template of the user's is at fault.
+pub fn render_door(templates: &Templates, forwards: &[DoorForward], mesh: MeshAddress) -> Result<String, RenderError> {
+    let mut forwards = forwards.to_vec();
+    forwards.sort();
+    forwards.dedup();
+    let uses_udp = forwards.iter().any(|forward| forward.protocol == Protocol::Udp);
+    let resolve = match mesh {
+        MeshAddress::Alias => uses_udp,
+        MeshAddress::Fixed(_) => false,
+    };
+    let context = context! {
+        resolve => resolve,
+        forwards => Value::from_iter(forwards.iter().map(|forward| forward_value(forward, mesh))),
+    };
+    templates.render(DOOR, context).map_err(|source| RenderError::Template { object: "a door".to_owned(), source })
+}
+
+fn forward_value(forward: &DoorForward, mesh: MeshAddress) -> Value {
+    let name = layout::stem(&forward.project, &forward.env, &forward.service);
+    let target = match (forward.protocol, mesh) {
+        (Protocol::Tcp | Protocol::Http, MeshAddress::Alias | MeshAddress::Fixed(_)) => format!("{}/run/{name}.sock", layout::MOUNT),
+        (Protocol::Udp, MeshAddress::Alias) => format!("{MESH_ALIAS}:{}", forward.internal_port),
+        (Protocol::Udp, MeshAddress::Fixed(address)) => format!("{address}:{}", forward.internal_port),
+    };
+    context! { name => name, port => forward.internal_port, protocol => forward.protocol.as_str(), target => target }
+}

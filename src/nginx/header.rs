@@ -1,0 +1,107 @@
+//! The comments that let a rendered file be read back: its header and the words after each `server` line. Both directions in one place.
+use super::error::ReadError;
+use super::types::{MeshBackend, MeshService};
+use crate::model::{Backend, EnvName, NameError, ProjectName, Protocol, ServerName, ServiceName, Side};
+use std::collections::BTreeMap;
+use std::net::Ipv4Addr;
+
+/// The first line of every service's file.
+pub(super) const FIRST_LINE: &str = "# flipside service";
+
+/// What the header says. Everything but the backends.
+pub(super) struct Header {
+    pub(super) project: ProjectName,
+    pub(super) env: EnvName,
+    pub(super) service: ServiceName,
+    pub(super) protocol: Protocol,
+    pub(super) internal_port: u16,
+    pub(super) live: Side,
+    pub(super) version: String,
+    pub(super) hosts: Vec<String>,
+}
+
+/// The header of a service's file, without a newline at the end.
+pub(super) fn write_header(service: &MeshService) -> String {
+    let version = serde_json::Value::from(service.version.as_str());
+    format!(
+        "{FIRST_LINE}: rendered, not edited; what is changed here is found and refused.\n\
+         # project: {}\n# env: {}\n# service: {}\n# protocol: {}\n# internal port: {}\n# live: {}\n# version: {version}\n# hosts: {}",
+        service.project,
+        service.env,
+        service.service,
+        service.protocol.as_str(),
+        service.internal_port,
+        service.live,
+        service.hosts.join(" "),
+    )
+    .trim_end()
+    .to_owned()
+}
+
+/// Reads what [`write_header`] wrote.
+pub(super) fn read_header(text: &str) -> Result<Header, ReadError> {
+    let mut lines = text.lines().enumerate();
+    if !lines.next().is_some_and(|(_, line)| line.starts_with(FIRST_LINE)) {
+        return Err(ReadError::NoHeader);
+    }
+    let mut fields = BTreeMap::new();
+    for (index, line) in lines {
+        let Some(comment) = line.strip_prefix("# ") else { break };
+        if let Some((field, value)) = comment.split_once(':') {
+            fields.insert(field.to_owned(), (index + 1, value.trim().to_owned()));
+        }
+    }
+    let name = |error: NameError| error.to_string();
+    Ok(Header {
+        project: field(&fields, "project", |text| ProjectName::new(text).map_err(name))?,
+        env: field(&fields, "env", |text| EnvName::new(text).map_err(name))?,
+        service: field(&fields, "service", |text| ServiceName::new(text).map_err(name))?,
+        protocol: field(&fields, "protocol", |text| read_protocol(text).ok_or_else(String::new))?,
+        internal_port: field(&fields, "internal port", |text| text.parse::<u16>().map_err(|error| error.to_string()))?,
+        live: field(&fields, "live", |text| read_side(text).ok_or_else(String::new))?,
+        version: field(&fields, "version", |text| serde_json::from_str::<String>(text).map_err(|error| error.to_string()))?,
+        hosts: field(&fields, "hosts", |text| Ok(text.split_whitespace().map(str::to_owned).collect()))?,
+    })
+}
+
+fn field<T>(
+    fields: &BTreeMap<String, (usize, String)>,
+    name: &'static str,
+    read: impl FnOnce(&str) -> Result<T, String>,
+) -> Result<T, ReadError> {
+    let (line, value) = fields.get(name).ok_or(ReadError::Missing(name))?;
+    read(value).map_err(|_| ReadError::Field { line: *line, field: name, value: value.clone() })
+}
+
+fn read_protocol(text: &str) -> Option<Protocol> {
+    [Protocol::Tcp, Protocol::Udp, Protocol::Http].into_iter().find(|protocol| protocol.as_str() == text)
+}
+
+fn read_side(text: &str) -> Option<Side> {
+    Side::BOTH.into_iter().find(|side| side.as_str() == text)
+}
+
+/// The words after a `server` line: `primary 1 lon1-a`, and the fixed address where the target is a name.
+pub(super) fn write_words(backend: &MeshBackend) -> String {
+    let words = format!("{} {} {}", backend.side, backend.replica, backend.server);
+    match &backend.backend {
+        Backend::Container { address, .. } => format!("{words} {address}"),
+        Backend::Address { .. } => words,
+    }
+}
+
+/// Reads what [`write_words`] wrote; `target` is the `host:port` of the line.
+pub(super) fn read_words(target: &str, words: &str) -> Option<(Backend, Side, u32, ServerName)> {
+    let (host, port) = target.rsplit_once(':')?;
+    let port = port.parse().ok()?;
+    let mut words = words.split_whitespace();
+    let side = read_side(words.next()?)?;
+    let replica = words.next()?.parse().ok().filter(|replica| *replica > 0)?;
+    let server = ServerName::new(words.next()?).ok()?;
+    let backend = match (host.parse::<Ipv4Addr>(), words.next()) {
+        (Ok(address), None) => Backend::Address { address, port },
+        (Err(_), Some(address)) => Backend::Container { name: host.to_owned(), address: address.parse().ok()?, port },
+        (Ok(_), Some(_)) | (Err(_), None) => return None,
+    };
+    words.next().is_none().then_some((backend, side, replica, server))
+}

@@ -1,0 +1,22 @@
+//! Services and backends to the files of one NGINX generation, and back. Deliberately absent: reading folders, reaching servers.
+//!
+//! A generation is a folder: `nginx.conf`, `generation.conf`, and one file a service in `stream.d/` or `http.d/`. Every path inside is
+//! relative to the folder, so a candidate can be tested where it lies and `current` can be a symlink.
+mod containers;
+mod door;
+mod error;
+mod generation;
+mod header;
+mod read;
+mod render;
+mod templates;
+mod types;
+
+pub use containers::{HostDoor, NginxContainer, ServiceDoor, host_door, nginx_container, service_door};
+pub use door::{DoorForward, MeshAddress, render_door};
+pub use error::{ReadError, RenderError, TemplateError};
+pub use generation::{bootstrap, check_generation, generation_file, generation_id};
+pub use read::read_service;
+pub use render::{listener, render_main, render_service, service_path};
+pub use templates::Templates;
+pub use types::{BackendRole, MainSettings, MeshBackend, MeshService};

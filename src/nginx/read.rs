@@ -1,0 +1,63 @@
+//! A service's NGINX file back to the value it was rendered from: what NGINX routes is the truth. Deliberately absent: NGINX's whole grammar.
+use super::error::ReadError;
+use super::header::{read_header, read_words};
+use super::types::{BackendRole, MeshBackend, MeshService};
+use crate::model::{Backend, Side, container_name};
+
+/// Reads back a rendered file. The live side is taken from the `server` lines that are not down; the header must agree.
+///
+/// # Errors
+/// [`ReadError`] says what was seen in a file that was edited by hand until it makes no sense, or that is not Flipside's.
+pub fn read_service(text: &str) -> Result<MeshService, ReadError> {
+    let header = read_header(text)?;
+    let mut backends = Vec::new();
+    for (index, line) in text.lines().enumerate() {
+        let trimmed = line.trim();
+        // `server {` opens a block; `server TARGET …;` is a backend.
+        let Some(rest) = trimmed.strip_prefix("server ").filter(|rest| !rest.trim_start().starts_with('{')) else { continue };
+        let broken = || ReadError::Server { line: index + 1, text: trimmed.to_owned() };
+        let (directive, comment) = rest.split_once(';').ok_or_else(broken)?;
+        let words = comment.trim().strip_prefix('#').ok_or_else(broken)?;
+        let mut parameters = directive.split_whitespace();
+        let (backend, side, replica, server) = parameters.next().and_then(|target| read_words(target, words)).ok_or_else(broken)?;
+        let role = parameters.fold(BackendRole::Live, |role, parameter| match parameter {
+            "down" => BackendRole::Idle,
+            "backup" => BackendRole::Backup,
+            _ => role,
+        });
+        if let Backend::Container { name, .. } = &backend {
+            let named =
+                Side::BOTH.into_iter().find(|side| *name == container_name(&header.project, &header.env, &header.service, replica, *side));
+            match named {
+                Some(named) if named == side => {}
+                Some(named) => {
+                    let text = trimmed.to_owned();
+                    return Err(ReadError::Contradiction { line: index + 1, text, comment: side.as_str(), name: named.as_str() });
+                }
+                None => return Err(broken()),
+            }
+        }
+        backends.push(MeshBackend { backend, side, replica, server, role });
+    }
+    let takes_traffic = |side| backends.iter().any(|backend| backend.side == side && backend.role != BackendRole::Idle);
+    let routed = match (takes_traffic(Side::Primary), takes_traffic(Side::Secondary)) {
+        (true, false) => Side::Primary,
+        (false, true) => Side::Secondary,
+        (true, true) => return Err(ReadError::BothLive),
+        (false, false) => return Err(ReadError::NothingLive),
+    };
+    if routed != header.live {
+        return Err(ReadError::OtherSide { header: header.live.as_str(), routed: routed.as_str() });
+    }
+    Ok(MeshService {
+        project: header.project,
+        env: header.env,
+        service: header.service,
+        protocol: header.protocol,
+        internal_port: header.internal_port,
+        live: routed,
+        version: header.version,
+        hosts: header.hosts,
+        backends,
+    })
+}

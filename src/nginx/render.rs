@@ -1,0 +1,141 @@
+//! Values to files: `nginx.conf`, and one file a service. Deliberately absent: which services and backends there are; the plan knows.
+use super::error::RenderError;
+use super::header::{write_header, write_words};
+use super::read::read_service;
+use super::templates::{HTTP, MAIN, STREAM, Templates};
+use super::types::{BackendRole, MainSettings, MeshBackend, MeshService};
+use crate::model::{Backend, EnvName, Millis, ProjectName, Protocol, ServiceName, StagedListener};
+use crate::script::layout;
+use minijinja::{Value, context};
+
+/// Where a service's file lies below its generation's folder.
+#[must_use]
+pub fn service_path(project: &ProjectName, env: &EnvName, service: &ServiceName, protocol: Protocol) -> String {
+    let folder = match protocol {
+        Protocol::Tcp | Protocol::Udp => "stream.d",
+        Protocol::Http => "http.d",
+    };
+    format!("{folder}/{}.conf", layout::stem(project, env, service))
+}
+
+/// The port that a service makes NGINX listen on, besides its unix socket.
+#[must_use]
+pub fn listener(service: &MeshService) -> StagedListener {
+    StagedListener { port: service.internal_port, transport: service.protocol.transport().to_owned() }
+}
+
+/// `nginx.conf`: its path below the generation's folder, and its text. It does not hold the generation's id (see
+/// [`super::generation_file`]), so it is the same in every generation of every server.
+///
+/// # Errors
+/// [`RenderError::Template`] where a template of the user's is at fault.
+pub fn render_main(templates: &Templates, settings: &MainSettings) -> Result<(String, String), RenderError> {
+    let seconds = |time: Millis| time.seconds_ceil();
+    let context = context! {
+        worker_processes => settings.worker_processes,
+        worker_connections => settings.worker_connections,
+        keepalive_min_timeout => seconds(settings.keepalive_min_timeout),
+        client_header_timeout => seconds(settings.client_header_timeout),
+        worker_shutdown_timeout => seconds(settings.worker_shutdown_timeout),
+        mount => layout::MOUNT,
+        generation_port => layout::GENERATION_PORT,
+        generation_file => layout::GENERATION_FILE,
+    };
+    let path = "nginx.conf".to_owned();
+    let text = templates.render(MAIN, context).map_err(|source| RenderError::Template { object: path.clone(), source })?;
+    Ok((path, text))
+}
+
+/// A service's file: its path below the generation's folder, and its text, which [`read_service`] reads back as the same value.
+///
+/// # Errors
+/// [`RenderError`] for a service that cannot be served, and for a template of the user's that leaves out what must be read back.
+pub fn render_service(templates: &Templates, service: &MeshService) -> Result<(String, String), RenderError> {
+    let name = layout::stem(&service.project, &service.env, &service.service);
+    check(service, &name)?;
+    let service = promoted(service);
+    let active: Vec<&MeshBackend> = service.backends.iter().filter(|backend| backend.role != BackendRole::Idle).collect();
+    let template = match service.protocol {
+        Protocol::Tcp | Protocol::Udp => STREAM,
+        Protocol::Http => HTTP,
+    };
+    // The zone holds a peer in about 1 KiB, a resolved one in more; 32 KiB is the least that NGINX takes.
+    let zone_kib = 64 + 4 * service.backends.len();
+    let context = context! {
+        header => write_header(&service),
+        name => name.as_str(),
+        project => service.project.as_str(),
+        env => service.env.as_str(),
+        service => service.service.as_str(),
+        protocol => service.protocol.as_str(),
+        internal_port => service.internal_port,
+        socket => format!("{}/run/{name}.sock", layout::MOUNT),
+        zone_kib => zone_kib,
+        n_active => active.len(),
+        hosts => Value::from_iter(service.hosts.iter().map(String::as_str)),
+        backends => Value::from_iter(service.backends.iter().map(backend_value)),
+    };
+    let text = templates.render(template, context).map_err(|source| RenderError::Template { object: name.clone(), source })?;
+    match read_service(&text) {
+        Err(source) => Err(RenderError::Unreadable { template, service: name, source }),
+        Ok(read) if read != service => Err(RenderError::ReadsDifferently { template, service: name }),
+        Ok(_) => Ok((service_path(&service.project, &service.env, &service.service, service.protocol), text)),
+    }
+}
+
+fn check(service: &MeshService, name: &str) -> Result<(), RenderError> {
+    let service_name = || name.to_owned();
+    if !service.backends.iter().any(|backend| backend.role != BackendRole::Idle) {
+        return Err(RenderError::NoBackend { service: service_name() });
+    }
+    match service.protocol {
+        Protocol::Http => {}
+        Protocol::Tcp | Protocol::Udp if service.hosts.is_empty() => {}
+        Protocol::Tcp | Protocol::Udp => {
+            return Err(RenderError::HostsNeedHttp { service: service_name(), protocol: service.protocol.as_str() });
+        }
+    }
+    match service.hosts.iter().find(|host| !is_host(host)) {
+        Some(host) => Err(RenderError::Host { service: service_name(), host: host.clone() }),
+        None => Ok(()),
+    }
+}
+
+fn is_host(host: &str) -> bool {
+    let host = host.strip_prefix("*.").unwrap_or(host);
+    let label =
+        |label: &str| !label.is_empty() && label.len() <= 63 && label.chars().all(|c| c.is_ascii_alphanumeric() || c == '-' || c == '_');
+    !host.is_empty() && host.len() <= 253 && host.split('.').all(label)
+}
+
+/// NGINX refuses an upstream of backups alone ("no servers in upstream"): without a live one, they are live.
+fn promoted(service: &MeshService) -> MeshService {
+    let mut service = service.clone();
+    if service.backends.iter().all(|backend| backend.role != BackendRole::Live) {
+        for backend in service.backends.iter_mut().filter(|backend| backend.role == BackendRole::Backup) {
+            backend.role = BackendRole::Live;
+        }
+    }
+    service
+}
+
+fn backend_value(backend: &MeshBackend) -> Value {
+    let (target, resolve) = match &backend.backend {
+        Backend::Container { name, port, .. } => (format!("{name}:{port}"), "resolve"),
+        Backend::Address { address, port } => (format!("{address}:{port}"), ""),
+    };
+    let role = match backend.role {
+        BackendRole::Live => "",
+        BackendRole::Backup => "backup",
+        BackendRole::Idle => "down",
+    };
+    let flags: Vec<&str> = [resolve, role].into_iter().filter(|flag| !flag.is_empty()).collect();
+    context! {
+        target => target,
+        flags => flags.iter().map(|flag| format!(" {flag}")).collect::<String>(),
+        side => backend.side.as_str(),
+        replica => backend.replica,
+        server => backend.server.as_str(),
+        words => write_words(backend),
+    }
+}

@@ -1,0 +1,88 @@
+//! One service as one server's NGINX sees it, and the settings of `nginx.conf`. Deliberately absent: how they become text.
+use crate::model::{Backend, EnvName, Millis, ProjectName, Protocol, ServerName, ServiceName, Side};
+use serde::{Deserialize, Serialize};
+
+/// One service as one server's NGINX should see it. Rendered and read back, it is the same value.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct MeshService {
+    /// The project.
+    pub project: ProjectName,
+    /// The environment.
+    pub env: EnvName,
+    /// The service.
+    pub service: ServiceName,
+    /// What it speaks: `stream.d/` for tcp and udp, `http.d/` for http.
+    pub protocol: Protocol,
+    /// The port that apps connect to.
+    pub internal_port: u16,
+    /// The side that traffic goes to.
+    pub live: Side,
+    /// The live side's version, free text.
+    pub version: String,
+    /// Public hosts, served on port 80. Only for http.
+    pub hosts: Vec<String>,
+    /// Container-name backends: both sides of every replica. Address backends: the live side's only. In the order they are rendered.
+    pub backends: Vec<MeshBackend>,
+}
+
+/// One `server` line of an upstream.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct MeshBackend {
+    /// Where.
+    pub backend: Backend,
+    /// Which side's container it is.
+    pub side: Side,
+    /// Which replica, from 1.
+    pub replica: u32,
+    /// On which server.
+    pub server: ServerName,
+    /// What the upstream does with it.
+    pub role: BackendRole,
+}
+
+/// What an upstream does with a backend.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum BackendRole {
+    /// Traffic goes there.
+    Live,
+    /// Traffic goes there when no live one answers: another zone's. Where a service has no live one, its backups are rendered as live.
+    Backup,
+    /// Listed and resolved, and given no traffic: the side that waits.
+    Idle,
+}
+
+/// The settings of `nginx.conf`.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct MainSettings {
+    /// Fixed, so that a reload never changes it.
+    pub worker_processes: u32,
+    /// Connections of one worker; a proxied one counts twice.
+    pub worker_connections: u32,
+    /// An idle keep-alive connection of an old worker may send one more request this long. Whole seconds.
+    pub keepalive_min_timeout: Millis,
+    /// A connected but silent client may begin this late. Whole seconds.
+    pub client_header_timeout: Millis,
+    /// After this an old worker cuts whatever it still has: a bound on leaks. Whole seconds.
+    pub worker_shutdown_timeout: Millis,
+}
+
+impl Default for MainSettings {
+    fn default() -> Self {
+        Self {
+            worker_processes: 2,
+            worker_connections: 16_384,
+            keepalive_min_timeout: Millis::seconds(10),
+            client_header_timeout: Millis::seconds(10),
+            worker_shutdown_timeout: Millis::seconds(3600),
+        }
+    }
+}
+
+impl MainSettings {
+    /// After this no idle client of an old worker can send to the old side any more: `quiet` of a [`crate::model::DrainPolicy`].
+    #[must_use]
+    pub fn quiet(&self) -> Millis {
+        Millis(self.keepalive_min_timeout.max(self.client_header_timeout).0 + 500)
+    }
+}

@@ -1,0 +1,78 @@
+//! Where things are on a server: paths below the remote root and the names of the mesh's own containers. Deliberately absent: content.
+use crate::model::{EnvName, ProjectName, ServiceName};
+
+/// The NGINX container of every server.
+pub const NGINX_CONTAINER: &str = "flipside_nginx";
+/// The door of the server's own network namespace.
+pub const HOST_DOOR: &str = "flipside_door";
+/// The user-defined network that NGINX is started on; it is attached to every project network afterwards.
+pub const MESH_NETWORK: &str = "flipside";
+/// NGINX's name in every project network: apps without a door connect to `mesh:INTERNAL_PORT`.
+pub const MESH_ALIAS: &str = "mesh";
+/// Where the server's folder is mounted in the NGINX container.
+pub const MOUNT: &str = "/flipside";
+/// The generation that a fresh NGINX container starts with: it routes nothing.
+pub const BOOTSTRAP: &str = "bootstrap";
+/// The file that holds a generation's own id and its base's. It is the only file that is not part of the id.
+pub const GENERATION_FILE: &str = "generation.conf";
+/// The loopback port in NGINX's namespace that answers with the generation's id. Below 1024, where no internal port can be pinned.
+pub const GENERATION_PORT: u16 = 998;
+
+/// `{remote_root}/flipside`.
+#[must_use]
+pub fn folder(remote_root: &str) -> String {
+    format!("{}/flipside", remote_root.trim_end_matches('/'))
+}
+
+/// `{remote_root}/flipside/nginx`: `releases/<generation>/`, `current`, `lock`, `switched`.
+#[must_use]
+pub fn nginx_folder(remote_root: &str) -> String {
+    format!("{}/nginx", folder(remote_root))
+}
+
+/// `{remote_root}/flipside/nginx/releases/<generation>`.
+#[must_use]
+pub fn release_folder(remote_root: &str, generation: &str) -> String {
+    format!("{}/releases/{generation}", nginx_folder(remote_root))
+}
+
+/// `{remote_root}/flipside/run`: the unix sockets. Mode 755: the workers of doors are nobody in particular.
+#[must_use]
+pub fn run_folder(remote_root: &str) -> String {
+    format!("{}/run", folder(remote_root))
+}
+
+/// `{remote_root}/flipside/doors`: the host door's configuration.
+#[must_use]
+pub fn doors_folder(remote_root: &str) -> String {
+    format!("{}/doors", folder(remote_root))
+}
+
+/// `{remote_root}/flipside/doors/flipside_door.conf`.
+#[must_use]
+pub fn host_door_file(remote_root: &str) -> String {
+    format!("{}/{HOST_DOOR}.conf", doors_folder(remote_root))
+}
+
+/// `{project}_{env}_{service}`: the stem of a service's NGINX file, socket, upstream and zone.
+#[must_use]
+pub fn stem(project: &ProjectName, env: &EnvName, service: &ServiceName) -> String {
+    format!("{project}_{env}_{service}")
+}
+
+/// A service's unix socket, as an absolute path on the server.
+#[must_use]
+pub fn socket(remote_root: &str, project: &ProjectName, env: &EnvName, service: &ServiceName) -> String {
+    format!("{}/{}.sock", run_folder(remote_root), stem(project, env, service))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_trailing_slash_of_the_root_does_not_double() {
+        assert_eq!(release_folder("/local/", "ab"), "/local/flipside/nginx/releases/ab");
+        assert_eq!(host_door_file("/"), "/flipside/doors/flipside_door.conf");
+    }
+}

@@ -1,0 +1,179 @@
+//! The shell of NGINX's actions: stage, test, switch, check, drain, prune, and the doors' own. Pure text. Deliberately absent: running it,
+//! and the frame around it (markers, deadlines, the lease).
+//!
+//! Each function returns one POSIX `sh` subshell for the server. Its exit status is the step's; `seen: …` is its evidence, `error: …` and
+//! `hint: …` say why it failed. The constant parts are files in `nginx/`; every value goes through [`quote`] into a positional parameter or
+//! a variable, never into the middle of a text. What must not be cut in two runs inside the NGINX container, in one `docker exec`: it goes
+//! on to its end, also when our connection does not.
+use super::layout::{self, NGINX_CONTAINER};
+use super::quote::quote;
+use crate::model::{Backend, DrainPolicy, GenerationId, Millis, ProbeKind, RouteCheck, StagedListener};
+use std::collections::BTreeMap;
+use std::fmt::Write as _;
+
+/// PID 1 of the NGINX container.
+pub const NGINX_PROGRAM: &str = include_str!("nginx/nginx_program.sh");
+/// PID 1 of a door: reads `FLIPSIDE_DOOR` (text) or `FLIPSIDE_DOOR_FILE` (path), and reads it again on SIGHUP.
+pub const DOOR_PROGRAM: &str = include_str!("nginx/door_program.sh");
+
+const LIB: &str = include_str!("nginx/lib.sh");
+const LOCK: &str = include_str!("nginx/lock.sh");
+const TEST: &str = include_str!("nginx/test.sh");
+const STAGE: &str = include_str!("nginx/stage.sh");
+const SWITCH: &str = include_str!("nginx/switch.sh");
+const ROUTE: &str = include_str!("nginx/route.sh");
+const DRAIN: &str = include_str!("nginx/drain.sh");
+const DROP: &str = include_str!("nginx/drop.sh");
+const PRUNE: &str = include_str!("nginx/prune.sh");
+const DOOR_READY: &str = include_str!("nginx/door_ready.sh");
+const SERVED: &str = "served\n[ -n \"$generation\" ] || fail 'NGINX does not say which generation it serves'\nsay \"seen: $generation\"\n";
+
+/// What every script needs to know of its server.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ScriptContext {
+    /// The docker command: `docker`, `podman`, or a path.
+    pub docker: String,
+    /// The server's remote root, absolute.
+    pub remote_root: String,
+}
+
+/// StageNginx: writes the generation beside the live one, with the base's other files, and tests it in the running container.
+///
+/// `files` holds [`layout::GENERATION_FILE`] too. The folder's digest must come out as `generation`, so files that were carried over and
+/// are not what the plan was made from are refused here.
+#[must_use]
+pub fn stage_nginx(
+    context: &ScriptContext,
+    generation: &GenerationId,
+    base: Option<&GenerationId>,
+    files: &BTreeMap<String, String>,
+    remove: &[String],
+    listeners: &[StagedListener],
+) -> String {
+    let mut write = String::from("write_files() {\n");
+    for path in remove {
+        let _ = writeln!(write, "    rm -f {} || return", quote(&format!("./{path}")));
+    }
+    for (path, text) in files {
+        let (path, temporary) = (quote(&format!("./{path}")), quote(&format!("./{path}.tmp")));
+        let _ = writeln!(write, "    printf '%s' {} >{temporary} && chmod 644 {temporary} && mv {temporary} {path} || return", quote(text));
+    }
+    write.push_str("    :\n}\n");
+    let listeners: Vec<String> = listeners.iter().map(|listener| format!("{}:{}", listener.transport, listener.port)).collect();
+    let variables = [
+        ("docker", context.docker.as_str()),
+        ("container", NGINX_CONTAINER),
+        ("folder", &layout::nginx_folder(&context.remote_root)),
+        ("generation", &generation.0),
+        ("base", base.map_or("", |base| &base.0)),
+        ("inner", &format!("{LIB}{TEST}")),
+        ("listeners", &listeners.join(" ")),
+    ];
+    subshell(&format!("{}{LIB}{LOCK}{write}{STAGE}", assignments(&variables)))
+}
+
+/// DropGeneration: removes a generation that is not live.
+#[must_use]
+pub fn drop_generation(context: &ScriptContext, generation: &GenerationId) -> String {
+    let folder = layout::nginx_folder(&context.remote_root);
+    subshell(&format!("{}set -- {}\n{LIB}{DROP}", assignments(&[("folder", &folder)]), quote(&generation.0)))
+}
+
+/// Switch: compare-and-swap of the live generation, reload, proof; on any doubt the previous files again. Done at once where `to` is live.
+#[must_use]
+pub fn switch(context: &ScriptContext, expect: Option<&GenerationId>, to: &GenerationId) -> String {
+    let arguments = [expect.map_or("", |expect| &expect.0), &to.0];
+    let run = exec(context, NGINX_CONTAINER, &format!("{LIB}{LOCK}{SWITCH}"), &arguments);
+    let docker = quote(&context.docker);
+    // The log goes first: the last lines are what is looked at.
+    subshell(&format!(
+        "answer=$({run} 2>&1) && {{ printf '%s\\n' \"$answer\"; exit 0; }}\n\
+         {docker} logs --since 40s --tail 200 {NGINX_CONTAINER} 2>&1 | grep -E '\\[(emerg|alert|crit|error)\\]' | tail -n 10\n\
+         printf '%s\\n' \"$answer\"\n\
+         case $answer in *'error: '*) ;; *) echo 'error: the NGINX container did not run the switch: is it up?' ;; esac\n\
+         exit 1\n"
+    ))
+}
+
+/// CheckRoute: one real request through the service's socket, or its internal port, reaches a backend; repeated until the deadline.
+///
+/// http: any status but 502, 503 and 504. tcp: NGINX keeps the connection open for 150 ms and is not still connecting to a backend.
+/// An http service asked with `Tcp` gets `GET /`.
+#[must_use]
+pub fn check_route(context: &ScriptContext, check: &RouteCheck) -> String {
+    let stem = check.socket.rsplit('/').next().unwrap_or(&check.socket);
+    let stem = stem.strip_suffix(".sock").unwrap_or(stem);
+    let (kind, path, host) = match &check.kind {
+        ProbeKind::Http { path, host } => ("http", path.as_str(), host.as_str()),
+        ProbeKind::Tcp => ("tcp", "/", "localhost"),
+        ProbeKind::Command(_) | ProbeKind::Running => ("other", "/", "localhost"),
+    };
+    let arguments = [kind, stem, &centiseconds(check.deadline), path, host];
+    subshell(&format!("{}\n", exec(context, NGINX_CONTAINER, &format!("{LIB}{ROUTE}"), &arguments)))
+}
+
+/// Drain: until the old workers are gone, or the quiet time is over and no socket leads to these backends, or the bound is reached.
+/// Both times count from the last switch on this server. Sockets that are left at the bound are said, and are no failure.
+///
+/// Only TCP sockets count: a datagram has no connection to wait for.
+#[must_use]
+pub fn drain(context: &ScriptContext, backends: &[Backend], policy: &DrainPolicy) -> String {
+    let mut arguments = vec![centiseconds(policy.quiet), centiseconds(policy.timeout)];
+    for backend in backends {
+        let (address, port) = backend.socket();
+        // The kernel prints an address as one number in its own byte order: little-endian on every platform that Docker is common on.
+        let [a, b, c, d] = address.octets();
+        let hex = format!("{d:02X}{c:02X}{b:02X}{a:02X}:{port:04X}");
+        arguments.push(format!("{hex}={address}:{port}"));
+        arguments.push(format!("0000000000000000FFFF0000{hex}={address}:{port}"));
+    }
+    let arguments: Vec<&str> = arguments.iter().map(String::as_str).collect();
+    subshell(&format!("{}\n", exec(context, NGINX_CONTAINER, &format!("{LIB}{DRAIN}"), &arguments)))
+}
+
+/// PruneGenerations: keeps the newest `keep`, the live one, and the one that NGINX was set up with.
+#[must_use]
+pub fn prune_generations(context: &ScriptContext, keep: u32) -> String {
+    let folder = layout::nginx_folder(&context.remote_root);
+    subshell(&format!("{}set -- {keep}\n{LIB}{PRUNE}", assignments(&[("folder", &folder)])))
+}
+
+/// Reads which generation NGINX serves: `seen: <id>`.
+#[must_use]
+pub fn served_generation(context: &ScriptContext) -> String {
+    subshell(&format!("{}\n", exec(context, NGINX_CONTAINER, &format!("{LIB}{SERVED}"), &[])))
+}
+
+/// Waits until a door that was just run listens on all its ports. `docker run -d` returns earlier: run this before the app starts.
+#[must_use]
+pub fn door_ready(context: &ScriptContext, door: &str, deadline: Millis) -> String {
+    subshell(&format!("{}\n", exec(context, door, &format!("{LIB}{DOOR_READY}"), &[&centiseconds(deadline)])))
+}
+
+/// Makes a door read its file again, after the file was put in place, and waits until it listens on all its ports. Connections stay.
+#[must_use]
+pub fn door_reload(context: &ScriptContext, door: &str, deadline: Millis) -> String {
+    let script = format!("kill -HUP 1\nsleep 0.2\n{LIB}{DOOR_READY}");
+    subshell(&format!("{}\n", exec(context, door, &script, &[&centiseconds(deadline)])))
+}
+
+/// `docker exec CONTAINER sh -c SCRIPT flipside ARGUMENTS…`, quoted.
+fn exec(context: &ScriptContext, container: &str, script: &str, arguments: &[&str]) -> String {
+    let head = [context.docker.as_str(), "exec", container, "sh", "-c", script, "flipside"];
+    let words: Vec<String> = head.iter().chain(arguments).map(|word| quote(word)).collect();
+    words.join(" ")
+}
+
+fn assignments(variables: &[(&str, &str)]) -> String {
+    variables.iter().map(|(name, value)| format!("{name}={}\n", quote(value))).collect()
+}
+
+/// `exit` inside ends the step, not the script that it is a part of; the working directory and the variables stay inside too.
+fn subshell(body: &str) -> String {
+    format!("(\n{body})\n")
+}
+
+/// Milliseconds to the unit of the scripts, rounded up.
+fn centiseconds(time: Millis) -> String {
+    time.0.div_ceil(10).to_string()
+}

@@ -1,0 +1,37 @@
+# In a door: $1 deadline in hundredths. Ready is: every listener of its configuration is a socket that its own NGINX holds. A stranger
+# on the same port, in the host's namespace, does not count.
+now
+began=$centis
+missing() {
+    missing=
+    master=
+    { read -r master </tmp/flipside-door.pid; } 2>/dev/null
+    [ -n "$master" ] || { missing='NGINX itself'; return; }
+    held=' '
+    for fd in "/proc/$master/fd/"*; do
+        link=$(readlink "$fd") && case $link in socket:*) held="$held${link#socket:} " ;; esac
+    done
+    bound=' '
+    for file in tcp tcp6 udp udp6; do
+        [ -r "/proc/net/$file" ] || continue
+        while read -r slot local remote state queues timer retransmits uid timeout inode rest; do
+            case $file:$state in tcp*:0A | udp*:07) ;; *) continue ;; esac
+            case $held in *" [$inode] "*) bound="$bound$file:${local##*:} " ;; esac
+        done <"/proc/net/$file"
+    done
+    while read -r word target options; do
+        [ "$word" = listen ] || continue
+        port=$(printf %04X "$(printf %s "${target##*:}" | tr -d ';')")
+        case $options in *udp*) transport=udp ;; *) transport=tcp ;; esac
+        case $target in '[::1]'*) transport=${transport}6 ;; esac
+        case $bound in *" $transport:$port "*) ;; *) missing="$missing${missing:+, }${target%;}" ;; esac
+    done </tmp/flipside-door.conf
+}
+while :; do
+    missing
+    now
+    [ -n "$missing" ] || break
+    [ $((centis - began)) -lt "$1" ] || fail "the door does not listen: $missing" 'the port may be taken on this server; its log says more'
+    sleep 0.02
+done
+say "seen: the door listens after $(show_centis $((centis - began)))"

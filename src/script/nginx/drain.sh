@@ -1,0 +1,50 @@
+# In the NGINX container: $1 quiet time, $2 bound, both in hundredths of a second since the switch; then the backends, `ADDRESS:PORT`
+# as /proc/net/tcp and tcp6 write them, each with the plain form after a `=`.
+quiet=$1 bound=$2
+shift 2
+began=
+read -r boot </proc/sys/kernel/random/boot_id
+{ read -r id at booted </flipside/nginx/switched; } 2>/dev/null && [ "$booted" = "$boot" ] && began=$at
+now
+first=$centis
+[ -n "$began" ] || began=$first
+# Connections of a door's or an app's own are none of ours: only sockets of this namespace, established or about to be.
+left() {
+    n_left=0 where=
+    for file in /proc/net/tcp /proc/net/tcp6; do
+        [ -r "$file" ] || continue
+        while read -r slot local remote state rest; do
+            case $state in 01 | 02) ;; *) continue ;; esac
+            for backend in "$@"; do
+                [ "$remote" = "${backend%=*}" ] || continue
+                n_left=$((n_left + 1))
+                case " $where " in *" ${backend#*=} "*) ;; *) where="$where${where:+ }${backend#*=}" ;; esac
+            done
+        done <"$file"
+    done
+}
+while :; do
+    now
+    over=$((centis - began))
+    workers
+    if [ -z "$leaving" ]; then
+        say "seen: drained $(show_centis $over) after the switch: the old workers are gone"
+        exit 0
+    fi
+    if [ "$over" -ge "$quiet" ]; then
+        left "$@"
+        if [ "$n_left" -eq 0 ]; then
+            say "seen: drained $(show_centis $over) after the switch: no connection to the old side is left ($(count $leaving) old workers serve others)"
+            exit 0
+        fi
+        if [ "$over" -ge "$bound" ]; then
+            say "seen: drain_timeout is over $(show_centis $over) after the switch: $n_left connections to $where are left and will be cut"
+            exit 0
+        fi
+    elif [ "$over" -ge "$bound" ]; then
+        left "$@"
+        say "seen: drain_timeout is over $(show_centis $over) after the switch, before the quiet time: $n_left connections to the old side are left"
+        exit 0
+    fi
+    sleep 0.1
+done

@@ -1,0 +1,5 @@
+# PID 1 of the NGINX container. Sockets that a killed NGINX left behind would be "Address already in use".
+cd /flipside/nginx || exit 1
+[ -e current/nginx.conf ] || ln -sfn releases/bootstrap current
+mkdir -p /flipside/run && rm -f /flipside/run/*.sock
+exec nginx -c /flipside/nginx/current/nginx.conf -g 'daemon off;'

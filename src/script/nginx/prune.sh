@@ -1,0 +1,19 @@
+# On the server: $1 how many generations to keep, besides the live one and the one NGINX starts with.
+keep=$1
+cd "$folder/releases" 2>/dev/null || fail "the folder $folder/releases is missing" 'run `flipside setup`'
+live=$(readlink ../current)
+live=${live##*/}
+n_kept=0 n_removed=0
+for release in $(ls -1t); do
+    case $release in
+    *.new) ;;
+    *)
+        n_kept=$((n_kept + 1))
+        [ "$release" = "$live" ] || [ "$release" = bootstrap ] || [ "$n_kept" -gt "$keep" ] || continue
+        [ "$release" != "$live" ] && [ "$release" != bootstrap ] || continue
+        ;;
+    esac
+    rm -rf "./$release" || fail "generation $release cannot be removed"
+    n_removed=$((n_removed + 1))
+done
+say "seen: $n_removed old generations removed"

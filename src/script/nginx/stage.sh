@@ -1,0 +1,34 @@
+# On the server, after the functions: $candidate, $release, $generation, $base, $listeners, $docker, $folder are set by the caller;
+# write_files writes the files into the current directory.
+umask 022
+cd "$folder" 2>/dev/null || fail "the folder $folder is missing" 'run `flipside setup`'
+current=$(readlink current)
+if [ "$current" = "releases/$generation" ]; then
+    say "seen: generation $generation is live already"
+    exit 0
+fi
+candidate=releases/$generation.new
+rm -rf "$candidate"
+mkdir -p "$candidate/http.d" "$candidate/stream.d" || fail "the folder $folder/$candidate cannot be made"
+discard() {
+    cd "$folder" && rm -rf "$candidate"
+    fail "$@"
+}
+if [ -n "$base" ] && [ "$base" != bootstrap ]; then
+    [ -d "releases/$base" ] || discard "generation $base, whose files are to be carried over, is not on this server" 'plan again'
+    cp -R "releases/$base/." "$candidate/" || discard "the files of generation $base cannot be copied"
+fi
+cd "$candidate" || fail "the folder $folder/$candidate is gone"
+write_files || discard "the files of generation $generation cannot be written to $folder/$candidate" 'is the disk full?'
+# The id is a digest of everything: files of other projects that were edited since the plan was made show here.
+if command -v sha256sum >/dev/null 2>&1; then
+    digest=$({ find . -type f ! -path ./generation.conf | sed 's,^\./,,' | LC_ALL=C sort | xargs sha256sum; echo "base ${base:--}"; } | sha256sum)
+    digest=$(printf %.16s "$digest")
+    [ "$digest" = "$generation" ] || discard "the files carried over from generation $base are not the ones that this run was made for (they amount to $digest)" 'somebody has edited or deployed here: plan again'
+fi
+find . -type d -exec chmod 755 {} + && find . -type f -exec chmod 644 {} + || discard 'the modes of the files cannot be set'
+cd "$folder" || fail "the folder $folder is gone"
+answer=$("$docker" exec "$container" sh -c "$inner" flipside "/flipside/nginx/$candidate/nginx.conf" $listeners 2>&1) ||
+    discard "NGINX refuses generation $generation: $(printf '%s\n' "$answer" | sed -n 's/^error: //p;s/^nginx: //p' | head -n 5)" "$(printf '%s\n' "$answer" | sed -n 's/^hint: //p' | tail -n 1)"
+rm -rf "releases/$generation" && mv "$candidate" "releases/$generation" || discard "generation $generation cannot be put in its place"
+say "seen: generation $generation passes nginx -t"

@@ -1,0 +1,71 @@
+# In the NGINX container: $1 the generation that must be live ('' right after setup), $2 the one to make live.
+expect=${1:-bootstrap} to=$2
+cd /flipside/nginx || fail 'the folder /flipside/nginx is not mounted in the NGINX container'
+take_lock /flipside/nginx
+now
+began=$centis
+point_to() { ln -sfn "releases/$1" current.tmp && mv -T current.tmp current; }
+record() {
+    now
+    read -r boot </proc/sys/kernel/random/boot_id
+    printf '%s %s %s\n' "$to" "$centis" "$boot" >switched.tmp && mv switched.tmp switched
+}
+# A reload is proven when the generation is served and every worker from before it is gone or shutting down: old workers go on
+# accepting for about 100 ms after the new ones answer.
+proven() {
+    now
+    until_centis=$((centis + 1000))
+    while [ "$centis" -lt "$until_centis" ]; do
+        sleep 0.05
+        workers
+        staying=
+        for pid in $before; do
+            case " $active " in *" $pid "*) staying="$staying $pid" ;; esac
+        done
+        if [ -z "$staying" ] && [ -n "$active" ]; then
+            served
+            [ "$generation" != "$1" ] || return 0
+        fi
+        now
+    done
+    return 1
+}
+current=$(readlink current)
+current=${current##*/}
+served
+if [ "$current" = "$to" ] && [ "$generation" = "$to" ]; then
+    switched=
+    { read -r switched rest <switched; } 2>/dev/null
+    [ "$switched" = "$to" ] || record
+    say "seen: generation $to was live already"
+    exit 0
+fi
+[ -n "$generation" ] || fail 'NGINX does not say which generation it serves' 'look at its log: docker logs flipside_nginx'
+# A switch that was cut off between the rename and the reload is taken up where it stands.
+if [ "$current" != "$expect" ] && { [ "$current" != "$to" ] || [ "$generation" != "$expect" ]; }; then
+    fail "generation $current is live, and this run was made for $expect" 'somebody else has deployed here: plan again'
+fi
+[ "$generation" = "$expect" ] ||
+    fail "NGINX serves generation $generation, although $expect is the current one" 'reload it by hand (docker exec flipside_nginx nginx -s reload -c /flipside/nginx/current/nginx.conf) and look at its log'
+[ -e "releases/$to/nginx.conf" ] || fail "generation $to is not on this server" 'it was never staged, or it was pruned: plan again'
+workers
+before=$active
+point_to "$to" || fail "the link current cannot be moved to $to"
+kill -HUP 1
+if proven "$to"; then
+    record
+    say "seen: generation $to is served after $(show_centis $((centis - began))), $(count $leaving) old workers finish what they have"
+    exit 0
+fi
+got=${generation:-nothing} held=$staying
+workers
+before=$active
+point_to "$expect"
+kill -HUP 1
+if proven "$expect"; then
+    say "error: NGINX did not take over generation $to within 10 s: it served $got${held:+, and the workers$held stayed}; $expect was put back and is served"
+else
+    say "error: NGINX did not take over generation $to within 10 s, and $expect was put back on disk, but it serves ${generation:-nothing}"
+fi
+say 'hint: the lines of its log above say why; a port that somebody else holds is the usual reason'
+exit 1
