@@ -1,4 +1,16 @@
 //! What to ask a server in one round trip, and how to read the answer. Deliberately absent: asking.
 mod types;
 
+mod error;
+mod question;
+
+mod engine;
+mod frames;
+mod read;
+mod sockets;
+mod texts;
+
+pub use error::FactsError;
+pub use question::question;
+pub use read::read;
 pub use types::{ContainerFact, ContainerState, Facts, ImageFact, ListenerFact, NetworkFact, NginxFact, PublishedFact};
