@@ -1,6 +1,19 @@
 //! What to ask a server in one round trip, and how to read the answer. Deliberately absent: asking.
-mod digest;
 mod types;
 
+mod error;
+mod question;
+
+mod engine;
+mod frames;
+mod read;
+mod sockets;
+mod texts;
+
+mod digest;
+
 pub use digest::digest;
+pub use error::FactsError;
+pub use question::question;
+pub use read::read;
 pub use types::{ContainerFact, ContainerState, Facts, ImageFact, ListenerFact, NetworkFact, NginxFact, PublishedFact};

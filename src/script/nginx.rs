@@ -5,6 +5,7 @@
 //! `hint: …` say why it failed. The constant parts are files in `nginx/`; every value goes through [`quote`] into a positional parameter or
 //! a variable, never into the middle of a text. What must not be cut in two runs inside the NGINX container, in one `docker exec`: it goes
 //! on to its end, also when our connection does not.
+use super::ScriptContext;
 use super::layout::{self, NGINX_CONTAINER};
 use super::quote::quote;
 use crate::model::{Backend, DrainPolicy, GenerationId, Millis, ProbeKind, RouteCheck, StagedListener};
@@ -27,15 +28,6 @@ const DROP: &str = include_str!("nginx/drop.sh");
 const PRUNE: &str = include_str!("nginx/prune.sh");
 const DOOR_READY: &str = include_str!("nginx/door_ready.sh");
 const SERVED: &str = "served\n[ -n \"$generation\" ] || fail 'NGINX does not say which generation it serves'\nsay \"seen: $generation\"\n";
-
-/// What every script needs to know of its server.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct ScriptContext {
-    /// The docker command: `docker`, `podman`, or a path.
-    pub docker: String,
-    /// The server's remote root, absolute.
-    pub remote_root: String,
-}
 
 /// StageNginx: writes the generation beside the live one, with the base's other files, and tests it in the running container.
 ///

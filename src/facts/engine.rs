@@ -1,0 +1,192 @@
+//! What the engine says about containers, networks and images, as facts. Deliberately absent: judging who they belong to.
+use super::error::FactsError;
+use super::types::{ContainerFact, ContainerState, ImageFact, NetworkFact, PublishedFact};
+use crate::model::Labels;
+use serde::Deserialize;
+use std::collections::BTreeMap;
+use std::net::Ipv4Addr;
+
+/// A line of the template that `question` sends.
+#[derive(Deserialize)]
+struct Container {
+    id: String,
+    name: String,
+    image: String,
+    image_id: String,
+    status: String,
+    exit_code: i32,
+    oom_killed: bool,
+    restarts: u32,
+    labels: Option<Labels>,
+    networks: Option<BTreeMap<String, Endpoint>>,
+    mode: String,
+    bindings: Option<PortMap>,
+    ports: Option<PortMap>,
+}
+
+/// `5432/tcp` → where it is published.
+type PortMap = BTreeMap<String, Option<Vec<Binding>>>;
+
+#[derive(Deserialize)]
+struct Binding {
+    #[serde(rename = "HostIp")]
+    address: String,
+    #[serde(rename = "HostPort")]
+    port: String,
+}
+
+#[derive(Deserialize)]
+struct Endpoint {
+    #[serde(rename = "IPAMConfig")]
+    configured: Option<Configured>,
+    #[serde(rename = "IPAddress", default)]
+    present: String,
+}
+
+#[derive(Deserialize)]
+struct Configured {
+    #[serde(rename = "IPv4Address", default)]
+    address: String,
+}
+
+/// A network as docker says it, or as podman does (in lower case).
+#[derive(Deserialize)]
+struct Network {
+    #[serde(rename = "Name", alias = "name")]
+    name: String,
+    #[serde(rename = "Driver", alias = "driver")]
+    driver: String,
+    #[serde(rename = "Labels", alias = "labels")]
+    labels: Option<Labels>,
+    #[serde(rename = "IPAM")]
+    ipam: Option<Ipam>,
+    subnets: Option<Vec<Subnet>>,
+}
+
+#[derive(Deserialize)]
+struct Ipam {
+    #[serde(rename = "Config")]
+    config: Option<Vec<Subnet>>,
+}
+
+#[derive(Deserialize)]
+struct Subnet {
+    #[serde(rename = "Subnet", alias = "subnet")]
+    subnet: String,
+}
+
+fn lines<'a, T: Deserialize<'a>>(section: &str, text: &'a str) -> Result<Vec<T>, FactsError> {
+    let read = |line: &'a str| serde_json::from_str(line).map_err(|error| FactsError::unreadable(section, line, &format!("JSON: {error}")));
+    text.lines().filter(|line| !line.trim().is_empty()).map(read).collect()
+}
+
+/// All containers, sorted by name.
+pub(super) fn containers(text: &str) -> Result<Vec<ContainerFact>, FactsError> {
+    let mut facts = lines("containers", text)?.into_iter().map(container).collect::<Result<Vec<_>, _>>()?;
+    facts.sort_by(|a, b| a.name.cmp(&b.name));
+    Ok(facts)
+}
+
+fn container(seen: Container) -> Result<ContainerFact, FactsError> {
+    let networks = seen.networks.unwrap_or_default().into_iter().map(|(name, endpoint)| (name, endpoint.address())).collect();
+    let mut published = Vec::new();
+    for map in [seen.bindings, seen.ports] {
+        published.extend(map.iter().flatten().flat_map(publications));
+    }
+    published.sort();
+    published.dedup();
+    Ok(ContainerFact {
+        name: seen.name.trim_start_matches('/').to_owned(),
+        state: state(&seen.status)?,
+        image_id: image_id(&seen.image_id),
+        id: seen.id,
+        image: seen.image,
+        exit_code: seen.exit_code,
+        oom_killed: seen.oom_killed,
+        restarts: seen.restarts,
+        labels: seen.labels.unwrap_or_default(),
+        networks,
+        network_mode: seen.mode,
+        published,
+    })
+}
+
+impl Endpoint {
+    fn address(&self) -> Option<Ipv4Addr> {
+        let configured = self.configured.as_ref().and_then(|configured| configured.address.parse().ok());
+        configured.or_else(|| self.present.parse().ok())
+    }
+}
+
+/// The words of docker, and those that podman has besides.
+fn state(word: &str) -> Result<ContainerState, FactsError> {
+    match word {
+        "created" | "configured" | "initialized" => Ok(ContainerState::Created),
+        "running" | "stopping" => Ok(ContainerState::Running),
+        "paused" => Ok(ContainerState::Paused),
+        "restarting" => Ok(ContainerState::Restarting),
+        "removing" => Ok(ContainerState::Removing),
+        "exited" | "stopped" => Ok(ContainerState::Exited),
+        "dead" => Ok(ContainerState::Dead),
+        other => Err(FactsError::unreadable("containers", other, "a container's state")),
+    }
+}
+
+/// Podman says ids without `sha256:`.
+fn image_id(id: &str) -> String {
+    if id.contains(':') { id.to_owned() } else { format!("sha256:{id}") }
+}
+
+/// Ports that docker picks itself have no number before the start, and addresses of version 6 alone have no place here.
+fn publications((key, bindings): (&String, &Option<Vec<Binding>>)) -> Vec<PublishedFact> {
+    let (container_port, transport) = key.split_once('/').unwrap_or((key, "tcp"));
+    let Ok(container_port) = container_port.parse() else { return Vec::new() };
+    let read = |binding: &Binding| {
+        let address = match binding.address.as_str() {
+            "" | "0.0.0.0" | "::" => None,
+            address => Some(address.parse().ok()?),
+        };
+        let host_port = binding.port.parse().ok().filter(|port| *port != 0)?;
+        Some(PublishedFact { address, host_port, container_port, transport: transport.to_owned() })
+    };
+    bindings.iter().flatten().filter_map(read).collect()
+}
+
+/// All networks, sorted by name.
+pub(super) fn networks(text: &str) -> Result<Vec<NetworkFact>, FactsError> {
+    let mut facts: Vec<NetworkFact> = lines::<Network>("networks", text)?.into_iter().map(network).collect();
+    facts.sort_by(|a, b| a.name.cmp(&b.name));
+    Ok(facts)
+}
+
+fn network(seen: Network) -> NetworkFact {
+    let subnets = seen.ipam.and_then(|ipam| ipam.config).into_iter().chain(seen.subnets).flatten().map(|subnet| subnet.subnet);
+    NetworkFact { name: seen.name, driver: seen.driver, subnets: subnets.collect(), labels: seen.labels.unwrap_or_default() }
+}
+
+/// Lines of id, repository, tag and digest, merged by id and sorted. Images without a tag and a digest are left out.
+pub(super) fn images(text: &str) -> Result<Vec<ImageFact>, FactsError> {
+    let mut found: BTreeMap<String, ImageFact> = BTreeMap::new();
+    for line in text.lines().filter(|line| !line.is_empty()) {
+        let words: Vec<&str> = line.split(' ').collect();
+        let [id, repository, tag, digest] = words[..] else {
+            return Err(FactsError::unreadable("images", line, "an id, a repository, a tag and a digest"));
+        };
+        let id = image_id(id);
+        let image = found.entry(id.clone()).or_insert_with(|| ImageFact { id, tags: Vec::new(), digests: Vec::new() });
+        if tag != "<none>" {
+            image.tags.push(format!("{repository}:{tag}"));
+        }
+        if digest != "<none>" && repository != "<none>" {
+            image.digests.push(format!("{repository}@{digest}"));
+        }
+    }
+    let sorted = found.into_values().map(|mut image| {
+        for list in [&mut image.tags, &mut image.digests] {
+            list.sort();
+            list.dedup();
+        }
+        image
+    });
+    Ok(sorted.filter(|image| !image.tags.is_empty() || !image.digests.is_empty()).collect())
+}

@@ -1,0 +1,143 @@
+facts() {
+    LC_ALL=C
+    export LC_ALL
+    root=@ROOT@
+    base=$root/flipside/nginx
+
+    engine() {
+        @ENGINE@ "$@"
+    }
+
+    # Frames what a command prints, its exit code and its standard error.
+    section() {
+        name=$1
+        shift
+        printf '\n@@flipside begin %s\n' "$name"
+        message=$("$@" 2>&1 >&3)
+        code=$?
+        printf '\n@@flipside end %s %s\n' "$name" "$code"
+        [ -z "$message" ] || printf '%s\n' "$message" | sed 's/^/@@flipside stderr /'
+        return "$code"
+    }
+
+    # GNU date knows milliseconds; others answer something that is no number.
+    clock() {
+        now=$(date +%s%3N)
+        case $now in
+            '' | *[!0-9]*) date +%s ;;
+            *) printf '%s\n' "$now" ;;
+        esac
+    }
+
+    # The nearest existing parent stands for a folder that is not there yet.
+    disk() {
+        place=$root/flipside
+        while [ -n "$place" ] && [ ! -e "$place" ]; do
+            place=${place%/*}
+        done
+        [ -n "$place" ] || place=/
+        if [ -d "$place" ] && [ -w "$place" ] && [ -x "$place" ]; then
+            echo writable
+        else
+            echo fixed
+        fi
+        df -P -k "$place"
+    }
+
+    ephemeral() {
+        [ ! -r /proc/sys/net/ipv4/ip_local_port_range ] || cat /proc/sys/net/ipv4/ip_local_port_range
+    }
+
+    # 0A: a listening TCP socket; 07: a UDP socket without a peer.
+    listeners() {
+        cat /proc/net/tcp >/dev/null || return
+        grep -sHoE '^ *[0-9]+: [0-9A-F]+:[0-9A-F]+ 0+:0000 (0A|07) ' /proc/net/tcp /proc/net/tcp6 /proc/net/udp /proc/net/udp6
+        return 0
+    }
+
+    containers() {
+        ids=$(engine ps -aq --no-trunc) || return
+        [ -z "$ids" ] || engine inspect --type container --format @CONTAINER@ $ids
+    }
+
+    networks() {
+        ids=$(engine network ls -q --no-trunc) || return
+        [ -z "$ids" ] || engine network inspect --format '{{json .}}' $ids
+    }
+
+    images() {
+        engine image ls --no-trunc --digests --format '{{.ID}} {{.Repository}} {{.Tag}} {{.Digest}}'
+    }
+
+    live() {
+        [ ! -L "$base/current" ] || readlink "$base/current"
+    }
+
+    releases() {
+        [ ! -d "$base/releases" ] || ls -1 "$base/releases"
+    }
+
+    # First the sizes, then all contents in the same order: any text survives.
+    texts() {
+        [ ! -d "$1" ] || {
+            cd "$1" && shift && find . "$@" -type f -exec wc -c {} + && echo && find . "$@" -type f -exec cat {} +
+        }
+    }
+
+    files() {
+        [ ! -L "$base/current" ] || {
+            link=$(readlink "$base/current")
+            case $link in
+                /*) texts "$link" ;;
+                *) texts "$base/$link" ;;
+            esac
+        }
+    }
+
+    doors() {
+        texts "$root/flipside/doors" -name '*.conf'
+    }
+
+    # The socket answers with the generation that NGINX has loaded. 127: nothing here that could ask.
+    served() {
+        socket=$root/flipside/run/generation.sock
+        [ -S "$socket" ] || return 0
+        ask=@ASK@
+        limit=
+        ! command -v timeout >/dev/null || limit='timeout 3'
+        $limit sh -c "$ask" sh "$socket" ''
+        [ $? = 127 ] || return 0
+        $limit @ENGINE@ exec flipside_nginx sh -c "$ask" sh /flipside/run/generation.sock 998
+    }
+
+    # A shared lock is tried for an instant: it is refused while somebody holds the lease.
+    lease() {
+        lock=$root/flipside/lock
+        [ -r "$lock/holder" ] && [ -r "$lock/lease" ] && command -v flock >/dev/null || return 0
+        flock -s -n "$lock/lease" true || cat "$lock/holder"
+    }
+
+    exec 3>&1
+    printf '\n@@flipside facts 1\n'
+    section asked printf '%s\n' @DOCKER@
+    section hostname uname -n
+    section user id -un
+    section clock clock
+    section disk disk
+    section ephemeral ephemeral
+    section listeners listeners
+    section routes cat /proc/net/route
+    if section docker engine version --format '{{if .Server}}{{.Server.Version}}{{else}}{{.Client.Version}}{{end}}'; then
+        section containers containers
+        section networks networks
+        section images images
+    fi
+    section live live
+    section files files
+    section releases releases
+    section doors doors
+    section served served
+    section lease lease
+    printf '\n@@flipside over\n'
+}
+facts </dev/null

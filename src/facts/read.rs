@@ -1,0 +1,136 @@
+//! The reader of an answer: sections → [`Facts`]. Deliberately absent: the formats of single sections, which have files of their own.
+use super::error::FactsError;
+use super::frames::{Frames, Section};
+use super::types::{Facts, NginxFact};
+use super::{engine, sockets, texts};
+use crate::model::GenerationId;
+
+/// What Linux hands out where it says nothing else.
+const EPHEMERAL: (u16, u16) = (32_768, 60_999);
+
+/// Reads what the script of [`super::question`] printed; noise before and after it does not matter. Give it the bytes where
+/// you have them: a file that is not UTF-8 then does no harm to its neighbours.
+///
+/// # Errors
+/// [`FactsError`] where the answer breaks off, the engine cannot be used, or an answer cannot be read.
+pub fn read(answer: impl AsRef<[u8]>) -> Result<Facts, FactsError> {
+    let frames = Frames::cut(answer.as_ref())?;
+    let user = plain(&frames, "user")?;
+    let docker_version = engine_version(&frames, &user)?;
+    let (root_writable, free_bytes) = disk(&plain(&frames, "disk")?)?;
+    Ok(Facts {
+        hostname: plain(&frames, "hostname")?,
+        user,
+        docker_version,
+        clock: clock(&plain(&frames, "clock")?)?,
+        free_bytes,
+        root_writable,
+        ephemeral: ephemeral(&plain(&frames, "ephemeral")?)?,
+        containers: engine::containers(&listed(&frames, "containers")?)?,
+        networks: engine::networks(&listed(&frames, "networks")?)?,
+        images: engine::images(&plain(&frames, "images")?)?,
+        listeners: sockets::listeners(&plain(&frames, "listeners")?)?,
+        routes: sockets::routes(&plain(&frames, "routes")?)?,
+        nginx: nginx(&frames)?,
+        lease: Some(plain(&frames, "lease")?).filter(|holder| !holder.is_empty()),
+    })
+}
+
+/// The trimmed text of a section that exited 0.
+fn plain(frames: &Frames<'_>, name: &str) -> Result<String, FactsError> {
+    let section = frames.get(name)?;
+    section.succeeded(name)?;
+    Ok(section.text())
+}
+
+/// As [`plain`]; but what went away between being listed and being asked about is not an error.
+fn listed(frames: &Frames<'_>, name: &str) -> Result<String, FactsError> {
+    let section = frames.get(name)?;
+    let gone = |line: &str| {
+        let line = line.to_ascii_lowercase();
+        line.contains("no such") || line.contains("not found")
+    };
+    if section.stderr.is_empty() || !section.stderr.split("; ").all(gone) {
+        section.succeeded(name)?;
+    }
+    Ok(section.text())
+}
+
+/// The engine's version, or why there is none.
+fn engine_version(frames: &Frames<'_>, user: &str) -> Result<String, FactsError> {
+    let section = frames.get("docker")?;
+    if section.exit == 0 {
+        return Ok(section.text());
+    }
+    Err(refusal(section, &plain(frames, "asked")?, user))
+}
+
+fn refusal(section: &Section<'_>, docker: &str, user: &str) -> FactsError {
+    let seen = section.stderr.clone();
+    let has = |part: &str| seen.to_ascii_lowercase().contains(part);
+    let user = user.to_owned();
+    if has("permission denied") {
+        FactsError::NotPermitted { user, seen }
+    } else if has("sudo:") && (has("password") || has("terminal") || has("not in the sudoers") || has("not allowed")) {
+        FactsError::SudoRefused { user, seen }
+    } else if section.exit == 127 || has("command not found") {
+        FactsError::DockerMissing { docker: docker.to_owned() }
+    } else if has("cannot connect") || has("daemon running") || has("connection refused") || has("failed to connect") {
+        FactsError::DaemonDown { seen }
+    } else {
+        FactsError::Section { section: "docker version".to_owned(), exit: section.exit, seen }
+    }
+}
+
+/// Milliseconds; a clock that knows only seconds has ten digits until the year 2286.
+fn clock(text: &str) -> Result<u64, FactsError> {
+    let number: u64 = text.parse().map_err(|_| FactsError::unreadable("clock", text, "seconds or milliseconds since 1970"))?;
+    Ok(if number < 100_000_000_000 { number * 1000 } else { number })
+}
+
+/// A word, then `df -P -k`: the number before the percentage is what is free, in KiB.
+fn disk(text: &str) -> Result<(bool, u64), FactsError> {
+    let damaged = || FactsError::unreadable("disk", text, "`writable` or `fixed`, then what `df -P -k` prints");
+    let mut lines = text.lines();
+    let writable = match lines.next() {
+        Some("writable") => true,
+        Some("fixed") => false,
+        _ => return Err(damaged()),
+    };
+    let words: Vec<&str> = lines.nth(1).ok_or_else(damaged)?.split_whitespace().collect();
+    let percentage = words.iter().skip(4).position(|word| word.ends_with('%') || *word == "-").ok_or_else(damaged)?;
+    let free: u64 = words[percentage + 3].parse().map_err(|_| damaged())?;
+    Ok((writable, free * 1024))
+}
+
+fn ephemeral(text: &str) -> Result<(u16, u16), FactsError> {
+    if text.is_empty() {
+        return Ok(EPHEMERAL);
+    }
+    let range = text.split_once(char::is_whitespace).and_then(|(a, b)| Some((a.parse().ok()?, b.trim().parse().ok()?)));
+    range.ok_or_else(|| FactsError::unreadable("ephemeral", text, "two ports"))
+}
+
+fn nginx(frames: &Frames<'_>) -> Result<NginxFact, FactsError> {
+    let counted = |name: &str| {
+        let section = frames.get(name)?;
+        section.succeeded(name)?;
+        texts::read(name, section.body)
+    };
+    let live = plain(frames, "live")?;
+    let mut generations: Vec<GenerationId> = plain(frames, "releases")?.lines().filter_map(generation).collect();
+    generations.sort();
+    Ok(NginxFact {
+        live: generation(live.trim_end_matches('/').rsplit('/').next().unwrap_or_default()),
+        served: generation(frames.get("served")?.text().as_str()),
+        files: counted("files")?,
+        generations,
+        doors: counted("doors")?.into_iter().filter(|(path, _)| !path.contains('/')).collect(),
+    })
+}
+
+/// An id, and nothing else: a folder in the making or an error page is none.
+fn generation(text: &str) -> Option<GenerationId> {
+    let fits = !text.is_empty() && text.len() <= 64 && text.bytes().all(|byte| byte.is_ascii_alphanumeric());
+    fits.then(|| GenerationId(text.to_owned()))
+}

@@ -1,0 +1,118 @@
+//! The shell of `RunContainer`. Deliberately absent: waiting until the container is healthy.
+use super::super::ScriptContext;
+use super::super::quote::quote;
+use super::ports::{PORTS, ports_of};
+use super::prelude::{OWNER, labels_template, labels_text, line, report};
+use crate::docker;
+use crate::model::{ContainerSpec, label};
+
+/// The labels that, besides the owner's, make two containers the same one.
+const SAME: [&str; 4] = [label::SIDE, label::REPLICA, label::SPEC, label::MESH];
+
+const BODY: &str = r#"PORTS
+name=@NAME@
+owner=@OWNER@
+same=@SAME@
+look() {
+    state= its_owner= its_same= image= labels=
+    if found=$(@INSPECT@ 2>&1); then
+        state=${found%%|*} found=${found#*|}
+        its_owner=${found%%|*} found=${found#*|}
+        its_same=${found%%|*} found=${found#*|}
+        image=${found%%|*} labels=${found#*|}
+    else
+        case $found in
+            *[Nn]"o such"*) ;;
+            *) fail "docker cannot say whether there is a container $name: $found" '' '' ;;
+        esac
+    fi
+}
+check_owner() {
+    [ "$its_owner" = "$owner" ] || fail "the name $name is taken by a container of image $image ($state) with the labels $labels" \
+        "no container of this name, or one with $owner" "rename or remove it: @DOCKER@ rename $name $name.other"
+}
+look
+case $state in
+    '') ;;
+    running | restarting)
+        check_owner
+        [ "$its_same" = "$same" ] || fail "container $name already runs with $its_same" "$same" ''
+        done_with "container $name is $state already"
+        ;;
+    created)
+        check_owner
+        @REMOVE@ >/dev/null || fail "container $name, which was never started, cannot be removed" '' ''
+        echo "note: removed a container $name that was never started"
+        ;;
+    exited | dead)
+        check_owner
+        [ "$its_same" = "$same" ] || fail "container $name is there, stopped, with $its_same" "$same" ''
+        @REMOVE@ >/dev/null || fail "the stopped container $name cannot be removed" '' ''
+        echo "note: removed a stopped container $name of the same making"
+        ;;
+    *)
+        check_owner
+        fail "container $name is $state" "running, stopped or not there" ''
+        ;;
+esac
+message=$(@RUN@ 2>&1) || {
+    code=$?
+    printf '%s\n' "$message"
+    look
+    if [ "$state" = created ] && [ "$its_owner" = "$owner" ]; then
+        @REMOVE@ >/dev/null
+    fi
+    blame_ports "$message" @TRIPLES@
+    case $message in
+        *[Nn]"o such image"* | *"image not known"*)
+            fail "the image "@IMAGE@" is not on this server" "the image, pulled beforehand" ''
+            ;;
+    esac
+    fail "docker could not run $name (exit code $code): $message" "a running container $name" ''
+}
+"#;
+
+const WRAPPED: &str = r#"wrapped() {
+    pid=$(@PID@ 2>/dev/null) || return 1
+    [ "$pid" -gt 0 ] 2>/dev/null && [ -r "/proc/$pid/cmdline" ] || return 1
+    case $(tr '\0' ' ' <"/proc/$pid/cmdline") in
+        sh\ -c\ * | */sh\ -c\ * | bash\ -c\ * | */bash\ -c\ * | dash\ -c\ * | */dash\ -c\ * | ash\ -c\ * | */ash\ -c\ *) ;;
+        *) return 1 ;;
+    esac
+}
+if wrapped && { sleep 0.3 2>/dev/null || sleep 1; } && wrapped; then
+    echo "note: the first process of $name is a shell that does not pass SIGTERM on: start the app with exec, or stops take the whole timeout"
+fi
+"#;
+
+/// `docker run -d`. A container of this name with the same labels that runs is left, one that is stopped or was never
+/// started is replaced, and any other is refused. What a failed start leaves behind is removed, and whoever holds the
+/// port is named. A shell in front of the app is noted, since it swallows SIGTERM.
+#[must_use]
+pub fn run_container(ctx: &ScriptContext, spec: &ContainerSpec) -> String {
+    let template = format!(
+        "{{{{.State.Status}}}}|{}|{}|{{{{.Config.Image}}}}|{{{{json .Config.Labels}}}}",
+        labels_template(&OWNER),
+        labels_template(&SAME)
+    );
+    let mut body = report();
+    body.push_str(
+        &BODY
+            .replace("PORTS\n", &PORTS.replace("@DOCKER_WORDS@", &line(&docker::Command::new(&ctx.docker))))
+            .replace("@DOCKER@", ctx.docker.trim())
+            .replace("@INSPECT@", &line(&docker::inspect_container(&ctx.docker, &template, &spec.name)))
+            .replace("@REMOVE@", &line(&docker::remove(&ctx.docker, &spec.name)))
+            .replace("@TRIPLES@", &ports_of(&spec.publish))
+            .replace("@OWNER@", &quote(&labels_text(&OWNER, &spec.labels)))
+            .replace("@SAME@", &quote(&labels_text(&SAME, &spec.labels)))
+            .replace("@IMAGE@", &quote(&spec.image))
+            .replace("@NAME@", &quote(&spec.name))
+            .replace("@RUN@", &line(&docker::run(&ctx.docker, spec))),
+    );
+    // Doors and the mesh are shells by design, and pass signals on.
+    if spec.labels.get(label::ROLE).is_none_or(|role| role == "app") {
+        body.push_str(&WRAPPED.replace("@PID@", &line(&docker::inspect_container(&ctx.docker, "{{.State.Pid}}", &spec.name))));
+    }
+    body.push_str("done_with \"container $name started, $(printf '%s\\n' \"$message\" | tail -n 1 | cut -c 1-12)\"\n");
+    body
+}
