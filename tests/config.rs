@@ -1,5 +1,6 @@
 //! What `config` makes of whole files. Each folder of `config_cases` holds one file and what becomes of it: the value, or the problems
 //! exactly as printed. `UPDATE=1 cargo test --test config` writes the expectations anew; read the difference as a user would.
+#![expect(clippy::unwrap_used, reason = "a case that cannot be read is a broken test")]
 use flipside::config::{Problems, read_inventory, read_playbook, starter_inventory, starter_playbook};
 use flipside::model::EnvName;
 use proptest::prelude::*;
@@ -9,7 +10,6 @@ use std::path::{Path, PathBuf};
 /// The only place that touches the API: a file to what a user would see. A first line `# env: NAME` asks for an environment.
 fn outcome(name: &str, text: &str) -> String {
     let env = text.lines().next().and_then(|line| line.strip_prefix("# env: ")).map(|name| EnvName::new(name).unwrap());
-    let pretty = |value: &dyn erased::Pretty| value.pretty();
     let result = if name.starts_with("inventory") {
         read_inventory(name, text).map(|inventory| pretty(&inventory))
     } else {
@@ -21,16 +21,8 @@ fn outcome(name: &str, text: &str) -> String {
     }
 }
 
-/// Both values as JSON.
-mod erased {
-    pub(super) trait Pretty {
-        fn pretty(&self) -> String;
-    }
-    impl<T: serde::Serialize> Pretty for T {
-        fn pretty(&self) -> String {
-            serde_json::to_string_pretty(self).unwrap()
-        }
-    }
+fn pretty(value: &impl serde::Serialize) -> String {
+    serde_json::to_string_pretty(value).unwrap()
 }
 
 fn cases() -> Vec<PathBuf> {

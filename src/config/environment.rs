@@ -39,22 +39,20 @@ pub(super) fn take(walk: &mut Walk<'_>, root: &mut Table) -> Vec<Environment> {
     };
     let mut environments = Vec::new();
     for entry in table.entries {
-        let name = match EnvName::new(entry.key.as_str()) {
-            Ok(name) => Some(name),
-            Err(error) => {
-                walk.report(entry.key_span, format!("an environment cannot have this name: {error}"), "");
-                None
-            }
-        };
         let what = entry.node.kind();
         let Value::Table(mut overrides) = entry.node.value else {
             let label = "variables of a service belong in `env` of that service";
             walk.report(entry.node.span, format!("environment `{}` must be a table, not {what}", entry.key), label);
             continue;
         };
+        let name: Option<EnvName> = walk.named(&entry.key, entry.key_span);
         hoist(walk, &mut overrides);
         if let Some(inner) = overrides.take("env") {
-            walk.report(inner.key_span, format!("environment `{}` cannot hold environments", entry.key), "variables belong in `env` of a service");
+            walk.report(
+                inner.key_span,
+                format!("environment `{}` cannot hold environments", entry.key),
+                "variables belong in `env` of a service",
+            );
         }
         let project = overrides.entries.iter_mut().find(|entry| entry.key == "project").map(|entry| &mut entry.node.value);
         if let Some(Value::Table(project)) = project
@@ -104,13 +102,7 @@ pub(super) fn choose(walk: &mut Walk<'_>, root: &Table, known: &[Environment], a
 fn preset(walk: &mut Walk<'_>, root: &Table) -> Option<(EnvName, Span)> {
     let node = &root.table("project")?.get("default_env")?.node;
     let Value::Text(text) = &node.value else { return None };
-    match EnvName::new(text.as_str()) {
-        Ok(name) => Some((name, node.span)),
-        Err(error) => {
-            walk.report(node.span, error.to_string(), "");
-            None
-        }
-    }
+    walk.named(text, node.span).map(|name| (name, node.span))
 }
 
 fn unknown(name: &EnvName, known: &[Environment]) -> String {

@@ -13,7 +13,11 @@ pub(super) fn check(walk: &mut Walk<'_>, services: &BTreeMap<ServiceName, Servic
         for target in service.uses.keys() {
             let span = place(tree, name, target);
             if target == name {
-                walk.report(span, format!("service `{name}` uses itself"), "remove it: inside its container it reaches itself on its own port");
+                walk.report(
+                    span,
+                    format!("service `{name}` uses itself"),
+                    "remove it: inside its container it reaches itself on its own port",
+                );
                 continue;
             }
             let Some(found) = tree.get(target.as_str()) else {
@@ -75,11 +79,7 @@ fn cycles(services: &BTreeMap<ServiceName, Service>) -> Vec<Vec<&ServiceName>> {
 }
 
 /// The first service that `name` uses among those that are left, itself not counted.
-fn next<'a>(
-    services: &BTreeMap<ServiceName, Service>,
-    left: &BTreeSet<&'a ServiceName>,
-    name: &ServiceName,
-) -> Option<&'a ServiceName> {
+fn next<'a>(services: &BTreeMap<ServiceName, Service>, left: &BTreeSet<&'a ServiceName>, name: &ServiceName) -> Option<&'a ServiceName> {
     let uses = &services.get(name)?.uses;
     uses.keys().filter(|used| *used != name).find_map(|used| left.get(used).copied())
 }

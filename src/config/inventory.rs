@@ -58,16 +58,11 @@ fn servers(walk: &mut Walk<'_>, root: &Table, defaults: &Settings) -> BTreeMap<S
         walk.report(entry.node.span, "the inventory has no servers", advice);
     }
     for entry in &table.entries {
-        let name = ServerName::new(entry.key.as_str());
-        if let Err(error) = &name {
-            walk.report(entry.key_span, error.to_string(), "");
-        }
+        let name = walk.named(&entry.key, entry.key_span);
         let Some(section) = walk.section(entry, Part::Server, format!("server `{}`", entry.key)) else { continue };
         let settings = server::read(walk, &section).over(defaults, &entry.key);
         let found = complete(walk, &section, settings);
-        if let Ok(name) = name {
-            servers.insert(name, found);
-        }
+        servers.extend(name.map(|name| (name, found)));
     }
     servers
 }
@@ -76,7 +71,16 @@ fn complete(walk: &mut Walk<'_>, section: &Section<'_>, settings: Settings) -> F
     let address: Option<At<String>> = server::address(walk, section);
     let (address, place) = address.map_or((String::new(), None), |(address, span)| (address, Some(span)));
     let private_address = server::private_address(walk, section, &address);
-    let (jump, jump_place) = settings.jump.map_or((None, None), |(jump, span)| (Some(jump), Some(span)));
+    let jump = if address == "local" {
+        if let Some(entry) = section.table.get("jump") {
+            let title = format!("{} is this machine and has a `jump`", section.what);
+            walk.report(entry.node.span, title, "remove it: nothing is reached by SSH here");
+        }
+        None
+    } else {
+        settings.jump
+    };
+    let (jump, jump_place) = jump.map_or((None, None), |(jump, span)| (Some(jump), Some(span)));
     let server = Server {
         address,
         private_address,
@@ -103,17 +107,22 @@ fn addresses(walk: &mut Walk<'_>, servers: &BTreeMap<ServerName, Found>) {
     in_order.sort_by_key(|(_, found)| found.address);
     for (index, (name, found)) in in_order.iter().enumerate() {
         let Some(place) = found.address else { continue };
-        let same = |other: &Server| (&other.address, other.port, &other.jump) == (&found.server.address, found.server.port, &found.server.jump);
+        let same =
+            |other: &Server| (&other.address, other.port, &other.jump) == (&found.server.address, found.server.port, &found.server.jump);
         if let Some((other, twin)) = in_order[..index].iter().find(|(_, twin)| twin.address.is_some() && same(&twin.server)) {
-            let at = if found.server.address == "local" { "this machine".to_owned() } else { format!("{}, port {}", found.server.address, found.server.port) };
+            let at = if found.server.address == "local" {
+                "this machine".to_owned()
+            } else {
+                format!("{}, port {}", found.server.address, found.server.port)
+            };
             let title = format!("servers `{other}` and `{name}` are the same: {at}");
             let note = twin.address.map(|span| format!("server `{other}` has it in line {}", walk.source.line(span)));
             walk.report_with_note(place, title, "remove one of the two", note.unwrap_or_default());
             continue;
         }
-        let twin = in_order[..index].iter().find(|(_, twin)| {
-            found.server.private_address.is_some() && twin.server.private_address == found.server.private_address
-        });
+        let twin = in_order[..index]
+            .iter()
+            .find(|(_, twin)| found.server.private_address.is_some() && twin.server.private_address == found.server.private_address);
         if let (Some((other, twin)), Some(address), Some(place)) = (twin, found.server.private_address, found.private_address) {
             let title = format!("servers `{other}` and `{name}` have the same private address {address}");
             let note = twin.private_address.map(|span| format!("server `{other}` has it in line {}", walk.source.line(span)));

@@ -197,11 +197,17 @@ pub(super) fn did_you_mean<'a>(seen: &str, candidates: impl IntoIterator<Item = 
 
 /// `` `a`, `b` and `c` ``.
 pub(super) fn listing<'a>(words: impl IntoIterator<Item = &'a str>) -> String {
-    let words: Vec<String> = words.into_iter().map(|word| format!("`{word}`")).collect();
+    let words: Vec<&str> = words.into_iter().collect();
+    joined(&words, "and")
+}
+
+/// The words as code, with commas, and `last` before the last one.
+pub(super) fn joined(words: &[impl std::fmt::Display], last: &str) -> String {
+    let words: Vec<String> = words.iter().map(|word| format!("`{word}`")).collect();
     match words.split_last() {
         None => String::new(),
         Some((only, [])) => only.clone(),
-        Some((last, others)) => format!("{} and {last}", others.join(", ")),
+        Some((end, others)) => format!("{} {last} {end}", others.join(", ")),
     }
 }
 

@@ -7,6 +7,7 @@ mod problem;
 mod toml;
 
 mod keys;
+mod naming;
 mod values;
 mod walk;
 

@@ -17,7 +17,7 @@ pub(super) enum Value {
     /// As written: no digit is lost on the way into an environment variable. Also integers beyond 64 bits.
     Number(String),
     Flag(bool),
-    Date(String),
+    Date,
     Null,
     List(Vec<Node>),
     Table(Table),
@@ -43,9 +43,9 @@ impl Node {
         match &self.value {
             Value::Text(_) => "a string",
             Value::Integer(_) => "an integer",
-            Value::Number(_) => "a number",
+            Value::Number(_) => "a decimal number",
             Value::Flag(_) => "true or false",
-            Value::Date(_) => "a date",
+            Value::Date => "a date",
             Value::Null => "null",
             Value::List(_) => "a list",
             Value::Table(_) => "a table",
@@ -56,13 +56,7 @@ impl Node {
     pub(super) fn table(&self) -> Option<&Table> {
         match &self.value {
             Value::Table(table) => Some(table),
-            Value::Text(_)
-            | Value::Integer(_)
-            | Value::Number(_)
-            | Value::Flag(_)
-            | Value::Date(_)
-            | Value::Null
-            | Value::List(_) => None,
+            Value::Text(_) | Value::Integer(_) | Value::Number(_) | Value::Flag(_) | Value::Date | Value::Null | Value::List(_) => None,
         }
     }
 
@@ -71,7 +65,7 @@ impl Node {
         let found = match &self.value {
             Value::List(items) => items.iter().find(|node| matches!(&node.value, Value::Text(text) if text == item)).map(|node| node.span),
             Value::Table(table) => table.get(item).map(|entry| entry.key_span),
-            Value::Text(_) | Value::Integer(_) | Value::Number(_) | Value::Flag(_) | Value::Date(_) | Value::Null => None,
+            Value::Text(_) | Value::Integer(_) | Value::Number(_) | Value::Flag(_) | Value::Date | Value::Null => None,
         };
         found.unwrap_or(self.span)
     }

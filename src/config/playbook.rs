@@ -3,7 +3,7 @@ use super::cross;
 use super::environment::{self, Environment};
 use super::keys::Part;
 use super::node::{Table, Value};
-use super::problem::{Place, Problem, Problems, Source};
+use super::problem::{Place, Problem, Problems, Source, Span};
 use super::service;
 use super::types::{Keep, OnFailure, Playbook, Rollout, Service, Strategy};
 use super::walk::{Section, Walk};
@@ -75,8 +75,7 @@ fn merged(root: &Table, environments: &[Environment], name: &EnvName) -> Table {
 /// Reads a playbook whose environment is merged in. The playbook means nothing unless there are no problems.
 fn read_merged(source: &Source<'_>, env: &EnvName, root: &Table) -> (Option<Playbook>, Vec<Problem>) {
     let mut walk = Walk::new(source);
-    let section =
-        Section { what: "the playbook".to_owned(), part: Part::Playbook, table: root, span: super::problem::Span { start: 0, end: 0 } };
+    let section = Section { what: "the playbook".to_owned(), part: Part::Playbook, table: root, span: Span { start: 0, end: 0 } };
     walk.check_keys(&section);
     let project = project(&mut walk, &section);
     let rollout = rollout(&mut walk, &section);
@@ -101,7 +100,7 @@ fn project(walk: &mut Walk<'_>, root: &Section<'_>) -> Option<(ProjectName, Stri
             walk.missing(&section, key, label);
         }
     }
-    let name = walk.name(&section, "name", |text| ProjectName::new(text));
+    let name = walk.name(&section, "name");
     let version = walk.text(&section, "version");
     if let Some(entry) = section.table.get("default_env")
         && !matches!(entry.node.value, Value::Text(_))
@@ -113,7 +112,7 @@ fn project(walk: &mut Walk<'_>, root: &Section<'_>) -> Option<(ProjectName, Stri
     {
         walk.report(*span, "`version` in `project` is longer than 128 characters", "it is printed in tables and kept on every container");
     }
-    Some((name?.0, version?.0))
+    Some((name?, version?.0))
 }
 
 fn rollout(walk: &mut Walk<'_>, root: &Section<'_>) -> Rollout {
@@ -156,15 +155,10 @@ fn services(walk: &mut Walk<'_>, root: &Table) -> BTreeMap<ServiceName, Service>
         walk.report(entry.node.span, "the playbook has no services", advice);
     }
     for entry in &table.entries {
-        let name = ServiceName::new(entry.key.as_str());
-        if let Err(error) = &name {
-            walk.report(entry.key_span, error.to_string(), "");
-        }
+        let name = walk.named(&entry.key, entry.key_span);
         let Some(section) = walk.section(entry, Part::Service, format!("service `{}`", entry.key)) else { continue };
         let service = service::read(walk, &section);
-        if let Ok(name) = name {
-            services.insert(name, service);
-        }
+        services.extend(name.map(|name| (name, service)));
     }
     services
 }

@@ -162,13 +162,13 @@ impl fmt::Display for Problem {
             None => {
                 write!(f, "\n --> {file}")?;
                 if !self.label.is_empty() {
-                    write!(f, "\n  = {}", clean(&self.label))?;
+                    write!(f, "\n  = help: {}", clean(&self.label))?;
                 }
                 " ".to_owned()
             }
         };
         for note in &self.notes {
-            write!(f, "\n{margin} = {}", clean(note))?;
+            write!(f, "\n{margin} = note: {}", clean(note))?;
         }
         Ok(())
     }

@@ -1,6 +1,7 @@
 //! How a service is reached and proves itself: health check, proxy, used services, environment. Deliberately absent: other services.
 use super::keys::Part;
 use super::node::{Node, Value};
+use super::problem::Span;
 use super::service::part;
 use super::types::{EnvPrefix, HealthCheck, Proxy};
 use super::values;
@@ -32,7 +33,7 @@ pub(super) fn env(walk: &mut Walk<'_>, section: &Section<'_>) -> BTreeMap<String
             Value::Integer(number) => Some(number.to_string()),
             Value::Number(number) => Some(number.clone()),
             Value::Flag(flag) => Some(flag.to_string()),
-            Value::Text(_) | Value::Date(_) => walk.any_text(&entry.node, &subject),
+            Value::Text(_) | Value::Date => walk.any_text(&entry.node, &subject),
             Value::Null | Value::List(_) | Value::Table(_) => {
                 walk.report(entry.node.span, format!("{subject} must be a string or a number, not {}", entry.node.kind()), "");
                 None
@@ -48,7 +49,7 @@ pub(super) fn uses(walk: &mut Walk<'_>, section: &Section<'_>, env: &BTreeMap<St
     let mut uses: BTreeMap<ServiceName, EnvPrefix> = BTreeMap::new();
     let Some(entry) = section.table.get("uses") else { return uses };
     let subject = format!("`uses` in {}", section.what);
-    let found: Vec<(String, super::problem::Span, Option<String>)> = match &entry.node.value {
+    let found: Vec<(String, Span, Option<String>)> = match &entry.node.value {
         Value::List(_) => walk.texts(section, "uses").unwrap_or_default().into_iter().map(|(name, span)| (name, span, None)).collect(),
         Value::Table(table) => table
             .entries
@@ -56,26 +57,23 @@ pub(super) fn uses(walk: &mut Walk<'_>, section: &Section<'_>, env: &BTreeMap<St
             .filter_map(|entry| {
                 let prefix = walk.line(&entry.node, &format!("the prefix of `{}` in {subject}", entry.key))?;
                 if !values::is_variable(&prefix.0) {
-                    let label = format!("it begins the names of variables, as in `{}_HOST`: use letters, digits and `_`", default_prefix(&entry.key));
+                    let label = format!(
+                        "it begins the names of variables, as in `{}_HOST`: use letters, digits and `_`",
+                        default_prefix(&entry.key)
+                    );
                     walk.report(prefix.1, format!("`{}` is not a prefix of environment variables", prefix.0), label);
                     return None;
                 }
                 Some((entry.key.clone(), entry.key_span, Some(prefix.0)))
             })
             .collect(),
-        Value::Text(_) | Value::Integer(_) | Value::Number(_) | Value::Flag(_) | Value::Date(_) | Value::Null => {
+        Value::Text(_) | Value::Integer(_) | Value::Number(_) | Value::Flag(_) | Value::Date | Value::Null => {
             walk.list(&entry.node, &subject);
             return uses;
         }
     };
     for (text, span, prefix) in found {
-        let name = match ServiceName::new(text) {
-            Ok(name) => name,
-            Err(error) => {
-                walk.report(span, error.to_string(), "");
-                continue;
-            }
-        };
+        let Some(name) = walk.named::<ServiceName>(&text, span) else { continue };
         let prefix = prefix.unwrap_or_else(|| default_prefix(name.as_str()));
         let rename = format!("choose another prefix: `uses = {{ {name} = \"OTHER\" }}`");
         if let Some((other, _)) = uses.iter().find(|(_, other)| other.0 == prefix) {
@@ -149,7 +147,7 @@ fn health_path(walk: &mut Walk<'_>, service: &Section<'_>, section: &Section<'_>
 fn not_http(
     walk: &mut Walk<'_>,
     service: &Section<'_>,
-    span: super::problem::Span,
+    span: Span,
     holder: &str,
     protocol: Option<Protocol>,
     advice: fn(Protocol) -> &'static str,

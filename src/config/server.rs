@@ -52,7 +52,7 @@ impl Settings {
 pub(super) fn read(walk: &mut Walk<'_>, section: &Section<'_>) -> Settings {
     let host_keys = [("strict", HostKeyPolicy::Strict), ("accept-new", HostKeyPolicy::AcceptNew), ("off", HostKeyPolicy::Off)];
     Settings {
-        zone: walk.name(section, "zone", |text| Zone::new(text)).map(|(zone, _)| zone),
+        zone: walk.name(section, "zone"),
         tags: walk.texts(section, "tags").map(|tags| tags.into_iter().map(|(tag, _)| tag).collect()),
         port: walk.port(section, "port", 1..=65535, "this is the port of sshd").map(|(port, _)| port),
         user: checked(walk, section, "user", user).map(|(user, _)| user),

@@ -4,8 +4,8 @@ use super::node::Value;
 use super::reach;
 use super::types::{Mesh, Service, Volume};
 use super::values;
-use super::walk::{At, Section, Walk};
-use crate::model::{Protocol, ServerName, Zone};
+use super::walk::{Section, Walk};
+use crate::model::Protocol;
 use std::ops::RangeInclusive;
 
 const ANY_PORT: RangeInclusive<u16> = 1..=65535;
@@ -32,7 +32,7 @@ pub(super) fn read(walk: &mut Walk<'_>, section: &Section<'_>) -> Service {
         port,
         protocol: protocol.unwrap_or(Protocol::Tcp),
         servers_count: 1,
-        server_zone: walk.name(section, "server_zone", |text| Zone::new(text)).map(|(zone, _)| zone),
+        server_zone: walk.name(section, "server_zone"),
         servers: Vec::new(),
         tags: Vec::new(),
         replicas: walk.number(section, "replicas", 1..=50, "copies on one server").map_or(1, |(replicas, _)| replicas),
@@ -137,12 +137,8 @@ fn placement(walk: &mut Walk<'_>, section: &Section<'_>, service: &mut Service) 
         let label = "each of them alone says where the service runs: keep one";
         walk.report_with_note(later.key_span, title, label, format!("`{}` is in line {line}", earlier.key));
     }
-    service.servers = servers.unwrap_or_default().into_iter().filter_map(|at| server_name(walk, at)).collect();
+    service.servers = servers.unwrap_or_default().into_iter().filter_map(|(text, span)| walk.named(&text, span)).collect();
     service.tags = tags.unwrap_or_default().into_iter().map(|(tag, _)| tag).collect();
-}
-
-fn server_name(walk: &mut Walk<'_>, (text, span): At<String>) -> Option<ServerName> {
-    ServerName::new(text).map_err(|error| walk.report(span, error.to_string(), "")).ok()
 }
 
 /// A service that must not run twice at once cannot ask for copies.
@@ -165,7 +161,12 @@ fn one_at_a_time(walk: &mut Walk<'_>, section: &Section<'_>, service: &Service) 
         }
     } else if service.replicas > 1 && service.hands_over() {
         let title = format!("the {} replicas of {what} would write the same volume", service.replicas);
-        report(walk, "replicas", title, "use one replica, mount the volume `:ro`, or say `overlap = true` if the data can take two writers");
+        report(
+            walk,
+            "replicas",
+            title,
+            "use one replica, mount the volume `:ro`, or say `overlap = true` if the data can take two writers",
+        );
     }
 }
 

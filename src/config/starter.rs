@@ -28,10 +28,7 @@ mod tests {
             .collect();
         assert_eq!(
             summary,
-            [
-                ("api", "flipside/app:1.0", Some(8000), Protocol::Http, 3),
-                ("echo", "flipside/app:1.0", Some(9000), Protocol::Tcp, 1)
-            ]
+            [("api", "flipside/app:1.0", Some(8000), Protocol::Http, 3), ("echo", "flipside/app:1.0", Some(9000), Protocol::Tcp, 1)]
         );
     }
 

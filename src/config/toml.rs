@@ -48,10 +48,8 @@ fn node(source: &Source<'_>, value: &DeValue<'_>, span: Span) -> Node {
         DeValue::Integer(number) => integer(number),
         DeValue::Float(number) => Value::Number(number.as_str().to_owned()),
         DeValue::Boolean(flag) => Value::Flag(*flag),
-        DeValue::Datetime(_) => Value::Date(source.slice(span).to_owned()),
-        DeValue::Array(items) => {
-            Value::List(items.iter().map(|item| node(source, item.get_ref(), place(item.span()))).collect())
-        }
+        DeValue::Datetime(_) => Value::Date,
+        DeValue::Array(items) => Value::List(items.iter().map(|item| node(source, item.get_ref(), place(item.span()))).collect()),
         DeValue::Table(from) => Value::Table(table(source, from)),
     };
     Node { value, span }
@@ -85,7 +83,14 @@ fn explain(source: &Source<'_>, error: &Error) -> Problem {
         .any(|start| message.starts_with(start))
         || message.contains("date") && !word.is_empty();
     if like_a_value && !word.is_empty() && !word.contains(['"', '\'', '\\']) {
-        return source.problem(bare, format!("`{word}` is neither a number nor a text in quotes"), format!("a text is written `\"{word}\"`"));
+        return source.problem(
+            bare,
+            format!("`{word}` is neither a number nor a text in quotes"),
+            format!("a text is written `\"{word}\"`"),
+        );
+    }
+    if message.starts_with("invalid basic string") || message.starts_with("invalid literal string") {
+        return source.problem(span, "this text has no closing quote", "expected the quote that opened it");
     }
     let (title, label) = match message.split_once(", expected ") {
         Some((title, "nothing")) => (title, String::new()),

@@ -158,7 +158,15 @@ mod tests {
         for (text, wanted) in [("500ms", 500), ("30s", 30_000), ("2m", 120_000), ("1h", 3_600_000), ("0s", 0)] {
             assert_eq!(duration(text), Ok(Millis(wanted)), "{text}");
         }
-        for (text, part) in [("30", "`\"30s\"`"), ("30 s", "`\"30s\"`"), ("5 minutes", "`\"5m\"`"), ("1m30s", "one unit"), ("1.5s", "one unit"), ("s", "one unit"), ("99999999999999999999h", "longer")] {
+        for (text, part) in [
+            ("30", "`\"30s\"`"),
+            ("30 s", "`\"30s\"`"),
+            ("5 minutes", "`\"5m\"`"),
+            ("1m30s", "one unit"),
+            ("1.5s", "one unit"),
+            ("s", "one unit"),
+            ("99999999999999999999h", "longer"),
+        ] {
             let fault = duration(text).unwrap_err();
             assert!(fault.contains(part), "{text}: {fault}");
         }

@@ -1,9 +1,10 @@
 //! Takes typed values out of the tree and goes on after a problem. Deliberately absent: what a service or a server is.
-use super::keys::{Part, did_you_mean, listing};
+use super::keys::{Part, did_you_mean, joined, listing};
+use super::naming::Name;
 use super::node::{Entry, Node, Table, Value};
 use super::problem::{Problem, Source, Span};
 use super::values;
-use crate::model::{Millis, NameError};
+use crate::model::Millis;
 use std::ops::RangeInclusive;
 
 /// The problems so far. Every reader returns nothing for a key that is absent, and reports and returns nothing for one that is wrong.
@@ -86,8 +87,13 @@ impl<'a> Walk<'a> {
         }
     }
 
-    /// Reports that a key is absent, at the section's header.
+    /// Reports that a key is absent, at the section's header; not when an unknown key was reported that was meant to be it.
     pub(super) fn missing(&mut self, section: &Section<'_>, key: &str, label: &str) {
+        let keys = section.part.keys();
+        let mut unknown = section.table.entries.iter().filter(|entry| !keys.contains(&entry.key.as_str()));
+        if unknown.any(|entry| section.part.advice(&entry.key).contains(&format!("`{key}`"))) {
+            return;
+        }
         self.report(section.span, format!("{} has no `{key}`", section.what), label);
     }
 
@@ -98,16 +104,10 @@ impl<'a> Walk<'a> {
         self.line(&entry.node, &subject)
     }
 
-    /// A name, checked by its own constructor.
-    pub(super) fn name<T>(&mut self, section: &Section<'_>, key: &str, new: fn(String) -> Result<T, NameError>) -> Option<At<T>> {
+    /// A name.
+    pub(super) fn name<T: Name>(&mut self, section: &Section<'_>, key: &str) -> Option<T> {
         let (text, span) = self.text(section, key)?;
-        match new(text) {
-            Ok(name) => Some((name, span)),
-            Err(error) => {
-                self.report(span, error.to_string(), "");
-                None
-            }
-        }
+        self.named(&text, span)
     }
 
     /// A list of single lines without repetition.
@@ -135,7 +135,7 @@ impl<'a> Walk<'a> {
                 self.report(node.span, format!("{subject} must be a list, not a string"), format!("write `[{}]`", values::quoted(text)));
                 None
             }
-            Value::Integer(_) | Value::Number(_) | Value::Flag(_) | Value::Date(_) | Value::Null | Value::Table(_) => {
+            Value::Integer(_) | Value::Number(_) | Value::Flag(_) | Value::Date | Value::Null | Value::Table(_) => {
                 self.report(node.span, format!("{subject} must be a list, not {}", node.kind()), "");
                 None
             }
@@ -166,7 +166,7 @@ impl<'a> Walk<'a> {
                 None
             }
             Value::Text(text) => Some(text.clone()),
-            Value::Integer(_) | Value::Number(_) | Value::Flag(_) | Value::Date(_) => {
+            Value::Integer(_) | Value::Number(_) | Value::Flag(_) | Value::Date => {
                 let label = format!("write `{}`", values::quoted(self.source.slice(node.span)));
                 self.report(node.span, format!("{subject} must be a string, not {}", node.kind()), label);
                 None
@@ -196,7 +196,11 @@ impl<'a> Walk<'a> {
                 self.report(span, format!("{subject} must be an integer, not a string"), format!("write `{text}` without the quotes"));
                 None
             }
-            Value::Text(_) | Value::Number(_) | Value::Flag(_) | Value::Date(_) | Value::Null | Value::List(_) | Value::Table(_) => {
+            Value::Number(number) if number.parse::<i128>().is_ok() => {
+                self.report(span, format!("{subject} must be from {from} to {to}, not {number}"), why);
+                None
+            }
+            Value::Text(_) | Value::Number(_) | Value::Flag(_) | Value::Date | Value::Null | Value::List(_) | Value::Table(_) => {
                 let label = format!("write an integer from {from} to {to}");
                 self.report(span, format!("{subject} must be an integer, not {}", entry.node.kind()), label);
                 None
@@ -221,7 +225,7 @@ impl<'a> Walk<'a> {
                 self.report(entry.node.span, title, format!("write `{text}` without the quotes"));
                 None
             }
-            Value::Text(_) | Value::Integer(_) | Value::Number(_) | Value::Date(_) | Value::Null | Value::List(_) | Value::Table(_) => {
+            Value::Text(_) | Value::Integer(_) | Value::Number(_) | Value::Date | Value::Null | Value::List(_) | Value::Table(_) => {
                 let title = format!("`{key}` in {} must be true or false, not {}", section.what, entry.node.kind());
                 self.report(entry.node.span, title, "");
                 None
@@ -242,7 +246,8 @@ impl<'a> Walk<'a> {
         let words = || choices.iter().map(|(word, _)| *word);
         let mut label = did_you_mean(&text, words());
         if label.is_empty() {
-            label = format!("use {}", words().map(|word| format!("`\"{word}\"`")).collect::<Vec<_>>().join(" or "));
+            let quoted: Vec<String> = words().map(values::quoted).collect();
+            label = format!("use {}", joined(&quoted, "or"));
         }
         self.report(span, format!("`{text}` is not a value of `{key}` in {}", section.what), label);
         None
@@ -254,7 +259,7 @@ impl<'a> Walk<'a> {
         let span = entry.node.span;
         let subject = format!("`{key}` in {}", section.what);
         if let Value::Integer(_) | Value::Number(_) = &entry.node.value {
-            let label = format!("a duration has a unit: write `\"{}s\"`", self.source.slice(span));
+            let label = values::duration(self.source.slice(span)).err().unwrap_or_default();
             self.report(span, format!("{subject} must be a duration, not {}", entry.node.kind()), label);
             return None;
         }
