@@ -1,6 +1,33 @@
 //! Text to Playbook and Inventory: every problem in one run, each with file, line and caret. Deliberately absent: reading files.
 mod types;
 
+mod json;
+mod node;
+mod problem;
+mod toml;
+
+mod keys;
+mod naming;
+mod values;
+mod walk;
+
+mod environment;
+mod playbook;
+mod reach;
+mod service;
+
+mod cross;
+mod graph;
+
+mod inventory;
+mod server;
+
+mod starter;
+
+pub use inventory::read_inventory;
+pub use playbook::read_playbook;
+pub use problem::{Place, Problem, Problems};
+pub use starter::{starter_inventory, starter_playbook};
 pub use types::{
     EnvPrefix, HealthCheck, HostKeyPolicy, Ingress, Inventory, Keep, Mesh, NginxSettings, OnFailure, Playbook, Proxy, Rollout, Server,
     Service, Strategy, Volume,

@@ -1,0 +1,235 @@
+//! Which keys every part of a file has, what people write instead, and what later versions will understand.
+//! Deliberately absent: what the values may be.
+
+/// A part of a playbook or an inventory: one set of keys.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Part {
+    Playbook,
+    Project,
+    Rollout,
+    Service,
+    HealthCheck,
+    Proxy,
+    Inventory,
+    Defaults,
+    Server,
+    Nginx,
+}
+
+/// A key, or one value of a key, that this version does not understand yet. A version that does removes the row.
+pub(super) struct Later {
+    part: Part,
+    pub(super) key: &'static str,
+    /// Only this value of the key is for later.
+    value: Option<&'static str>,
+    /// What to do until then.
+    pub(super) instead: &'static str,
+}
+
+const fn key(part: Part, key: &'static str, instead: &'static str) -> Later {
+    Later { part, key, value: None, instead }
+}
+
+const fn value(part: Part, key: &'static str, value: &'static str, instead: &'static str) -> Later {
+    Later { part, key, value: Some(value), instead }
+}
+
+const BUILD: &str = "build and push the image beforehand, and name it with `image`";
+const HOOKS: &str = "run the command before or after `flipside deploy`";
+
+/// Everything that is planned and not built.
+const LATER: [Later; 12] = [
+    key(Part::Playbook, "hooks", HOOKS),
+    value(Part::Rollout, "strategy", "rolling", "use `\"all_at_once\"`"),
+    value(Part::Rollout, "strategy", "canary", "use `\"all_at_once\"`"),
+    key(Part::Rollout, "batch", "every server is switched in one wave: remove it"),
+    value(Part::Rollout, "keep", "warm", "use `\"stopped\"`: the old side is then started again by `rollback`"),
+    value(Part::Rollout, "on_failure", "hold", "use `\"rollback\"`"),
+    key(Part::Service, "secrets", "a value in `env` works, but everybody who may use docker on the server can read it"),
+    key(Part::Service, "dockerfile", BUILD),
+    key(Part::Service, "context", BUILD),
+    key(Part::Service, "archive", BUILD),
+    key(Part::Service, "network", "every service runs in the project's own network: remove it"),
+    key(Part::Service, "hooks", HOOKS),
+];
+
+impl Part {
+    /// The keys, in the order in which the documentation explains them.
+    pub(super) fn keys(self) -> &'static [&'static str] {
+        match self {
+            Part::Playbook => &["project", "rollout", "services", "env"],
+            Part::Project => &["name", "version", "default_env"],
+            Part::Rollout => &["strategy", "on_failure", "drain_timeout", "stop_timeout", "keep"],
+            Part::Service => &[
+                "image",
+                "command",
+                "port",
+                "protocol",
+                "servers_count",
+                "server_zone",
+                "servers",
+                "tags",
+                "replicas",
+                "uses",
+                "env",
+                "volumes",
+                "mesh",
+                "health_check",
+                "proxy",
+                "host_port",
+                "internal_port",
+                "overlap",
+                "singleton",
+            ],
+            Part::HealthCheck => &["path", "command", "start_period", "interval", "timeout", "retries", "deadline"],
+            Part::Proxy => &["hosts", "app_port"],
+            Part::Inventory => &["defaults", "servers", "nginx"],
+            Part::Defaults => &[
+                "zone",
+                "tags",
+                "port",
+                "user",
+                "identity_file",
+                "identity_files",
+                "jump",
+                "become",
+                "docker",
+                "remote_root",
+                "host_key",
+                "known_hosts",
+                "allow_public_backends",
+            ],
+            Part::Server => &[
+                "address",
+                "private_address",
+                "zone",
+                "tags",
+                "port",
+                "user",
+                "identity_file",
+                "identity_files",
+                "jump",
+                "become",
+                "docker",
+                "remote_root",
+                "host_key",
+                "known_hosts",
+                "allow_public_backends",
+            ],
+            Part::Nginx => &["image", "ingress"],
+        }
+    }
+
+    /// Parts inside this one whose keys are easily written one level too high, with the key that holds them.
+    fn inner(self) -> &'static [(&'static str, Part)] {
+        match self {
+            Part::Playbook => &[("project", Part::Project), ("rollout", Part::Rollout)],
+            Part::Service => &[("health_check", Part::HealthCheck), ("proxy", Part::Proxy)],
+            Part::Inventory => &[("defaults", Part::Defaults), ("nginx", Part::Nginx)],
+            Part::Project | Part::Rollout | Part::HealthCheck | Part::Proxy | Part::Defaults | Part::Server | Part::Nginx => &[],
+        }
+    }
+
+    /// What other tools call it: the wrong key and what to write. Spelling alone would not find these.
+    fn habits(self) -> &'static [(&'static str, &'static str)] {
+        match self {
+            Part::Playbook => &[("service", "write `[services.NAME]`"), ("environments", "write `[env.NAME]`")],
+            Part::Service => &[
+                ("environment", "write `env`"),
+                ("depends_on", "write `uses`"),
+                ("links", "write `uses`"),
+                ("ports", "write `port`, the container's own port: host ports are chosen for you, or pinned with `host_port`"),
+                ("zone", "write `server_zone`"),
+                ("hosts", "write it in `proxy`: `proxy = { hosts = [\"…\"] }`"),
+                ("host", "write it in `proxy`: `proxy = { hosts = [\"…\"] }`"),
+                ("healthcheck", "write `health_check`"),
+                ("build", "build and push the image beforehand, and name it with `image`"),
+                ("restart", "remove it: containers are always started again"),
+            ],
+            Part::HealthCheck => &[("test", "write `command`"), ("url", "write `path`")],
+            Part::Server => &[
+                ("host", "write `address`"),
+                ("hostname", "write `address`"),
+                ("ip", "write `address`"),
+                ("key", "write `identity_file`"),
+                ("ssh_key", "write `identity_file`"),
+                ("sudo", "write `become = \"sudo\"`"),
+                ("server_zone", "write `zone`"),
+            ],
+            Part::Defaults => &[
+                ("address", "every server has an address of its own: write it in `[servers.NAME]`"),
+                ("private_address", "every server has an address of its own: write it in `[servers.NAME]`"),
+                ("sudo", "write `become = \"sudo\"`"),
+            ],
+            Part::Inventory => &[("groups", "give the servers `tags` instead")],
+            Part::Project => &[("environment", "write `default_env`")],
+            Part::Rollout | Part::Proxy | Part::Nginx => &[],
+        }
+    }
+
+    /// The row of a key, or of one value of it, that a later version understands.
+    pub(super) fn later(self, key: &str, value: Option<&str>) -> Option<&'static Later> {
+        LATER.iter().find(|row| row.part == self && row.key == key && row.value == value)
+    }
+
+    /// What to say about a key that does not exist here. Empty when nothing comes to mind.
+    pub(super) fn advice(self, unknown: &str) -> String {
+        if let Some((_, advice)) = self.habits().iter().find(|(habit, _)| *habit == unknown) {
+            return (*advice).to_owned();
+        }
+        if let Some((holder, _)) = self.inner().iter().find(|(_, part)| part.keys().contains(&unknown)) {
+            return format!("`{unknown}` belongs in `{holder}`");
+        }
+        did_you_mean(unknown, self.keys().iter().copied())
+    }
+}
+
+/// ``did you mean `port`?``, or nothing when no candidate is near: one slip in three characters.
+pub(super) fn did_you_mean<'a>(seen: &str, candidates: impl IntoIterator<Item = &'a str>) -> String {
+    let lower = seen.to_lowercase();
+    let near = candidates
+        .into_iter()
+        .map(|candidate| (strsim::damerau_levenshtein(&lower, candidate), candidate))
+        .filter(|(distance, candidate)| *distance <= (candidate.chars().count() / 3).max(1))
+        .min();
+    near.map_or_else(String::new, |(_, candidate)| format!("did you mean `{candidate}`?"))
+}
+
+/// `` `a`, `b` and `c` ``.
+pub(super) fn listing<'a>(words: impl IntoIterator<Item = &'a str>) -> String {
+    let words: Vec<&str> = words.into_iter().collect();
+    joined(&words, "and")
+}
+
+/// The words as code, with commas, and `last` before the last one.
+pub(super) fn joined(words: &[impl std::fmt::Display], last: &str) -> String {
+    let words: Vec<String> = words.iter().map(|word| format!("`{word}`")).collect();
+    match words.split_last() {
+        None => String::new(),
+        Some((only, [])) => only.clone(),
+        Some((end, others)) => format!("{} {last} {end}", others.join(", ")),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_suggestion_is_near_or_absent() {
+        let keys = Part::Service.keys();
+        for (seen, wanted) in [("portt", "port"), ("Image", "image"), ("replcas", "replicas"), ("helth_check", "health_check")] {
+            assert_eq!(did_you_mean(seen, keys.iter().copied()), format!("did you mean `{wanted}`?"));
+        }
+        for seen in ["x", "banana", "restart_policy", ""] {
+            assert_eq!(did_you_mean(seen, keys.iter().copied()), "", "{seen}");
+        }
+    }
+
+    #[test]
+    fn every_row_for_later_is_unknown_today_or_one_value_of_a_known_key() {
+        for row in &LATER {
+            assert_eq!(row.part.keys().contains(&row.key), row.value.is_some(), "{}", row.key);
+        }
+    }
+}

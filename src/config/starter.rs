@@ -1,0 +1,52 @@
+//! The two files that `flipside init` writes: they teach every key, and deploy to the local fleet as they are. Deliberately absent: writing them.
+
+/// The playbook, for `playbooks/shop.toml`.
+#[must_use]
+pub fn starter_playbook() -> &'static str {
+    include_str!("starter/playbook.toml")
+}
+
+/// The inventory, for `inventory/fleet.toml`; its relative paths lead from `inventory/` to the local fleet's keys.
+#[must_use]
+pub fn starter_inventory() -> &'static str {
+    include_str!("starter/inventory.toml")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config::{read_inventory, read_playbook};
+    use crate::model::Protocol;
+
+    #[test]
+    fn the_starter_playbook_is_a_playbook() {
+        let playbook = read_playbook("playbooks/shop.toml", starter_playbook(), None).unwrap_or_else(|problems| panic!("{problems}"));
+        let summary: Vec<_> = playbook
+            .services
+            .iter()
+            .map(|(name, service)| (name.as_str(), service.image.as_str(), service.port, service.protocol, service.servers_count))
+            .collect();
+        assert_eq!(
+            summary,
+            [("api", "flipside/app:1.0", Some(8000), Protocol::Http, 3), ("echo", "flipside/app:1.0", Some(9000), Protocol::Tcp, 1)]
+        );
+    }
+
+    #[test]
+    fn the_starter_inventory_is_an_inventory() {
+        let inventory = read_inventory("inventory/fleet.toml", starter_inventory()).unwrap_or_else(|problems| panic!("{problems}"));
+        let servers: Vec<_> = inventory.servers.iter().map(|(name, server)| (name.as_str(), server.address.as_str())).collect();
+        assert_eq!(servers, [("server1", "10.77.0.11"), ("server2", "10.77.0.12"), ("server3", "10.77.0.13")]);
+        assert_eq!(inventory.nginx.image, "flipside/nginx:stable");
+    }
+
+    #[test]
+    fn every_commented_line_that_looks_like_a_key_would_be_understood() {
+        let uncommented = |text: &str| -> String {
+            let lines = text.lines().map(|line| line.strip_prefix("#: ").unwrap_or(line));
+            lines.collect::<Vec<_>>().join("\n")
+        };
+        read_playbook("a.toml", &uncommented(starter_playbook()), None).unwrap_or_else(|problems| panic!("{problems}"));
+        read_inventory("a.toml", &uncommented(starter_inventory())).unwrap_or_else(|problems| panic!("{problems}"));
+    }
+}
