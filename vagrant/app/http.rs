@@ -73,13 +73,8 @@ fn read_request(reader: &mut impl BufRead, writer: &mut impl Write) -> std::io::
     let (Some(method), Some(target), Some(version)) = (words.next(), words.next(), words.next()) else {
         return Err(Error::new(ErrorKind::InvalidData, "not a request line"));
     };
-    let mut request = Request {
-        method: method.to_owned(),
-        target: target.to_owned(),
-        headers: Vec::new(),
-        body: Vec::new(),
-        old: version == "HTTP/1.0",
-    };
+    let mut request =
+        Request { method: method.to_owned(), target: target.to_owned(), headers: Vec::new(), body: Vec::new(), old: version == "HTTP/1.0" };
     loop {
         let line = read_line(reader, &mut left)?;
         if line.is_empty() {

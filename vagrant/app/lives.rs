@@ -57,9 +57,12 @@ impl Lives {
 
 /// From now on SIGTERM is obeyed, or ignored, as the behaviour says. The first process of a container has no default for it.
 pub(crate) fn obey_term(behaviour: &Behaviour, lives: &Arc<Lives>) -> Result<(), String> {
-    let runtime =
-        tokio::runtime::Builder::new_current_thread().enable_io().build().map_err(|problem| format!("cannot wait for signals: {problem}"))?;
-    let mut term = runtime.block_on(async { signal(SignalKind::terminate()) }).map_err(|problem| format!("cannot catch SIGTERM: {problem}"))?;
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_io()
+        .build()
+        .map_err(|problem| format!("cannot wait for signals: {problem}"))?;
+    let mut term =
+        runtime.block_on(async { signal(SignalKind::terminate()) }).map_err(|problem| format!("cannot catch SIGTERM: {problem}"))?;
     let (ignores, dies) = (behaviour.ignores_term, behaviour.dies_at_once);
     let lives = Arc::clone(lives);
     thread::spawn(move || {
