@@ -1,7 +1,9 @@
 //! The templates: the ones that are built in, and the user's own in their place. Deliberately absent: reading the user's folder.
 use super::error::TemplateError;
 use minijinja::{AutoEscape, Environment, UndefinedBehavior, Value};
+use sha2::{Digest, Sha256};
 use std::collections::BTreeMap;
+use std::fmt::Write as _;
 
 pub(super) const MAIN: &str = "nginx.conf.j2";
 pub(super) const STREAM: &str = "stream_service.conf.j2";
@@ -19,6 +21,7 @@ const BUILT_IN: [(&str, &str); 4] = [
 #[derive(Debug)]
 pub struct Templates {
     environment: Environment<'static>,
+    digest: String,
 }
 
 impl Templates {
@@ -32,14 +35,26 @@ impl Templates {
         environment.set_auto_escape_callback(|_| AutoEscape::None);
         let syntax = environment.syntax().to_builder().trim_blocks(true).lstrip_blocks(true).keep_trailing_newline(true).build();
         environment.set_syntax(syntax.map_err(|error| TemplateError::from(&error))?);
+        let mut hash = Sha256::new();
         for (name, text) in BUILT_IN {
             let text = overrides.get(name).map_or(text, String::as_str);
+            hash.update(format!("{name} {}\n{text}", text.len()));
             environment.add_template_owned(name, text.to_owned()).map_err(|error| TemplateError::from(&error))?;
         }
         if let Some(name) = overrides.keys().find(|name| BUILT_IN.iter().all(|(known, _)| known != name)) {
             return Err(TemplateError::NoSuch { name: name.clone(), known: Self::names().join(", ") });
         }
-        Ok(Self { environment })
+        let digest = hash.finalize().iter().take(8).fold(String::new(), |mut text, byte| {
+            let _ = write!(text, "{byte:02x}");
+            text
+        });
+        Ok(Self { environment, digest })
+    }
+
+    /// 16 hex digits of the SHA-256 of all templates.
+    #[must_use]
+    pub fn digest(&self) -> String {
+        self.digest.clone()
     }
 
     /// The file names that can be replaced.

@@ -12,6 +12,7 @@ mod sites;
 mod steps;
 mod target;
 mod turn;
+mod show;
 mod types;
 
 pub use build::{Inputs, build, is_fatal};
@@ -19,4 +20,5 @@ pub use next::{Move, next};
 pub use place::{Placement, place};
 pub use present::{Fleet, Present, PresentService, Unit, present};
 pub use target::{Back, Force, Wanted, backend_mode};
+pub use show::{CommandsOf, NginxFiles, Paint, View, action_name, describe, prose, show};
 pub use types::{Basis, Change, Finding, Intent, Level, PLAN_FORMAT, Plan, ServicePlan, Step, UndoKind, Wave, WaveKind};

@@ -1,0 +1,289 @@
+//! The command line as typed: the only place that knows clap. Deliberately absent: reading files and doing anything.
+use super::exit;
+use crate::model::{EnvName, NameError, ServiceName};
+use crate::report::ColorChoice;
+use clap::{Args as ClapArgs, CommandFactory, Parser, Subcommand, ValueEnum};
+use std::path::PathBuf;
+
+/// Everything that was typed.
+#[derive(Debug, Clone, PartialEq, Eq, Parser)]
+#[command(
+    name = "flipside",
+    version,
+    about = "Deploy containers to many servers over SSH, without a dropped request",
+    long_about = "Flipside deploys containers to many servers over SSH. Every service has two sides, primary and secondary, that take \
+                  turns: the new side is started and proves itself, every server's NGINX is switched to it by a graceful reload, the \
+                  old side drains and is stopped. When anything fails on the way, the whole fleet is put back.",
+    after_help = exit_codes(),
+    after_long_help = format!("{EXAMPLES}\n\n{}", exit_codes()),
+    arg_required_else_help = true,
+    propagate_version = true,
+    disable_help_subcommand = true
+)]
+pub struct Args {
+    /// Options that every command takes.
+    #[command(flatten)]
+    pub global: Global,
+    /// What to do.
+    #[command(subcommand)]
+    pub command: Command,
+}
+
+const EXAMPLES: &str = "Examples:
+  flipside init                     make playbooks/ and inventory/ with a first playbook in them
+  flipside -e uat plan              show what a deploy would do; change nothing
+  flipside -e uat deploy            show the plan, ask, run it
+  flipside -e prod deploy api -y    only the service api, without a question (for cron and CI)
+  flipside -e prod rollback         back to the previous release
+  flipside -e prod status           what runs where, and which side is live";
+
+/// Options that every command takes.
+#[derive(Debug, Clone, PartialEq, Eq, ClapArgs)]
+pub struct Global {
+    /// The playbook: what to deploy [default: the only file in playbooks/]
+    #[arg(short, long, global = true, value_name = "FILE", help_heading = GLOBAL)]
+    pub playbook: Option<PathBuf>,
+    /// The inventory: the servers [default: the only file in inventory/]
+    #[arg(short, long, global = true, value_name = "FILE", help_heading = GLOBAL)]
+    pub inventory: Option<PathBuf>,
+    /// The environment, such as uat or prod: a part of every name and port
+    #[arg(short, long, global = true, value_name = "NAME", env = "FLIPSIDE_ENV", value_parser = env_name, help_heading = GLOBAL)]
+    pub env: Option<EnvName>,
+    /// What is printed: text for people, or json, one event a line, for programs
+    #[arg(long, global = true, value_name = "FORMAT", value_enum, default_value_t = Output::Text, help_heading = GLOBAL)]
+    pub output: Output,
+    /// Colour: auto colours a terminal, unless NO_COLOR is set
+    #[arg(long, global = true, value_name = "WHEN", value_enum, default_value_t = Color::Auto, help_heading = GLOBAL)]
+    pub color: Color,
+    /// Where the journals of runs are kept, for resume
+    #[arg(long, global = true, value_name = "DIR", help_heading = GLOBAL)]
+    pub state_dir: Option<PathBuf>,
+    /// NGINX templates that replace the built-in ones of the same name
+    #[arg(long, global = true, value_name = "DIR", help_heading = GLOBAL)]
+    pub templates: Option<PathBuf>,
+    /// How many servers are connected to at the same time
+    #[arg(long, global = true, value_name = "N", default_value_t = 32, value_parser = clap::value_parser!(u16).range(1..=1000), help_heading = GLOBAL)]
+    pub parallel: u16,
+    /// Say more; twice: say everything
+    #[arg(short, long, global = true, action = clap::ArgAction::Count, help_heading = GLOBAL)]
+    pub verbose: u8,
+}
+
+const GLOBAL: &str = "Global options";
+
+/// What to do.
+#[derive(Debug, Clone, PartialEq, Eq, Subcommand)]
+pub enum Command {
+    /// Bring the servers to what the playbook says
+    ///
+    /// Shows the plan, asks on a terminal, and runs it. Services that have not changed are skipped. When a step fails, every server is
+    /// put back to what it served before.
+    Deploy {
+        /// Only these services; without any, all of the playbook
+        #[arg(value_name = "SERVICE", value_parser = service_name)]
+        services: Vec<ServiceName>,
+        /// Do not ask. Without a terminal this must be given
+        #[arg(short, long)]
+        yes: bool,
+        /// Deploy services that have not changed as well
+        #[arg(long)]
+        force: bool,
+    },
+    /// Show what a deploy would do, and change nothing
+    ///
+    /// The same plan that deploy makes: the services, what the checks noticed, the steps of every server, and the changes of the NGINX
+    /// files. Exits 3 when a check forbids the deploy.
+    Plan {
+        /// Only these services; without any, all of the playbook
+        #[arg(value_name = "SERVICE", value_parser = service_name)]
+        services: Vec<ServiceName>,
+        /// Below each step, the exact commands that it runs on the server
+        #[arg(long)]
+        commands: bool,
+        /// Below each step, what takes it back
+        #[arg(long)]
+        undo: bool,
+        /// Plan services that have not changed as well
+        #[arg(long)]
+        force: bool,
+    },
+    /// Go back to the previous release on every server
+    ///
+    /// Starts the other side's stopped containers and switches to them. Exits 3, with nothing touched, when there is no previous release.
+    Rollback {
+        /// Only these services; without any, all of the playbook
+        #[arg(value_name = "SERVICE", value_parser = service_name)]
+        services: Vec<ServiceName>,
+        /// Do not ask. Without a terminal this must be given
+        #[arg(short, long)]
+        yes: bool,
+    },
+    /// Show what runs where, and which side is live
+    Status {
+        /// Only these services; without any, all of the playbook
+        #[arg(value_name = "SERVICE", value_parser = service_name)]
+        services: Vec<ServiceName>,
+    },
+    /// Show each service's ports: base, secondary, and the one that apps connect to
+    Ports,
+    /// Take services away: their containers and their NGINX files, on every server
+    Remove {
+        /// The services to take away; they must be named
+        #[arg(value_name = "SERVICE", value_parser = service_name, required = true)]
+        services: Vec<ServiceName>,
+        /// Do not ask. Without a terminal this must be given
+        #[arg(short, long)]
+        yes: bool,
+    },
+    /// Finish a run that was cut off
+    ///
+    /// Looks at every step whose end nobody saw, and goes on from there: forward, or back where the run was on its way back.
+    Resume,
+    /// List the servers of the inventory
+    Inventory,
+    /// Make a first playbook and inventory to start from
+    Init {
+        /// The folder to make them in
+        #[arg(value_name = "DIR", default_value = ".")]
+        dir: PathBuf,
+    },
+    /// Print the completion script of a shell
+    Completions {
+        /// The shell
+        #[arg(value_enum, value_name = "SHELL")]
+        shell: Shell,
+    },
+}
+
+/// `--output`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum Output {
+    /// For people.
+    Text,
+    /// For programs.
+    Json,
+}
+
+/// `--color`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum Color {
+    /// On a terminal, unless NO_COLOR is set.
+    Auto,
+    /// Always.
+    Always,
+    /// Never.
+    Never,
+}
+
+impl From<Color> for ColorChoice {
+    fn from(color: Color) -> Self {
+        match color {
+            Color::Auto => ColorChoice::Auto,
+            Color::Always => ColorChoice::Always,
+            Color::Never => ColorChoice::Never,
+        }
+    }
+}
+
+/// The shells that completions are made for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+#[expect(missing_docs, reason = "the names of the shells say it all, and a doc comment would become help text")]
+pub enum Shell {
+    Bash,
+    Elvish,
+    Fish,
+    Powershell,
+    Zsh,
+}
+
+/// Reads the process's own arguments. Help and version are printed and exit 0; wrong usage is explained and exits 2.
+#[must_use]
+pub fn read() -> Args {
+    Args::parse()
+}
+
+/// The completion script of a shell.
+#[must_use]
+pub fn completions(shell: Shell) -> String {
+    let shell = match shell {
+        Shell::Bash => clap_complete::Shell::Bash,
+        Shell::Elvish => clap_complete::Shell::Elvish,
+        Shell::Fish => clap_complete::Shell::Fish,
+        Shell::Powershell => clap_complete::Shell::PowerShell,
+        Shell::Zsh => clap_complete::Shell::Zsh,
+    };
+    let mut script = Vec::new();
+    clap_complete::generate(shell, &mut Args::command(), "flipside", &mut script);
+    String::from_utf8_lossy(&script).into_owned()
+}
+
+fn exit_codes() -> String {
+    let lines: Vec<String> = exit::MEANINGS.iter().map(|(code, meaning)| format!("  {code:>3}  {meaning}")).collect();
+    format!("EXIT CODES:\n{}", lines.join("\n"))
+}
+
+fn service_name(text: &str) -> Result<ServiceName, NameError> {
+    ServiceName::new(text)
+}
+
+fn env_name(text: &str) -> Result<EnvName, NameError> {
+    EnvName::new(text)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn parse(line: &str) -> Result<Args, clap::Error> {
+        Args::try_parse_from(line.split_whitespace())
+    }
+
+    fn error(line: &str) -> String {
+        let error = parse(line).unwrap_err();
+        assert_eq!(error.exit_code(), i32::from(exit::USAGE), "{line}");
+        error.to_string()
+    }
+
+    #[test]
+    fn clap_finds_nothing_wrong_with_the_definition() {
+        Args::command().debug_assert();
+    }
+
+    #[test]
+    fn global_options_stand_before_or_after_the_command() {
+        let before = parse("flipside -e prod -p a.toml --output json deploy api web -y").unwrap();
+        let after = parse("flipside deploy api web -y -e prod -p a.toml --output json").unwrap();
+        assert_eq!(before, after);
+        assert_eq!(before.global.env, Some(EnvName::new("prod").unwrap()));
+        assert_eq!((before.global.output, before.global.parallel, before.global.verbose), (Output::Json, 32, 0));
+        let services = ["api", "web"].map(|name| ServiceName::new(name).unwrap()).to_vec();
+        assert_eq!(before.command, Command::Deploy { services, yes: true, force: false });
+    }
+
+    #[test]
+    fn a_wrong_line_exits_2_and_says_what_would_be_right() {
+        assert!(error("flipside deplyo").contains("'deploy'"), "{}", error("flipside deplyo"));
+        assert!(error("flipside plan --comands").contains("--commands"));
+        assert!(error("flipside deploy api_secondary").contains("kept for sides and replicas"));
+        assert!(error("flipside remove").contains("SERVICE"));
+        assert!(error("flipside --parallel 0 status").contains("1..=1000"));
+        error("flipside");
+    }
+
+    #[test]
+    fn help_names_every_exit_code_and_exits_0() {
+        let help = parse("flipside --help").unwrap_err();
+        assert_eq!(help.exit_code(), 0);
+        for (code, meaning) in exit::MEANINGS {
+            assert!(help.to_string().contains(&format!("{code}  {meaning}")), "{code}");
+        }
+        assert!(help.to_string().contains("Examples:"));
+    }
+
+    #[test]
+    fn every_shell_gets_a_script_that_knows_the_commands() {
+        for shell in Shell::value_variants() {
+            assert!(completions(*shell).contains("rollback"), "{shell:?}");
+        }
+    }
+}

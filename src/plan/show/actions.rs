@@ -1,0 +1,90 @@
+//! An action in words: its name in files, and what it does as an infinitive phrase. Deliberately absent: commands, which `docker/` knows.
+use crate::model::Action;
+
+/// The name that plans and events carry: the same as in the plan's JSON.
+#[must_use]
+pub fn action_name(action: &Action) -> &'static str {
+    match action {
+        Action::Lock => "lock",
+        Action::ConfirmFacts { .. } => "confirm_facts",
+        Action::EnsureDirectory { .. } => "ensure_directory",
+        Action::PutFile { .. } => "put_file",
+        Action::EnsureNetwork(_) => "ensure_network",
+        Action::RemoveNetwork { .. } => "remove_network",
+        Action::ConnectNetwork { .. } => "connect_network",
+        Action::PullImage { .. } => "pull_image",
+        Action::RunContainer(_) => "run_container",
+        Action::SetAside { .. } => "set_aside",
+        Action::RenameContainer { .. } => "rename_container",
+        Action::StartContainer { .. } => "start_container",
+        Action::StopContainer { .. } => "stop_container",
+        Action::RemoveContainer { .. } => "remove_container",
+        Action::AwaitHealthy { .. } => "await_healthy",
+        Action::BootNginx { .. } => "boot_nginx",
+        Action::ReloadDoor { .. } => "reload_door",
+        Action::AwaitDoor { .. } => "await_door",
+        Action::StageNginx { .. } => "stage_nginx",
+        Action::DropGeneration { .. } => "drop_generation",
+        Action::Switch { .. } => "switch",
+        Action::SwitchBack { .. } => "switch_back",
+        Action::CheckRoute(_) => "check_route",
+        Action::Drain { .. } => "drain",
+        Action::PruneGenerations { .. } => "prune_generations",
+    }
+}
+
+/// What the action does, as an infinitive phrase: `stop shop_prod_api`. Used for undos, which have no title of their own.
+#[must_use]
+pub fn describe(action: &Action) -> String {
+    match action {
+        Action::Lock => "lock the server".to_owned(),
+        Action::ConfirmFacts { .. } => "confirm that nothing changed since the plan".to_owned(),
+        Action::EnsureDirectory { path, .. } => format!("make {path}"),
+        Action::PutFile { path, .. } => format!("write {path}"),
+        Action::EnsureNetwork(network) => format!("make network {}", network.name),
+        Action::RemoveNetwork { name } => format!("remove network {name}, if nothing uses it"),
+        Action::ConnectNetwork { network, container, .. } => format!("attach {container} to {network}"),
+        Action::PullImage { image } => format!("pull {image}"),
+        Action::RunContainer(spec) => format!("start {}", spec.name),
+        Action::SetAside { name, to, .. } => format!("set aside {name} as {to}"),
+        Action::RenameContainer { from, to } => format!("rename {from} to {to}"),
+        Action::StartContainer { name } => format!("start {name} again"),
+        Action::StopContainer { name, .. } => format!("stop {name}"),
+        Action::RemoveContainer { name, .. } => format!("remove {name}"),
+        Action::AwaitHealthy { container, .. } => format!("wait for {container}"),
+        Action::BootNginx { generation, .. } => format!("boot NGINX with generation {generation}"),
+        Action::ReloadDoor { container } => format!("reload {container}"),
+        Action::AwaitDoor { container, .. } => format!("wait for {container}"),
+        Action::StageNginx { generation, .. } => format!("stage NGINX generation {generation}"),
+        Action::DropGeneration { generation } => format!("remove NGINX generation {generation}"),
+        Action::Switch { to, .. } => format!("switch NGINX to generation {to}"),
+        Action::SwitchBack { to, .. } => format!("put back NGINX generation {to}"),
+        Action::CheckRoute(check) => format!("check the route to {}", check.service),
+        Action::Drain { backends, .. } => {
+            format!("drain {}", super::prose::count(backends.len(), "backend"))
+        }
+        Action::PruneGenerations { keep } => format!("prune NGINX generations to the newest {keep}"),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::model::GenerationId;
+
+    #[test]
+    fn a_name_is_the_one_that_the_plan_carries() {
+        let generation = GenerationId("aa".to_owned());
+        for action in [
+            Action::Lock,
+            Action::EnsureDirectory { path: "/a".to_owned(), mode: 0o755 },
+            Action::StartContainer { name: "a".to_owned() },
+            Action::SwitchBack { from: generation.clone(), to: generation.clone() },
+            Action::DropGeneration { generation },
+            Action::PruneGenerations { keep: 5 },
+        ] {
+            let json = serde_json::to_value(&action).unwrap();
+            assert_eq!(json["action"], action_name(&action));
+        }
+    }
+}

@@ -1,0 +1,233 @@
+//! The one printer of failures: what failed and where, what was seen and wanted, what the fleet serves now, what to type next.
+//! Deliberately absent: causes of its own. Everything here comes from the plan, the ledger and the failure's own words.
+use super::fleet::{Serving, serving};
+use super::reporter::Ending;
+use super::summary;
+use crate::ledger::{Ledger, StepState};
+use crate::model::{Action, Failure, ServerName, StepId, Verdict, failed_name};
+use crate::plan::{Change, Paint, Plan, WaveKind, describe, prose};
+use std::collections::BTreeMap;
+
+/// All that is to be said about what went wrong; nothing when nothing did.
+pub(super) fn lines(plan: &Plan, ledger: &Ledger, ending: &Ending<'_>, paint: Paint) -> Vec<String> {
+    let target = summary::target(plan);
+    let after = prose::seconds(ending.elapsed);
+    let what = if ledger.first_failure.is_some() { "failed" } else { "was stopped" };
+    let title = match ledger.closed {
+        Some(Verdict::Done) => return Vec::new(),
+        Some(Verdict::DoneWithLeftovers) => {
+            let mut lines = vec![paint.yellow("! Not everything was tidied up. Nothing hangs on it.")];
+            lines.extend(leftovers(plan, ledger, ending, paint));
+            lines.push(String::new());
+            return lines;
+        }
+        Some(Verdict::PutBack) => format!("{target} {what} after {after}, and everything was put back"),
+        Some(Verdict::Stuck) => format!("{target} {what} after {after}, and NOT EVERYTHING COULD BE PUT BACK"),
+        None => format!("{target} was interrupted after {after}: {}", summary::how_far(plan, ledger)),
+    };
+    let mut lines = vec![format!("{} {}", paint.red("✘"), paint.bold(&title))];
+    if let Some(reason) = &ledger.abort {
+        lines.push(field("asked by", &prose::clean(reason), paint));
+    }
+    lines.extend(failures(plan, ledger, paint));
+    lines.extend(not_put_back(plan, ledger, ending, paint));
+    lines.push(String::new());
+    lines.extend(fleet(plan, ledger, paint));
+    lines.extend(next(plan, ledger, ending, paint));
+    lines.push(String::new());
+    lines
+}
+
+fn field(name: &str, text: &str, paint: Paint) -> String {
+    format!("  {}  {text}", paint.dim(&format!("{name:<10}")))
+}
+
+/// The failure that turned the run, whole; others on one line each, servers that say the same together.
+fn failures(plan: &Plan, ledger: &Ledger, paint: Paint) -> Vec<String> {
+    let Some(first) = &ledger.first_failure else { return Vec::new() };
+    let Some(failure) = ledger.failures.get(first) else { return Vec::new() };
+    let mut lines = vec![String::new()];
+    lines.extend(place(plan, first, paint));
+    lines.extend(words(failure, paint));
+    let mut others: BTreeMap<(&str, &str), Vec<&ServerName>> = BTreeMap::new();
+    for (id, failure) in ledger.failures.iter().filter(|(id, _)| *id != first && !ledger.seen.contains_key(*id)) {
+        let title = plan.step(id).map_or("", |step| step.title.as_str());
+        others.entry((title, failure.seen.as_str())).or_default().push(&id.server);
+    }
+    for (position, ((title, seen), servers)) in others.into_iter().enumerate() {
+        let name = if position == 0 { "also" } else { "" };
+        lines.push(field(name, &format!("{}: {title}: {}", prose::server_list(servers), prose::clean(seen)), paint));
+    }
+    lines
+}
+
+fn place(plan: &Plan, id: &StepId, paint: Paint) -> Vec<String> {
+    let mut lines = vec![field("server", &paint.bold(id.server.as_str()), paint)];
+    if let Some(step) = plan.step(id) {
+        if let Some(service) = &step.service {
+            lines.push(field("service", &paint.bold(service.as_str()), paint));
+        }
+        let wave = plan.waves.get(id.wave).map_or("", |wave| wave.name.as_str());
+        lines.push(field("step", &format!("{} (wave {} of {}: {wave})", step.title, id.wave + 1, plan.waves.len()), paint));
+    }
+    lines
+}
+
+fn words(failure: &Failure, paint: Paint) -> Vec<String> {
+    let mut lines = vec![field("seen", &paint.red(&prose::clean(&failure.seen)), paint)];
+    if !failure.wanted.is_empty() {
+        lines.push(field("wanted", &prose::clean(&failure.wanted), paint));
+    }
+    for (depth, cause) in failure.causes.iter().enumerate() {
+        let name = if depth == 0 { "because" } else { "" };
+        lines.push(field(name, &format!("{}{}", "  ".repeat(depth), prose::clean(cause)), paint));
+    }
+    if let Some(exit) = failure.exit {
+        lines.push(field("exit code", &exit.to_string(), paint));
+    }
+    for (position, line) in failure.tail.iter().enumerate() {
+        let name = if position == 0 { "last lines" } else { "" };
+        lines.push(field(name, &format!("{} {}", paint.dim("│"), prose::clean(line)), paint));
+    }
+    if !failure.hint.is_empty() {
+        lines.push(field("hint", &paint.cyan(&prose::clean(&failure.hint)), paint));
+    }
+    lines
+}
+
+/// Each undo that failed, with the commands that would do it by hand.
+fn not_put_back(plan: &Plan, ledger: &Ledger, ending: &Ending<'_>, paint: Paint) -> Vec<String> {
+    let mut lines = Vec::new();
+    for (id, failure) in &ledger.undo_failures {
+        lines.push(String::new());
+        lines.push(paint.bold(&format!("  Could not be undone on {}:", id.server)));
+        lines.extend(place(plan, id, paint));
+        lines.extend(words(failure, paint));
+        lines.extend(by_hand(plan, id, Way::Undo, ending, paint));
+    }
+    lines
+}
+
+enum Way {
+    Do,
+    Undo,
+}
+
+fn by_hand(plan: &Plan, id: &StepId, way: Way, ending: &Ending<'_>, paint: Paint) -> Vec<String> {
+    let Some(step) = plan.step(id) else { return Vec::new() };
+    let actions: Vec<&Action> = match way {
+        Way::Do => vec![&step.action],
+        Way::Undo => step.undo.iter().collect(),
+    };
+    let mut lines = Vec::new();
+    for action in actions {
+        lines.push(field("by hand", &format!("{}, on {}:", describe(action), id.server), paint));
+        for command in (ending.commands)(&id.server, action) {
+            lines.extend(command.lines().map(|line| field("", &format!("$ {line}"), paint)));
+        }
+    }
+    lines
+}
+
+fn leftovers(plan: &Plan, ledger: &Ledger, ending: &Ending<'_>, paint: Paint) -> Vec<String> {
+    let mut lines = Vec::new();
+    let failed = ledger.failures.iter().filter(|(id, _)| ledger.state(id) != StepState::Done);
+    for (id, failure) in failed.filter(|(id, _)| plan.waves.get(id.wave).is_some_and(|wave| wave.kind == WaveKind::Cleanup)) {
+        lines.push(String::new());
+        lines.extend(place(plan, id, paint));
+        lines.extend(words(failure, paint));
+        lines.extend(by_hand(plan, id, Way::Do, ending, paint));
+    }
+    lines
+}
+
+/// What each server serves now; servers in the same state share a line.
+fn fleet(plan: &Plan, ledger: &Ledger, paint: Paint) -> Vec<String> {
+    let mut groups: BTreeMap<String, Vec<ServerName>> = BTreeMap::new();
+    for (server, state) in serving(plan, ledger) {
+        groups.entry(state_text(plan, ledger, &state)).or_default().push(server);
+    }
+    let rows: Vec<Vec<String>> = groups.iter().map(|(text, servers)| vec![prose::server_list(servers), text.clone()]).collect();
+    let mut lines = vec![paint.bold("  The fleet now")];
+    lines.extend(prose::columns(&rows).into_iter().map(|line| format!("  {line}")));
+    let is_kept = |id: &StepId| ledger.state(id) == StepState::Done && plan.step(id).is_some_and(|step| !step.undo.is_empty());
+    let n_kept = plan.step_ids().filter(is_kept).count();
+    if ledger.closed == Some(Verdict::Stuck) && n_kept > 0 {
+        let steps = prose::count(n_kept, "step");
+        lines.push(format!("  {steps} not taken back on purpose: what is new keeps running, because requests may still need it"));
+    }
+    lines
+}
+
+fn state_text(plan: &Plan, ledger: &Ledger, state: &Serving) -> String {
+    let titles = |ids: &[StepId]| {
+        let titles: Vec<&str> = ids.iter().filter_map(|id| plan.step(id)).map(|step| step.title.as_str()).collect();
+        titles.join("; ")
+    };
+    match state {
+        Serving::Before => format!("as before the run: {}", versions(plan, Serving::Before)),
+        Serving::After => format!("as planned: {}", versions(plan, Serving::After)),
+        Serving::Between(ids) => format!("between the two; done so far: {}", titles(ids)),
+        Serving::Unclear(ids) => format!("not known; nobody saw the end of: {}", titles(ids)),
+        Serving::Stuck(ids) => {
+            let seen = ids.first().and_then(|id| ledger.undo_failures.get(id)).map_or("", |failure| failure.seen.as_str());
+            format!("NOT PUT BACK: {}: {}", titles(ids), prose::clean(seen))
+        }
+    }
+}
+
+fn versions(plan: &Plan, at: Serving) -> String {
+    let changed = plan.services.iter().filter(|(_, service)| service.change != Change::Keep);
+    let texts: Vec<String> = changed
+        .map(|(name, service)| {
+            let version = if at == Serving::After { &service.to_version } else { &service.from_version };
+            version.as_ref().map_or_else(|| format!("{name} not deployed"), |version| format!("{name} {version}"))
+        })
+        .collect();
+    texts.join(", ")
+}
+
+/// What to type next, in this order.
+fn next(plan: &Plan, ledger: &Ledger, ending: &Ending<'_>, paint: Paint) -> Vec<String> {
+    let program = ending.program;
+    let again = format!("{program} {}", plan.intent.as_str());
+    let mut rows: Vec<Vec<String>> = Vec::new();
+    let mut row = |command: String, why: &str| rows.push(vec![format!("  {command}"), why.to_owned()]);
+    for (server, container) in kept_containers(plan, ledger) {
+        row(format!("docker logs {container}"), &format!("on {server}: the failed container is kept, stopped"));
+    }
+    match ledger.closed {
+        Some(Verdict::Stuck) => {
+            row("the commands above".to_owned(), "by hand, where something could not be undone");
+            row(format!("{program} status"), "what every server serves");
+            row(again, "once the servers are well: brings them to the playbook");
+        }
+        Some(Verdict::PutBack) => {
+            row(format!("{program} status"), "what every server serves");
+            row(again, if ledger.first_failure.is_some() { "once the cause is gone" } else { "from the beginning" });
+        }
+        None => {
+            row(format!("{program} resume"), "goes on where the run stopped");
+            row(format!("{program} status"), "what every server serves");
+        }
+        Some(Verdict::Done | Verdict::DoneWithLeftovers) => {}
+    }
+    let mut lines = vec![String::new(), paint.bold("  What to type next")];
+    lines.extend(prose::columns(&rows));
+    lines
+}
+
+/// Containers that undos have put aside under their failed name.
+fn kept_containers(plan: &Plan, ledger: &Ledger) -> Vec<(ServerName, String)> {
+    let mut kept = Vec::new();
+    for id in plan.step_ids().filter(|id| ledger.state(id) == StepState::Undone) {
+        for action in plan.step(&id).iter().flat_map(|step| &step.undo) {
+            if let Action::SetAside { name, to, .. } = action
+                && *to == failed_name(name)
+            {
+                kept.push((id.server.clone(), to.clone()));
+            }
+        }
+    }
+    kept
+}

@@ -1,0 +1,135 @@
+//! The reporter: the one place that the run's events are shown from. It is handed events and never asks for any.
+use super::bars::Bars;
+use super::progress::Progress;
+use super::style::{Sinks, Style};
+use super::{failure, json, lines, summary};
+use crate::ledger::Ledger;
+use crate::model::{Event, Millis, ServiceName, StepId};
+use crate::plan::{CommandsOf, Paint, Plan, prose};
+use std::collections::BTreeMap;
+use std::io::Write;
+
+/// What is known at the end of a run besides its events.
+pub struct Ending<'a> {
+    /// From the program's start.
+    pub elapsed: Millis,
+    /// For services that were handed over: the measured time without an answer.
+    pub gaps: &'a BTreeMap<ServiceName, Millis>,
+    /// How the program was called, without the command: `flipside -e prod`. What to type next begins with it.
+    pub program: &'a str,
+    /// The exact commands of an action, for what has to be put back by hand.
+    pub commands: &'a CommandsOf<'a>,
+}
+
+/// Shows a run while it happens and when it is over. It may be moved to another thread and shared behind a mutex.
+///
+/// A sink that cannot be written to is passed over in silence: a deploy must not stop half-way because a pipe was closed.
+pub struct Reporter {
+    style: Style,
+    paint: Paint,
+    stdout: Box<dyn Write + Send>,
+    stderr: Box<dyn Write + Send>,
+    bars: Bars,
+    progress: Progress,
+}
+
+impl Reporter {
+    /// A reporter; `paint` is the colour of talk. In [`Style::Json`] nothing is coloured.
+    #[must_use]
+    pub fn new(style: Style, paint: Paint, sinks: Sinks) -> Self {
+        let paint = match style {
+            Style::Bars | Style::Lines => paint,
+            Style::Json => Paint::Plain,
+        };
+        let bars = Bars::new(sinks.terminal, paint);
+        Self { style, paint, stdout: sinks.stdout, stderr: sinks.stderr, bars, progress: Progress::default() }
+    }
+
+    /// A run of this plan begins.
+    pub fn plan_begins(&mut self, plan: &Plan) {
+        self.progress = Progress::new(plan, &Ledger::default());
+        let text = format!(
+            "{} {}/{} {}: {} in {} on {}",
+            plan.intent.as_str(),
+            plan.project,
+            plan.env,
+            plan.version,
+            prose::count(plan.n_steps(), "step"),
+            prose::count(plan.waves.len(), "wave"),
+            prose::count(plan.servers().len(), "server")
+        );
+        self.say(&self.paint.bold(&text));
+    }
+
+    /// A run of this plan that was cut off goes on from here. Called instead of [`Reporter::plan_begins`].
+    pub fn plan_resumes(&mut self, plan: &Plan, ledger: &Ledger) {
+        self.progress = Progress::new(plan, ledger);
+        let text = format!("resuming {} {}/{}: {}", plan.intent.as_str(), plan.project, plan.env, summary::how_far(plan, ledger));
+        self.say(&self.paint.bold(&text));
+    }
+
+    /// Something happened.
+    pub fn event(&mut self, plan: &Plan, event: &Event) {
+        for notice in self.progress.take(plan, event) {
+            match self.style {
+                Style::Bars => {
+                    for line in self.bars.show(plan, &notice) {
+                        self.say(&line);
+                    }
+                }
+                Style::Lines => {
+                    for line in lines::lines(plan, &notice, self.paint) {
+                        self.say(&line);
+                    }
+                }
+                Style::Json => {}
+            }
+        }
+        match self.style {
+            Style::Json => self.result(&json::event_line(plan, event).unwrap_or_default()),
+            Style::Bars | Style::Lines => {}
+        }
+    }
+
+    /// Passing progress of a step, such as `answer 2 of 3`. Only live lines show it: it is not in the journal.
+    pub fn chatter(&mut self, step: &StepId, text: &str) {
+        match self.style {
+            Style::Bars => self.bars.chatter(step, text),
+            Style::Lines | Style::Json => {}
+        }
+    }
+
+    /// One line of talk, around the live lines.
+    pub fn say(&mut self, text: &str) {
+        let stderr = &mut self.stderr;
+        self.bars.around(|| {
+            let _ = writeln!(stderr, "{text}");
+            let _ = stderr.flush();
+        });
+    }
+
+    /// The run is over, or goes no further: what came of it, what the fleet serves now, and what to type next.
+    /// The last line, on stdout, is one that suits a mail from cron.
+    pub fn finished(&mut self, plan: &Plan, ledger: &Ledger, ending: &Ending<'_>) {
+        let mut talk = vec![String::new()];
+        talk.extend(failure::lines(plan, ledger, ending, self.paint));
+        talk.extend(summary::lines(plan, ledger, ending, &self.progress.times, self.paint));
+        for line in talk {
+            self.say(&line);
+        }
+        let text = summary::one_line(plan, ledger, ending);
+        match self.style {
+            Style::Bars | Style::Lines => self.result(&text),
+            Style::Json => {
+                self.say(&text);
+                let line = json::summary_line(plan, ledger, ending, &self.progress.times, &text).unwrap_or_default();
+                self.result(&line);
+            }
+        }
+    }
+
+    fn result(&mut self, line: &str) {
+        let _ = writeln!(self.stdout, "{line}");
+        let _ = self.stdout.flush();
+    }
+}

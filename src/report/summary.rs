@@ -1,0 +1,105 @@
+//! The end of a run: a line for each service, the times, and the one line for cron mail. Deliberately absent: failures.
+use super::lines::wave_name;
+use super::progress::Way;
+use super::reporter::Ending;
+use crate::ledger::{Ledger, StepState};
+use crate::model::{Millis, ServiceName, Side, Verdict, WaveIndex};
+use crate::plan::{Change, Paint, Plan, ServicePlan, prose};
+
+/// The services and the times of a run that did what it was asked to do; nothing for any other.
+pub(super) fn lines(plan: &Plan, ledger: &Ledger, ending: &Ending<'_>, times: &[(WaveIndex, Way, Millis)], paint: Paint) -> Vec<String> {
+    match ledger.closed {
+        Some(Verdict::Done | Verdict::DoneWithLeftovers) => {}
+        Some(Verdict::PutBack | Verdict::Stuck) | None => return Vec::new(),
+    }
+    let title = format!("{} done in {}", target(plan), prose::seconds(ending.elapsed));
+    let mut lines = vec![format!("{} {}", paint.green("✔"), paint.bold(&title))];
+    let rows: Vec<Vec<String>> = plan.services.iter().map(|(name, service)| row(name, service, ending)).collect();
+    for (line, service) in prose::columns(&rows).into_iter().zip(plan.services.values()) {
+        let line = format!("  {line}");
+        lines.push(if service.change == Change::Keep { paint.dim(&line) } else { line });
+    }
+    if !times.is_empty() {
+        let parts: Vec<String> =
+            times.iter().map(|(wave, way, took)| format!("{} {}", wave_name(plan, *wave, *way), prose::seconds(*took))).collect();
+        lines.push(paint.dim(&format!("  time: {}", parts.join(" · "))));
+    }
+    lines
+}
+
+fn row(name: &ServiceName, service: &ServicePlan, ending: &Ending<'_>) -> Vec<String> {
+    let version = |version: &Option<String>| version.clone().unwrap_or_default();
+    let side = |side: Option<Side>| side.map_or("", Side::as_str);
+    let change = match service.change {
+        Change::Create => format!("new {} {}", version(&service.to_version), side(service.to)),
+        Change::Toggle | Change::Restore => {
+            format!("{} → {} {} → {}", version(&service.from_version), version(&service.to_version), side(service.from), side(service.to))
+        }
+        Change::Keep => format!("{} {} unchanged", version(&service.to_version), side(service.to)),
+        Change::Remove => format!("{} removed", version(&service.from_version)),
+    };
+    let servers = match service.change {
+        Change::Remove => String::new(),
+        Change::Create | Change::Toggle | Change::Restore | Change::Keep => {
+            format!("on {}", prose::count(service.servers.len(), "server"))
+        }
+    };
+    let gap = ending.gaps.get(name).map_or_else(String::new, |gap| format!("handed over, no answer for {}", prose::seconds(*gap)));
+    vec![name.to_string(), change, servers, gap]
+}
+
+/// `deploy shop/prod`.
+pub(super) fn target(plan: &Plan) -> String {
+    format!("{} {}/{}", plan.intent.as_str(), plan.project, plan.env)
+}
+
+/// `12 of 40 steps are done`.
+pub(super) fn how_far(plan: &Plan, ledger: &Ledger) -> String {
+    let n_done = plan.step_ids().filter(|id| ledger.state(id) == StepState::Done).count();
+    format!("{n_done} of {} are done", prose::count(plan.n_steps(), "step"))
+}
+
+/// The run in one line, without colour.
+pub(super) fn one_line(plan: &Plan, ledger: &Ledger, ending: &Ending<'_>) -> String {
+    let target = target(plan);
+    let time = prose::seconds(ending.elapsed);
+    let counts = counts(plan);
+    let servers = prose::count(plan.servers().len(), "server");
+    if plan.waves.is_empty() {
+        return format!("flipside: {target}: nothing to do: {counts}, {time}");
+    }
+    let what = match ledger.closed {
+        Some(Verdict::Done) => format!("done: {counts}"),
+        Some(Verdict::DoneWithLeftovers) => format!("done, but not all was tidied up: {counts}"),
+        Some(Verdict::PutBack) => format!("{}, and everything was put back", why(plan, ledger)),
+        Some(Verdict::Stuck) => format!("{}, AND NOT EVERYTHING COULD BE PUT BACK", why(plan, ledger)),
+        None => format!("interrupted: {}; `{} resume` goes on", how_far(plan, ledger), ending.program),
+    };
+    format!("flipside: {target} {what}, {servers}, {time}")
+}
+
+/// `2 services switched, 1 unchanged`.
+fn counts(plan: &Plan) -> String {
+    let of = |wanted: &[Change]| plan.services.values().filter(|service| wanted.contains(&service.change)).count();
+    let all = [
+        (of(&[Change::Create]), "created"),
+        (of(&[Change::Toggle, Change::Restore]), "switched"),
+        (of(&[Change::Remove]), "removed"),
+        (of(&[Change::Keep]), "unchanged"),
+    ];
+    let mut parts = Vec::new();
+    for (n, what) in all.into_iter().filter(|(n, _)| *n > 0) {
+        parts.push(if parts.is_empty() { format!("{} {what}", prose::count(n, "service")) } else { format!("{n} {what}") });
+    }
+    parts.join(", ")
+}
+
+fn why(plan: &Plan, ledger: &Ledger) -> String {
+    let Some(id) = &ledger.first_failure else {
+        let reason = ledger.abort.as_deref().unwrap_or("no reason was given");
+        return format!("stopped ({})", prose::clean(reason));
+    };
+    let title = plan.step(id).map_or("", |step| step.title.as_str());
+    let seen = ledger.failures.get(id).map_or("", |failure| failure.seen.as_str());
+    format!("failed: {title} on {}: {}", id.server, prose::clean(seen.trim_end_matches('.')))
+}
