@@ -17,7 +17,13 @@ pub fn digest(facts: &Facts, project: &ProjectName, env: &EnvName) -> String {
         })
         .map(|container| format!("container {} {} {:?}", container.id, container.name, container.state))
         .collect();
-    lines.extend(facts.networks.iter().filter(|network| network.name.ends_with("_network")).map(|network| format!("network {} {:?}", network.name, network.subnets)));
+    lines.extend(
+        facts
+            .networks
+            .iter()
+            .filter(|network| network.name.ends_with("_network"))
+            .map(|network| format!("network {} {:?}", network.name, network.subnets)),
+    );
     lines.push(format!("nginx {:?}", facts.nginx.live));
     lines.sort();
     Sha256::digest(lines.join("\n").as_bytes()).iter().take(8).fold(String::new(), |mut text, byte| {

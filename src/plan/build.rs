@@ -11,9 +11,7 @@ use super::target::{Back, Desired, Wanted, backend_mode, desire};
 use super::turn::{Turn, finish_steps, retire_steps, start_steps};
 use super::types::{Basis, Change, Finding, Intent, Level, PLAN_FORMAT, Plan, ServicePlan, Step, UndoKind, Wave, WaveKind};
 use crate::config::{Inventory, Playbook};
-use crate::model::{
-    Action, DrainPolicy, Labels, Millis, ProbeKind, Protocol, RouteCheck, ServerName, ServiceName, label, network_name,
-};
+use crate::model::{Action, DrainPolicy, Labels, Millis, ProbeKind, Protocol, RouteCheck, ServerName, ServiceName, label, network_name};
 use crate::nginx::{DoorForward, MainSettings, RenderError, Templates};
 use crate::script::layout;
 use std::collections::{BTreeMap, BTreeSet};
@@ -43,10 +41,8 @@ pub fn build(inputs: Inputs<'_>) -> Result<(Plan, Vec<Finding>), RenderError> {
     let Inputs { playbook, inventory, fleet, templates, wanted, removed } = inputs;
     let present = present(&playbook.project, &playbook.env, fleet);
     let (placement, mut findings) = place(playbook, inventory, &running(&present));
-    let labels = Labels::from([
-        (label::PROJECT.to_owned(), playbook.project.to_string()),
-        (label::ENV.to_owned(), playbook.env.to_string()),
-    ]);
+    let labels =
+        Labels::from([(label::PROJECT.to_owned(), playbook.project.to_string()), (label::ENV.to_owned(), playbook.env.to_string())]);
     let network = network_name(&playbook.project, &playbook.env);
     let (sites, more) = Sites::survey(inventory, fleet, (&network, labels), layout::MESH_NETWORK);
     findings.extend(more);
@@ -74,7 +70,10 @@ pub fn build(inputs: Inputs<'_>) -> Result<(Plan, Vec<Finding>), RenderError> {
             playbook: digest(playbook),
             inventory: digest(inventory),
             templates: templates.digest(),
-            facts: fleet.iter().map(|(server, facts)| (server.clone(), crate::facts::digest(facts, &playbook.project, &playbook.env))).collect(),
+            facts: fleet
+                .iter()
+                .map(|(server, facts)| (server.clone(), crate::facts::digest(facts, &playbook.project, &playbook.env)))
+                .collect(),
         },
         services,
         waves,
@@ -196,7 +195,11 @@ fn participants<'a>(routing: &'a Routing<'_>) -> BTreeSet<&'a ServerName> {
         crate::model::BackendMode::MultiServer => routing.fleet.keys().collect(),
         crate::model::BackendMode::SingleServer => {
             let placed = routing.desired.iter().filter(|desired| desired.to.is_some()).flat_map(|desired| &desired.servers);
-            let there = routing.present.services.values().flat_map(|service| service.routes.keys().chain(service.units.iter().map(|unit| &unit.server)));
+            let there = routing
+                .present
+                .services
+                .values()
+                .flat_map(|service| service.routes.keys().chain(service.units.iter().map(|unit| &unit.server)));
             let known: BTreeSet<&ServerName> = placed.chain(there).collect();
             routing.fleet.keys().filter(|server| known.contains(server)).collect()
         }
@@ -214,8 +217,13 @@ fn all_generations(routing: &Routing<'_>, switched: &BTreeSet<&ServiceName>) -> 
 }
 
 fn prepare_server(routing: &Routing<'_>, server: &ServerName) -> Result<(Vec<Step>, Vec<Finding>), RenderError> {
-    let here: Vec<&Desired<'_>> = routing.desired.iter().filter(|desired| desired.to.is_some() && desired.servers.contains(server)).collect();
-    let images = here.iter().filter(|desired| matches!(desired.change, Change::Create | Change::Toggle)).map(|desired| desired.service.image.as_str()).collect();
+    let here: Vec<&Desired<'_>> =
+        routing.desired.iter().filter(|desired| desired.to.is_some() && desired.servers.contains(server)).collect();
+    let images = here
+        .iter()
+        .filter(|desired| matches!(desired.change, Change::Create | Change::Toggle))
+        .map(|desired| desired.service.image.as_str())
+        .collect();
     let door = host_door_text(routing, server, &forwards(routing), KeepOld::Yes)?;
     prepare(routing, server, &images, !here.is_empty(), &door)
 }
@@ -285,9 +293,10 @@ fn route_check(routing: &Routing<'_>, server: &ServerName, desired: &Desired<'_>
         return None;
     }
     let kind = match desired.service.protocol {
-        Protocol::Http => {
-            ProbeKind::Http { path: desired.service.health_check.path.clone().unwrap_or_else(|| "/".to_owned()), host: "localhost".to_owned() }
-        }
+        Protocol::Http => ProbeKind::Http {
+            path: desired.service.health_check.path.clone().unwrap_or_else(|| "/".to_owned()),
+            host: "localhost".to_owned(),
+        },
         Protocol::Tcp => ProbeKind::Tcp,
         Protocol::Udp => return None,
     };
@@ -312,7 +321,13 @@ fn drain_steps(routing: &Routing<'_>, moving: &[&Desired<'_>]) -> BTreeMap<Serve
         let mut old = Vec::new();
         for desired in moving.iter().filter(|desired| !desired.service.hands_over()) {
             let routed = desired.present.and_then(|present| present.routes.get(server));
-            old.extend(routed.into_iter().flat_map(|routed| &routed.backends).filter(|backend| Some(backend.side) == desired.from).map(|backend| backend.backend.clone()));
+            old.extend(
+                routed
+                    .into_iter()
+                    .flat_map(|routed| &routed.backends)
+                    .filter(|backend| Some(backend.side) == desired.from)
+                    .map(|backend| backend.backend.clone()),
+            );
         }
         if !old.is_empty() {
             old.sort();
@@ -336,7 +351,10 @@ fn remove_waves(routing: &Routing<'_>) -> Result<Vec<Wave>, RenderError> {
             switches.insert(server.clone(), vec![switch(facts.nginx.live.clone(), &generation.id, None)]);
         }
         if !old.is_empty() {
-            drains.insert(server.clone(), vec![plain("drain its connections", Action::Drain { backends: old, policy: drain_policy(routing) })]);
+            drains.insert(
+                server.clone(),
+                vec![plain("drain its connections", Action::Drain { backends: old, policy: drain_policy(routing) })],
+            );
         }
         let door = host_door_text(routing, server, &forwards(routing), KeepOld::No)?;
         let steps: &mut Vec<Step> = tidy.entry(server.clone()).or_default();
@@ -405,7 +423,7 @@ fn removal(name: &ServiceName, present: &Present<'_>) -> Option<ServicePlan> {
     })
 }
 
-/// A plan that nothing forbids.
+/// A finding forbids the plan.
 #[must_use]
 pub fn is_fatal(findings: &[Finding]) -> bool {
     findings.iter().any(|finding| finding.level == Level::Fatal)

@@ -2,7 +2,8 @@
 use super::target::{Desired, Replica};
 use crate::config::{Mesh, Playbook, Service, Volume};
 use crate::model::{
-    BackendMode, ContainerSpec, Labels, NetworkMode, Publish, ServiceName, Side, container_name, door_name, label, network_name, secondary_port,
+    BackendMode, ContainerSpec, Labels, NetworkMode, Publish, ServiceName, Side, container_name, door_name, label, network_name,
+    secondary_port,
 };
 use serde::Serialize;
 use sha2::{Digest, Sha256};
@@ -12,7 +13,7 @@ use std::net::Ipv4Addr;
 
 /// SHA-256 of the value's JSON, the first 16 hex digits.
 #[must_use]
-pub fn digest<T: Serialize>(value: &T) -> String {
+pub(super) fn digest<T: Serialize>(value: &T) -> String {
     let json = serde_json::to_vec(value).unwrap_or_default();
     Sha256::digest(&json).iter().take(8).fold(String::new(), |mut text, byte| {
         let _ = write!(text, "{byte:02x}");
@@ -35,7 +36,13 @@ struct Essence<'a> {
 
 /// The digest that says whether a service's containers have to be replaced. A new version text alone does not.
 #[must_use]
-pub fn spec_digest(service: &Service, env: &BTreeMap<String, String>, used_ports: &[u16], mode: BackendMode, base_ports: &BTreeMap<u32, u16>) -> String {
+pub(super) fn spec_digest(
+    service: &Service,
+    env: &BTreeMap<String, String>,
+    used_ports: &[u16],
+    mode: BackendMode,
+    base_ports: &BTreeMap<u32, u16>,
+) -> String {
     digest(&Essence {
         image: &service.image,
         command: &service.command,
@@ -55,13 +62,13 @@ static EMPTY: BTreeMap<u32, u16> = BTreeMap::new();
 
 /// The service reaches the mesh at `localhost`, from inside its own namespace.
 #[must_use]
-pub fn has_door(service: &Service) -> bool {
+pub(super) fn has_door(service: &Service) -> bool {
     !service.uses.is_empty() && service.mesh == Mesh::Door
 }
 
 /// The environment of the app: its own, and host and port of what it uses.
 #[must_use]
-pub fn environment(service: &Service, internal_ports: &BTreeMap<ServiceName, u16>) -> BTreeMap<String, String> {
+pub(super) fn environment(service: &Service, internal_ports: &BTreeMap<ServiceName, u16>) -> BTreeMap<String, String> {
     let host = match service.mesh {
         Mesh::Door => "localhost",
         Mesh::Network => "mesh",
@@ -77,7 +84,7 @@ pub fn environment(service: &Service, internal_ports: &BTreeMap<ServiceName, u16
 }
 
 /// What a replica's two containers have in common.
-pub struct Place<'a> {
+pub(super) struct Place<'a> {
     /// The playbook.
     pub playbook: &'a Playbook,
     /// The service as it should be.
@@ -97,13 +104,13 @@ pub struct Place<'a> {
 impl Place<'_> {
     /// The app's name.
     #[must_use]
-    pub fn name(&self) -> String {
+    pub(super) fn name(&self) -> String {
         container_name(&self.playbook.project, &self.playbook.env, self.desired.name, self.replica.number, self.side)
     }
 
     /// The app's container.
     #[must_use]
-    pub fn app(&self) -> ContainerSpec {
+    pub(super) fn app(&self) -> ContainerSpec {
         let service = self.desired.service;
         let name = self.name();
         let mut env = self.desired.environment.clone();
@@ -129,7 +136,7 @@ impl Place<'_> {
 
     /// Where the owner of the namespace is attached. The app's name stays resolvable when a door owns the address.
     #[must_use]
-    pub fn network(&self, name: &str) -> NetworkMode {
+    pub(super) fn network(&self, name: &str) -> NetworkMode {
         NetworkMode::Bridge {
             network: network_name(&self.playbook.project, &self.playbook.env),
             ip: Some(self.address),
@@ -139,8 +146,9 @@ impl Place<'_> {
 
     /// The ports on the owner of the namespace: on the private address alone, and only in multi-server mode.
     #[must_use]
-    pub fn publish(&self) -> Vec<Publish> {
-        let (Some(address), Some(container_port), Some(host_port)) = (self.private_address, self.desired.service.port, self.host_port()) else {
+    pub(super) fn publish(&self) -> Vec<Publish> {
+        let (Some(address), Some(container_port), Some(host_port)) = (self.private_address, self.desired.service.port, self.host_port())
+        else {
             return Vec::new();
         };
         vec![Publish { address, host_port, container_port, transport: self.desired.service.protocol.transport().to_owned() }]
@@ -148,7 +156,7 @@ impl Place<'_> {
 
     /// The host port of this side.
     #[must_use]
-    pub fn host_port(&self) -> Option<u16> {
+    pub(super) fn host_port(&self) -> Option<u16> {
         self.replica.base_port.map(|base| match self.side {
             Side::Primary => base,
             Side::Secondary => secondary_port(base),
@@ -157,7 +165,7 @@ impl Place<'_> {
 
     /// Labels of the app or the door.
     #[must_use]
-    pub fn labels(&self, role: &str) -> Labels {
+    pub(super) fn labels(&self, role: &str) -> Labels {
         let mut labels = Labels::from(
             [
                 (label::PROJECT, self.playbook.project.to_string()),
@@ -174,7 +182,11 @@ impl Place<'_> {
             ]
             .map(|(key, value)| (key.to_owned(), value)),
         );
-        let ports = [(label::PORT, self.desired.service.port), (label::BASE_PORT, self.replica.base_port), (label::INTERNAL_PORT, self.desired.internal_port)];
+        let ports = [
+            (label::PORT, self.desired.service.port),
+            (label::BASE_PORT, self.replica.base_port),
+            (label::INTERNAL_PORT, self.desired.internal_port),
+        ];
         for (key, port) in ports {
             if let Some(port) = port {
                 labels.insert(key.to_owned(), port.to_string());
@@ -192,6 +204,6 @@ impl Place<'_> {
 
 /// The docker volume of a named volume: `{project}_{env}_{source}`.
 #[must_use]
-pub fn volume_name(playbook: &Playbook, volume: &Volume) -> String {
+pub(super) fn volume_name(playbook: &Playbook, volume: &Volume) -> String {
     format!("{}_{}_{}", playbook.project, playbook.env, volume.source)
 }

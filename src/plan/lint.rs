@@ -13,7 +13,7 @@ const LOW_DISK: u64 = 512 << 20;
 
 /// Checks the plan's ground: servers, names, volumes, ingress.
 #[must_use]
-pub fn lint(routing: &Routing<'_>) -> Vec<Finding> {
+pub(super) fn lint(routing: &Routing<'_>) -> Vec<Finding> {
     let mut findings = Vec::new();
     for (server, facts) in routing.fleet {
         if let Some(settings) = routing.inventory.servers.get(server) {
@@ -34,7 +34,10 @@ fn check_server(routing: &Routing<'_>, server: &ServerName, settings: &Server, f
     let root = &settings.remote_root;
     if !facts.root_writable {
         let text = format!("{} cannot write {root}", facts.user);
-        let hint = format!("on {server}: sudo install -d -o {} {root} — or set `become = \"sudo\"` or another `remote_root` in the inventory", facts.user);
+        let hint = format!(
+            "on {server}: sudo install -d -o {} {root} — or set `become = \"sudo\"` or another `remote_root` in the inventory",
+            facts.user
+        );
         findings.push(at(Level::Fatal, server, text, hint));
     }
     if facts.free_bytes < LOW_DISK {
@@ -42,17 +45,30 @@ fn check_server(routing: &Routing<'_>, server: &ServerName, settings: &Server, f
         findings.push(at(Level::Warning, server, text, "free some space: docker image prune, docker system df".to_owned()));
     }
     if facts.ephemeral.0 < 19_000 {
-        let text = format!("outgoing connections use ports from {} on (net.ipv4.ip_local_port_range): one may sit on a service's port", facts.ephemeral.0);
+        let text = format!(
+            "outgoing connections use ports from {} on (net.ipv4.ip_local_port_range): one may sit on a service's port",
+            facts.ephemeral.0
+        );
         findings.push(at(Level::Warning, server, text, "set it to 32768 60999, or pin `host_port` below it".to_owned()));
     }
     let (live, served) = (&facts.nginx.live, &facts.nginx.served);
-    let runs = facts.containers.iter().any(|container| container.name == NGINX_CONTAINER && container.state == crate::facts::ContainerState::Running);
+    let runs = facts
+        .containers
+        .iter()
+        .any(|container| container.name == NGINX_CONTAINER && container.state == crate::facts::ContainerState::Running);
     if runs && live.is_some() && served.is_some() && live != served {
         let word = |id: &Option<GenerationId>| id.as_ref().map_or("none".to_owned(), ToString::to_string);
         let text = format!("NGINX serves generation {} while the files on disk are {}", word(served), word(live));
-        findings.push(at(Level::Fatal, server, text, format!("look at: docker exec {NGINX_CONTAINER} nginx -t -c /flipside/nginx/current/nginx.conf, then reload it")));
+        findings.push(at(
+            Level::Fatal,
+            server,
+            text,
+            format!("look at: docker exec {NGINX_CONTAINER} nginx -t -c /flipside/nginx/current/nginx.conf, then reload it"),
+        ));
     }
-    if routing.mode == BackendMode::MultiServer && routing.desired.iter().any(|desired| desired.servers.contains(server) && desired.service.port.is_some()) {
+    if routing.mode == BackendMode::MultiServer
+        && routing.desired.iter().any(|desired| desired.servers.contains(server) && desired.service.port.is_some())
+    {
         match settings.private_address {
             None => findings.push(at(
                 Level::Fatal,
@@ -95,7 +111,10 @@ fn check_names(routing: &Routing<'_>, findings: &mut Vec<Finding>) {
                             level: Level::Fatal,
                             server: Some(server.clone()),
                             service: Some(desired.name.clone()),
-                            text: format!("a container{owner} that is not this project's has the name {} (image {})", stranger.name, stranger.image),
+                            text: format!(
+                                "a container{owner} that is not this project's has the name {} (image {})",
+                                stranger.name, stranger.image
+                            ),
                             hint: format!("rename it: docker rename {0} {0}_other", stranger.name),
                         });
                     }
@@ -119,7 +138,10 @@ fn check_volumes(routing: &Routing<'_>, findings: &mut Vec<Finding>) {
                 server: Some(server.clone()),
                 service: Some(desired.name.clone()),
                 text: format!("its data ({name}) is on {known}; here it would start empty"),
-                hint: format!("pin it with `servers = [\"{}\"]`, or copy the data and remove the service first", held.first().map_or("", |server| server.as_str())),
+                hint: format!(
+                    "pin it with `servers = [\"{}\"]`, or copy the data and remove the service first",
+                    held.first().map_or("", |server| server.as_str())
+                ),
             });
         }
     }
@@ -127,10 +149,20 @@ fn check_volumes(routing: &Routing<'_>, findings: &mut Vec<Finding>) {
 
 fn check_services(routing: &Routing<'_>, findings: &mut Vec<Finding>) {
     for desired in routing.desired {
-        let of = |level, text: String, hint: &str| Finding { level, server: None, service: Some(desired.name.clone()), text, hint: hint.to_owned() };
+        let of = |level, text: String, hint: &str| Finding {
+            level,
+            server: None,
+            service: Some(desired.name.clone()),
+            text,
+            hint: hint.to_owned(),
+        };
         if desired.moves() && desired.service.hands_over() && desired.from.is_some() {
             let why = if desired.service.singleton { "it is a singleton" } else { "it has a volume that it writes" };
-            findings.push(of(Level::Note, format!("{why}: the old side stops before the new one starts, and requests in between fail"), ""));
+            findings.push(of(
+                Level::Note,
+                format!("{why}: the old side stops before the new one starts, and requests in between fail"),
+                "",
+            ));
         }
         let app_port = desired.service.proxy.as_ref().and_then(|proxy| proxy.app_port);
         if app_port.is_some() && app_port != desired.service.port {
@@ -140,13 +172,19 @@ fn check_services(routing: &Routing<'_>, findings: &mut Vec<Finding>) {
                 "give both the same number, or leave `app_port` out",
             ));
         }
-        let unknown_used: Vec<&str> = desired.service.uses.keys().filter(|used| routing.removed.contains(*used)).map(|used| used.as_str()).collect();
+        let unknown_used: Vec<&str> =
+            desired.service.uses.keys().filter(|used| routing.removed.contains(*used)).map(|used| used.as_str()).collect();
         if !unknown_used.is_empty() && desired.change != Change::Remove && desired.from.is_some() {
-            findings.push(of(Level::Warning, format!("it uses {}, which goes away", unknown_used.join(", ")), "remove it first, or take it out of `uses`"));
+            findings.push(of(
+                Level::Warning,
+                format!("it uses {}, which goes away", unknown_used.join(", ")),
+                "remove it first, or take it out of `uses`",
+            ));
         }
         let wants_ingress = desired.service.proxy.as_ref().is_some_and(|proxy| !proxy.hosts.is_empty());
         if wants_ingress && desired.to.is_some() {
-            let closed: Vec<&str> = routing.fleet.iter().filter(|(_, facts)| ingress_is_closed(facts)).map(|(server, _)| server.as_str()).collect();
+            let closed: Vec<&str> =
+                routing.fleet.iter().filter(|(_, facts)| ingress_is_closed(facts)).map(|(server, _)| server.as_str()).collect();
             if !closed.is_empty() {
                 findings.push(of(
                     Level::Warning,

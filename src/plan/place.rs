@@ -89,6 +89,9 @@ fn named(service: &Service, inventory: &Inventory) -> Result<BTreeSet<ServerName
         Ok(service.servers.iter().cloned().collect())
     } else {
         let known: Vec<&str> = inventory.servers.keys().map(ServerName::as_str).collect();
-        Err((format!("`servers` names {}, which the inventory does not have", missing.join(", ")), format!("known servers: {}", known.join(", "))))
+        Err((
+            format!("`servers` names {}, which the inventory does not have", missing.join(", ")),
+            format!("known servers: {}", known.join(", ")),
+        ))
     }
 }

@@ -4,16 +4,16 @@ use crate::model::{ServiceName, secondary_port};
 use std::collections::{BTreeMap, BTreeSet};
 
 /// Something that a port is already used for, in words for a message.
-pub type Taken = BTreeMap<u16, String>;
+pub(super) type Taken = BTreeMap<u16, String>;
 
 /// The base ports lie in this range; the secondary side's are 10000 higher.
-pub const BASE: Range = Range { first: 8000, n_ports: 1000 };
+pub(super) const BASE: Range = Range { first: 8000, n_ports: 1000 };
 /// The internal ports lie in this range.
-pub const INTERNAL: Range = Range { first: 5000, n_ports: 1000 };
+pub(super) const INTERNAL: Range = Range { first: 5000, n_ports: 1000 };
 
 /// A range that port numbers wrap inside.
 #[derive(Debug, Clone, Copy)]
-pub struct Range {
+pub(super) struct Range {
     first: u16,
     n_ports: u16,
 }
@@ -27,7 +27,7 @@ impl Range {
 
 /// What is known about one port that a service needs.
 #[derive(Debug, Clone)]
-pub struct Wish<'a> {
+pub(super) struct Wish<'a> {
     /// The service.
     pub service: &'a ServiceName,
     /// For messages: `base port`, `base port of replica 2`, `internal port`.
@@ -47,12 +47,13 @@ pub struct Wish<'a> {
 /// Settles one port. `taken` holds what others use; the settled port (or pair) is added to it.
 ///
 /// A pinned or claimed port that somebody else uses is a fatal finding: it is never moved behind the user's back.
-pub fn settle(wish: &Wish<'_>, taken: &mut Taken, findings: &mut Vec<Finding>) -> u16 {
+pub(super) fn settle(wish: &Wish<'_>, taken: &mut Taken, findings: &mut Vec<Finding>) -> u16 {
     let conflict = |port: u16, taken: &Taken| {
         let pair = if wish.paired { vec![port, secondary_port(port)] } else { vec![port] };
         pair.into_iter().find_map(|port| taken.get(&port).map(|by| (port, by.clone())))
     };
-    let finding = |level, text, hint: &str| Finding { level, server: None, service: Some(wish.service.clone()), text, hint: hint.to_owned() };
+    let finding =
+        |level, text, hint: &str| Finding { level, server: None, service: Some(wish.service.clone()), text, hint: hint.to_owned() };
     let port = match (wish.pinned, wish.claimed) {
         (Some(fixed), _) | (None, Some(fixed)) => {
             if let Some((port, by)) = conflict(fixed, taken) {
@@ -76,7 +77,10 @@ pub fn settle(wish: &Wish<'_>, taken: &mut Taken, findings: &mut Vec<Finding>) -
                     if port != wish.hashed
                         && let Some((clash, by)) = conflict(wish.hashed, taken)
                     {
-                        let text = format!("{} {} would be the hash's choice, but {clash} is taken by {by}: {port} is used", wish.what, wish.hashed);
+                        let text = format!(
+                            "{} {} would be the hash's choice, but {clash} is taken by {by}: {port} is used",
+                            wish.what, wish.hashed
+                        );
                         findings.push(finding(Level::Note, text, ""));
                     }
                     port
@@ -93,7 +97,7 @@ pub fn settle(wish: &Wish<'_>, taken: &mut Taken, findings: &mut Vec<Finding>) -
 }
 
 /// The lowest number that is not in use, which is then in use.
-pub fn next_slot(used: &mut BTreeSet<u32>) -> u32 {
+pub(super) fn next_slot(used: &mut BTreeSet<u32>) -> u32 {
     let slot = (0..).find(|slot| !used.contains(slot)).unwrap_or(0);
     used.insert(slot);
     slot

@@ -19,7 +19,7 @@ use std::net::Ipv4Addr;
 ///
 /// # Errors
 /// [`RenderError`] where a template is at fault.
-pub fn prepare(
+pub(super) fn prepare(
     routing: &Routing<'_>,
     server: &ServerName,
     images: &BTreeSet<&str>,
@@ -65,7 +65,11 @@ pub fn prepare(
     let network = network_name(&routing.playbook.project, &routing.playbook.env);
     let attached = nginx.is_some_and(|nginx| nginx.networks.contains_key(&network));
     if hosts_services && !attached {
-        let action = Action::ConnectNetwork { network: network.clone(), container: NGINX_CONTAINER.to_owned(), aliases: vec![MESH_ALIAS.to_owned()] };
+        let action = Action::ConnectNetwork {
+            network: network.clone(),
+            container: NGINX_CONTAINER.to_owned(),
+            aliases: vec![MESH_ALIAS.to_owned()],
+        };
         steps.push(plain(format!("attach NGINX to {network}"), action));
     }
     steps.extend(host_door_steps(facts, door, root, image, door_text, server, &mut findings));
@@ -74,12 +78,13 @@ pub fn prepare(
 
 /// Write the host door's file and let the door read it; nothing when it already says so.
 #[must_use]
-pub fn door_update(facts: &Facts, root: &str, text: &str) -> Vec<Step> {
+pub(super) fn door_update(facts: &Facts, root: &str, text: &str) -> Vec<Step> {
     let file = format!("{HOST_DOOR}.conf");
     if facts.nginx.doors.get(&file).is_some_and(|present| present == text) {
         return Vec::new();
     }
-    let put = Action::PutFile { path: layout::host_door_file(root), mode: 0o644, content: vec![crate::model::Piece::Text(text.to_owned())] };
+    let put =
+        Action::PutFile { path: layout::host_door_file(root), mode: 0o644, content: vec![crate::model::Piece::Text(text.to_owned())] };
     let mut steps = vec![plain("write the host's door file", put)];
     if container(facts, HOST_DOOR).is_some_and(|door| door.state == ContainerState::Running) {
         steps.push(plain("reload the host's door", Action::ReloadDoor { container: HOST_DOOR.to_owned() }));
@@ -172,7 +177,12 @@ fn ingress(ingress: Ingress, settings: &Server, facts: &Facts, findings: &mut Ve
 ///
 /// # Errors
 /// [`RenderError`] where a template is at fault.
-pub fn host_door_text(routing: &Routing<'_>, server: &ServerName, ours: &[DoorForward], keep_old: KeepOld) -> Result<String, RenderError> {
+pub(super) fn host_door_text(
+    routing: &Routing<'_>,
+    server: &ServerName,
+    ours: &[DoorForward],
+    keep_old: KeepOld,
+) -> Result<String, RenderError> {
     let mut forwards = ours.to_vec();
     if let Some(facts) = routing.fleet.get(server) {
         let routed = facts.nginx.files.values().filter_map(|text| read_service(text).ok());
@@ -186,7 +196,7 @@ pub fn host_door_text(routing: &Routing<'_>, server: &ServerName, ours: &[DoorFo
 
 /// Whether the door keeps the ports of routes that are going away: until they have gone.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum KeepOld {
+pub(super) enum KeepOld {
     /// While the deploy runs.
     Yes,
     /// Once it is over.
@@ -209,7 +219,7 @@ fn forward(service: &MeshService) -> DoorForward {
 
 /// The container of this exact name.
 #[must_use]
-pub fn container<'a>(facts: &'a Facts, name: &str) -> Option<&'a ContainerFact> {
+pub(super) fn container<'a>(facts: &'a Facts, name: &str) -> Option<&'a ContainerFact> {
     facts.containers.iter().find(|container| container.name == name)
 }
 

@@ -5,9 +5,7 @@ use super::sites::Sites;
 use super::target::Desired;
 use crate::config::{Inventory, Playbook};
 use crate::facts::Facts;
-use crate::model::{
-    Backend, BackendMode, GenerationId, Protocol, ServerName, ServiceName, Side, StagedListener, container_name, label,
-};
+use crate::model::{Backend, BackendMode, GenerationId, Protocol, ServerName, ServiceName, Side, StagedListener, container_name, label};
 use crate::nginx::{
     BackendRole, MainSettings, MeshBackend, MeshService, RenderError, Templates, generation_file, generation_id, listener, render_main,
     render_service, service_path,
@@ -16,7 +14,7 @@ use crate::script::layout::GENERATION_FILE;
 use std::collections::{BTreeMap, BTreeSet};
 
 /// What everything about routes is made from.
-pub struct Routing<'a> {
+pub(super) struct Routing<'a> {
     /// The playbook.
     pub playbook: &'a Playbook,
     /// The inventory.
@@ -39,7 +37,7 @@ pub struct Routing<'a> {
 
 /// A generation that one server is to serve.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Generation {
+pub(super) struct Generation {
     /// Its id.
     pub id: GenerationId,
     /// Ours and the main file: path to text.
@@ -53,7 +51,7 @@ pub struct Generation {
 impl Routing<'_> {
     /// The backends of a service's side as `server`'s NGINX reaches them.
     #[must_use]
-    pub fn backends(&self, server: &ServerName, desired: &Desired<'_>, side: Side) -> Vec<MeshBackend> {
+    pub(super) fn backends(&self, server: &ServerName, desired: &Desired<'_>, side: Side) -> Vec<MeshBackend> {
         let moving = desired.moves() && desired.to == Some(side);
         match (moving, desired.change == super::types::Change::Restore) {
             (true, false) => self.new_backends(server, desired, side),
@@ -163,7 +161,7 @@ impl Routing<'_> {
     ///
     /// # Errors
     /// [`RenderError`] where a template is at fault.
-    pub fn generation(&self, server: &ServerName, switched: &BTreeSet<&ServiceName>) -> Result<Option<Generation>, RenderError> {
+    pub(super) fn generation(&self, server: &ServerName, switched: &BTreeSet<&ServiceName>) -> Result<Option<Generation>, RenderError> {
         let empty = BTreeMap::new();
         let facts: Option<&Facts> = self.fleet.get(server);
         let live_files = facts.map_or(&empty, |facts| &facts.nginx.files);
@@ -177,7 +175,9 @@ impl Routing<'_> {
             let service = side.and_then(|side| self.mesh_service(server, desired, side));
             let rendered = service.as_ref().map(|service| render_service(self.templates, service)).transpose()?;
             remove.extend(
-                paths.into_iter().filter(|path| live_files.contains_key(path) && rendered.as_ref().is_none_or(|(written, _)| written != path)),
+                paths
+                    .into_iter()
+                    .filter(|path| live_files.contains_key(path) && rendered.as_ref().is_none_or(|(written, _)| written != path)),
             );
             if let (Some(service), Some((path, text))) = (service, rendered) {
                 let known = self.routed_port(server, desired.name);
@@ -226,7 +226,7 @@ fn reaches(from: &ServerName, at: &ServerName, backend: &Backend) -> bool {
 
 /// How a container that is there is reached: by its published port where it has one, else by name.
 #[must_use]
-pub fn unit_backend(unit: &Unit<'_>) -> Option<Backend> {
+pub(super) fn unit_backend(unit: &Unit<'_>) -> Option<Backend> {
     let owner = unit.owner()?;
     let app = unit.app.or(unit.door)?;
     let port: u16 = unit.number(label::PORT)?;

@@ -20,7 +20,7 @@ const N_SUBNETS: u32 = 4096;
 
 /// Part of an address space.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Cidr {
+pub(super) struct Cidr {
     base: u32,
     prefix: u32,
 }
@@ -28,7 +28,7 @@ pub struct Cidr {
 impl Cidr {
     /// Reads `10.0.0.0/8`; an address alone is a /32.
     #[must_use]
-    pub fn parse(text: &str) -> Option<Cidr> {
+    pub(super) fn parse(text: &str) -> Option<Cidr> {
         let (address, prefix) = text.split_once('/').unwrap_or((text, "32"));
         let address: Ipv4Addr = address.parse().ok()?;
         let prefix: u32 = prefix.parse().ok().filter(|prefix| *prefix <= 32)?;
@@ -42,7 +42,7 @@ impl Cidr {
 
     /// The address `offset` past its first.
     #[must_use]
-    pub fn address(self, offset: u32) -> Ipv4Addr {
+    pub(super) fn address(self, offset: u32) -> Ipv4Addr {
         Ipv4Addr::from(self.base + offset)
     }
 }
@@ -53,14 +53,14 @@ fn mask(prefix: u32) -> u32 {
 
 /// The project network and the mesh network on every server.
 #[derive(Debug, Default)]
-pub struct Sites {
+pub(super) struct Sites {
     project: BTreeMap<ServerName, Site>,
     mesh: BTreeMap<ServerName, Site>,
 }
 
 /// One network on one server.
 #[derive(Debug, Clone)]
-pub struct Site {
+pub(super) struct Site {
     /// Where it lies.
     pub subnet: Cidr,
     /// The network as it should be made; None where it exists.
@@ -70,11 +70,16 @@ pub struct Site {
 impl Sites {
     /// Chooses or finds both networks on every server.
     #[must_use]
-    pub fn survey(inventory: &Inventory, fleet: &Fleet, project: (&str, Labels), mesh: &str) -> (Sites, Vec<Finding>) {
+    pub(super) fn survey(inventory: &Inventory, fleet: &Fleet, project: (&str, Labels), mesh: &str) -> (Sites, Vec<Finding>) {
         let mut sites = Sites::default();
         let mut findings = Vec::new();
         for (server, facts) in fleet {
-            let mut used: Vec<Cidr> = inventory.servers.values().filter_map(|server| server.private_address).map(|ip| Cidr { base: ip.into(), prefix: 32 }).collect();
+            let mut used: Vec<Cidr> = inventory
+                .servers
+                .values()
+                .filter_map(|server| server.private_address)
+                .map(|ip| Cidr { base: ip.into(), prefix: 32 })
+                .collect();
             let texts = facts.routes.iter().chain(facts.networks.iter().flat_map(|network| &network.subnets));
             used.extend(texts.filter_map(|text| Cidr::parse(text)));
             for (name, labels, into) in [(mesh, Labels::new(), &mut sites.mesh), (project.0, project.1.clone(), &mut sites.project)] {
@@ -98,26 +103,26 @@ impl Sites {
 
     /// The fixed address of one side of a replica. None past the last slot.
     #[must_use]
-    pub fn address(&self, server: &ServerName, slot: u32, side: Side) -> Option<Ipv4Addr> {
+    pub(super) fn address(&self, server: &ServerName, slot: u32, side: Side) -> Option<Ipv4Addr> {
         let offset = FIRST_FIXED + 2 * slot + u32::from(side == Side::Secondary);
         (slot < N_SLOTS).then(|| self.project.get(server).map(|site| site.subnet.address(offset))).flatten()
     }
 
     /// The project network of a server.
     #[must_use]
-    pub fn project(&self, server: &ServerName) -> Option<&Site> {
+    pub(super) fn project(&self, server: &ServerName) -> Option<&Site> {
         self.project.get(server)
     }
 
     /// The mesh network of a server.
     #[must_use]
-    pub fn mesh(&self, server: &ServerName) -> Option<&Site> {
+    pub(super) fn mesh(&self, server: &ServerName) -> Option<&Site> {
         self.mesh.get(server)
     }
 
     /// The fixed address of a server's NGINX.
     #[must_use]
-    pub fn nginx(&self, server: &ServerName) -> Option<Ipv4Addr> {
+    pub(super) fn nginx(&self, server: &ServerName) -> Option<Ipv4Addr> {
         self.mesh.get(server).map(|site| site.subnet.address(FIRST_FIXED))
     }
 }

@@ -2,7 +2,7 @@
 use super::types::{Step, UndoKind};
 use crate::config::HealthCheck;
 use crate::model::{
-    Action, ContainerSpec, DrainPolicy, GenerationId, HealthPolicy, Millis, Probe, ProbeKind, Protocol, ServiceName, failed_name, previous_name,
+    Action, ContainerSpec, GenerationId, HealthPolicy, Millis, Probe, ProbeKind, Protocol, ServiceName, failed_name, previous_name,
 };
 use std::net::Ipv4Addr;
 
@@ -13,14 +13,14 @@ const PULL: Millis = Millis::seconds(900);
 
 /// A step without an undo.
 #[must_use]
-pub fn plain(title: impl Into<String>, action: Action) -> Step {
+pub(super) fn plain(title: impl Into<String>, action: Action) -> Step {
     let within = match &action {
         Action::PullImage { .. } => PULL,
         Action::AwaitHealthy { policy, .. } => Millis(policy.deadline.0 + 15_000),
         Action::Drain { policy, .. } => Millis(policy.timeout.0 + 30_000),
-        Action::StopContainer { timeout, .. } | Action::RemoveContainer { timeout, .. } | Action::SetAside { stop_timeout: timeout, .. } => {
-            Millis(timeout.0 + SHORT.0)
-        }
+        Action::StopContainer { timeout, .. }
+        | Action::RemoveContainer { timeout, .. }
+        | Action::SetAside { stop_timeout: timeout, .. } => Millis(timeout.0 + SHORT.0),
         Action::CheckRoute(check) => Millis(check.deadline.0 + 15_000),
         Action::Lock
         | Action::ConfirmFacts { .. }
@@ -47,14 +47,14 @@ pub fn plain(title: impl Into<String>, action: Action) -> Step {
 impl Step {
     /// The same step, of a service.
     #[must_use]
-    pub fn of(mut self, service: &ServiceName) -> Step {
+    pub(super) fn of(mut self, service: &ServiceName) -> Step {
         self.service = Some(service.clone());
         self
     }
 
     /// The same step, taken back by these actions.
     #[must_use]
-    pub fn undone_by(mut self, kind: UndoKind, undo: Vec<Action>) -> Step {
+    pub(super) fn undone_by(mut self, kind: UndoKind, undo: Vec<Action>) -> Step {
         self.undo_kind = kind;
         self.undo = undo;
         self
@@ -63,14 +63,14 @@ impl Step {
 
 /// Run a container; taken back by keeping it aside as failed.
 #[must_use]
-pub fn run(spec: ContainerSpec, kind: UndoKind) -> Step {
+pub(super) fn run(spec: ContainerSpec, kind: UndoKind) -> Step {
     let undo = set_aside(&spec.name, failed_name(&spec.name), spec.stop_timeout);
     plain(format!("start {}", spec.name), Action::RunContainer(Box::new(spec))).undone_by(kind, vec![undo])
 }
 
 /// Move the container of an older release out of the way; taken back by giving it its name again.
 #[must_use]
-pub fn make_room(name: &str, stop_timeout: Millis) -> Step {
+pub(super) fn make_room(name: &str, stop_timeout: Millis) -> Step {
     let aside = previous_name(name);
     plain(format!("set aside {name} of an older release"), set_aside(name, aside.clone(), stop_timeout))
         .undone_by(UndoKind::Cleans, vec![Action::RenameContainer { from: aside, to: name.to_owned() }])
@@ -82,7 +82,7 @@ fn set_aside(name: &str, to: String, stop_timeout: Millis) -> Action {
 
 /// Make a staged generation live; taken back by the generation before, and by waiting until nobody uses the new side any more.
 #[must_use]
-pub fn switch(expect: Option<GenerationId>, to: &GenerationId, drain: Option<Action>) -> Step {
+pub(super) fn switch(expect: Option<GenerationId>, to: &GenerationId, drain: Option<Action>) -> Step {
     let back = expect.clone().map(|before| Action::SwitchBack { from: to.clone(), to: before });
     let undo = back.into_iter().chain(drain).collect();
     plain(format!("switch NGINX to generation {to}"), Action::Switch { expect, to: to.clone() }).undone_by(UndoKind::Restores, undo)
@@ -90,7 +90,7 @@ pub fn switch(expect: Option<GenerationId>, to: &GenerationId, drain: Option<Act
 
 /// The health check as the probe of one container.
 #[must_use]
-pub fn probe(check: &HealthCheck, protocol: Protocol, address: Ipv4Addr, port: Option<u16>) -> Probe {
+pub(super) fn probe(check: &HealthCheck, protocol: Protocol, address: Ipv4Addr, port: Option<u16>) -> Probe {
     let kind = match (&check.command, &check.path, protocol, port) {
         (Some(command), _, _, _) => ProbeKind::Command(command.clone()),
         (None, Some(path), _, Some(_)) => ProbeKind::Http { path: path.clone(), host: "localhost".to_owned() },
@@ -102,7 +102,7 @@ pub fn probe(check: &HealthCheck, protocol: Protocol, address: Ipv4Addr, port: O
 
 /// How often and how long.
 #[must_use]
-pub fn policy(check: &HealthCheck) -> HealthPolicy {
+pub(super) fn policy(check: &HealthCheck) -> HealthPolicy {
     HealthPolicy {
         start_period: check.start_period,
         interval: check.interval,
@@ -110,10 +110,4 @@ pub fn policy(check: &HealthCheck) -> HealthPolicy {
         retries: check.retries,
         deadline: check.deadline,
     }
-}
-
-/// The rule of draining for this rollout.
-#[must_use]
-pub fn drain_policy(quiet: Millis, timeout: Millis) -> DrainPolicy {
-    DrainPolicy { quiet, timeout }
 }

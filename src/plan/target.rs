@@ -12,7 +12,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 /// One service as it should be.
 #[derive(Debug)]
-pub struct Desired<'a> {
+pub(super) struct Desired<'a> {
     /// Its name.
     pub name: &'a ServiceName,
     /// What the playbook says.
@@ -42,7 +42,7 @@ pub struct Desired<'a> {
 impl Desired<'_> {
     /// Its containers are replaced, or started for the first time.
     #[must_use]
-    pub fn moves(&self) -> bool {
+    pub(super) fn moves(&self) -> bool {
         match self.change {
             Change::Create | Change::Toggle | Change::Restore => true,
             Change::Keep | Change::Remove => false,
@@ -52,7 +52,7 @@ impl Desired<'_> {
 
 /// One copy.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Replica {
+pub(super) struct Replica {
     /// From 1.
     pub number: u32,
     /// The host port of its primary side, for a service with a port.
@@ -109,7 +109,7 @@ pub fn backend_mode(placement: &Placement) -> BackendMode {
 
 /// Says what each service of the playbook should be.
 #[must_use]
-pub fn desire<'a>(
+pub(super) fn desire<'a>(
     playbook: &'a Playbook,
     placement: &Placement,
     fleet: &Fleet,
@@ -237,7 +237,8 @@ fn difference(desired: &Desired<'_>, live: Side, fleet: &Fleet) -> Option<String
             if app.image != desired.service.image {
                 return Some(format!("image {} → {}", app.image, desired.service.image));
             }
-            let tagged = fleet.get(&unit.server).and_then(|facts| facts.images.iter().find(|image| image.tags.contains(&desired.service.image)));
+            let tagged =
+                fleet.get(&unit.server).and_then(|facts| facts.images.iter().find(|image| image.tags.contains(&desired.service.image)));
             if tagged.is_some_and(|image| image.id != app.image_id) {
                 return Some(format!("{} on {} is another image now", desired.service.image, unit.server));
             }

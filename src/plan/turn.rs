@@ -13,7 +13,7 @@ use std::collections::BTreeMap;
 use std::net::Ipv4Addr;
 
 /// Services that move together.
-pub struct Turn<'a> {
+pub(super) struct Turn<'a> {
     /// Everything else.
     pub routing: &'a Routing<'a>,
     /// Which.
@@ -27,7 +27,7 @@ type Steps = BTreeMap<ServerName, Vec<Step>>;
 impl Turn<'_> {
     /// The old side is stopped before the new one starts.
     #[must_use]
-    pub fn hands_over(&self, desired: &Desired<'_>) -> bool {
+    pub(super) fn hands_over(&self, desired: &Desired<'_>) -> bool {
         desired.service.hands_over() && desired.from.is_some()
     }
 
@@ -43,7 +43,8 @@ impl Turn<'_> {
             let mut undo = vec![Action::StartContainer { name: app.name.clone() }];
             undo.extend(service.and_then(|(_, service)| health(unit, service)));
             steps.push(
-                plain(format!("stop {}", app.name), Action::StopContainer { name: app.name.clone(), timeout }).undone_by(UndoKind::Restores, undo),
+                plain(format!("stop {}", app.name), Action::StopContainer { name: app.name.clone(), timeout })
+                    .undone_by(UndoKind::Restores, undo),
             );
         }
         if let Some(door) = unit.door.filter(|door| door.state == ContainerState::Running) {
@@ -66,7 +67,14 @@ impl Turn<'_> {
     }
 
     /// The steps that start one replica of the new side and wait until it answers.
-    fn start(&self, server: &ServerName, desired: &Desired<'_>, replica: &Replica, side: Side, findings: &mut Vec<Finding>) -> Option<[Vec<Step>; 3]> {
+    fn start(
+        &self,
+        server: &ServerName,
+        desired: &Desired<'_>,
+        replica: &Replica,
+        side: Side,
+        findings: &mut Vec<Finding>,
+    ) -> Option<[Vec<Step>; 3]> {
         let routing = self.routing;
         let settings = routing.inventory.servers.get(server)?;
         let Some(address) = routing.sites.address(server, replica.slot, side) else {
@@ -103,7 +111,15 @@ impl Turn<'_> {
         Some([first, app, wait].map(|steps| steps.into_iter().map(|step| step.of(desired.name)).collect()))
     }
 
-    fn door(&self, server: &ServerName, desired: &Desired<'_>, place: &Place<'_>, name: &str, kind: UndoKind, findings: &mut Vec<Finding>) -> Vec<Step> {
+    fn door(
+        &self,
+        server: &ServerName,
+        desired: &Desired<'_>,
+        place: &Place<'_>,
+        name: &str,
+        kind: UndoKind,
+        findings: &mut Vec<Finding>,
+    ) -> Vec<Step> {
         let routing = self.routing;
         let Some(settings) = routing.inventory.servers.get(server) else { return Vec::new() };
         let used = routing.desired.iter().filter(|other| desired.service.uses.contains_key(other.name));
@@ -168,7 +184,7 @@ impl Turn<'_> {
 
     /// Remove both sides of the removed services, and what is set aside of them.
     #[must_use]
-    pub fn removal_steps(&self, server: &ServerName) -> Vec<Step> {
+    pub(super) fn removal_steps(&self, server: &ServerName) -> Vec<Step> {
         let present = self.routing.present;
         let removed = self.routing.removed;
         let units = removed.iter().filter_map(|name| present.services.get(name)).flat_map(|service| &service.units);
@@ -181,7 +197,7 @@ impl Turn<'_> {
 
     /// Stop both sides of the removed services, taken back by starting what ran.
     #[must_use]
-    pub fn stop_removed(&self) -> Steps {
+    pub(super) fn stop_removed(&self) -> Steps {
         let mut all = Steps::new();
         for name in self.routing.removed {
             for unit in self.routing.present.services.get(name).into_iter().flat_map(|service| &service.units) {
@@ -209,7 +225,7 @@ fn health(unit: &Unit<'_>, service: &Service) -> Option<Action> {
 }
 
 /// The new side of every service of the turn: room, doors, apps, and then all health checks, which run side by side.
-pub fn start_steps(turn: &Turn<'_>, findings: &mut Vec<Finding>) -> Steps {
+pub(super) fn start_steps(turn: &Turn<'_>, findings: &mut Vec<Finding>) -> Steps {
     let mut by_phase: BTreeMap<ServerName, [Vec<Step>; 3]> = BTreeMap::new();
     let mut all = Steps::new();
     for desired in turn.services {
@@ -248,7 +264,7 @@ fn add(by_phase: &mut BTreeMap<ServerName, [Vec<Step>; 3]>, server: &ServerName,
 
 /// The old side of every service that moved, where it still runs.
 #[must_use]
-pub fn retire_steps(turn: &Turn<'_>) -> Steps {
+pub(super) fn retire_steps(turn: &Turn<'_>) -> Steps {
     let mut all = Steps::new();
     for desired in turn.services.iter().filter(|desired| !turn.hands_over(desired)) {
         let (Some(from), Some(present)) = (desired.from, desired.present) else { continue };
@@ -261,7 +277,7 @@ pub fn retire_steps(turn: &Turn<'_>) -> Steps {
 
 /// What nobody can go back to any more: older releases, failed containers, copies on servers that are not wanted now.
 #[must_use]
-pub fn finish_steps(turn: &Turn<'_>) -> Steps {
+pub(super) fn finish_steps(turn: &Turn<'_>) -> Steps {
     let mut all = Steps::new();
     let timeout = turn.stop_timeout();
     let mut gone: Vec<(ServerName, String)> = Vec::new();
@@ -274,12 +290,21 @@ pub fn finish_steps(turn: &Turn<'_>) -> Steps {
         }
         let leaves = turn.routing.playbook.rollout.keep == Keep::Removed;
         let old = present.units.iter().filter(|unit| leaves && Some(unit.side) == desired.from && Some(unit.side) != desired.to);
-        gone.extend(old.flat_map(|unit| [unit.app, unit.door].into_iter().flatten().map(|container| (unit.server.clone(), container.name.clone()))));
+        gone.extend(
+            old.flat_map(|unit| [unit.app, unit.door].into_iter().flatten().map(|container| (unit.server.clone(), container.name.clone()))),
+        );
     }
     let moved = |container: &ContainerFact| {
         container.labels.get(label::SERVICE).is_some_and(|name| turn.services.iter().any(|desired| desired.name.as_str() == name))
     };
-    gone.extend(turn.routing.present.aside.iter().filter(|(_, container)| moved(container)).map(|(server, container)| (server.clone(), container.name.clone())));
+    gone.extend(
+        turn.routing
+            .present
+            .aside
+            .iter()
+            .filter(|(_, container)| moved(container))
+            .map(|(server, container)| (server.clone(), container.name.clone())),
+    );
     gone.sort();
     gone.dedup();
     for (server, name) in gone {

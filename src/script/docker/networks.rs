@@ -112,7 +112,8 @@ pub fn remove_network(ctx: &ScriptContext, name: &str) -> String {
 /// `docker network connect`. A container that is attached already, under all the aliases, is fine.
 #[must_use]
 pub fn connect_network(ctx: &ScriptContext, network: &str, container: &str, aliases: &[String]) -> String {
-    let template = format!("{{{{with index .NetworkSettings.Networks \"{network}\"}}}} {{{{range .Aliases}}}}{{{{.}}}} {{{{end}}}}{{{{end}}}}");
+    let template =
+        format!("{{{{with index .NetworkSettings.Networks \"{network}\"}}}} {{{{range .Aliases}}}}{{{{.}}}} {{{{end}}}}{{{{end}}}}");
     let body = CONNECT
         .replace("@ATTACHMENT@", &line(&docker::inspect_container(&ctx.docker, &template, container)))
         .replace("@ALIASES@", &aliases.iter().map(|alias| quote(alias)).collect::<Vec<_>>().join(" "))
