@@ -4,7 +4,7 @@ use super::lint::lint;
 use super::place::{Placement, place};
 use super::prepare::{KeepOld, door_update, host_door_text, prepare};
 use super::present::{Fleet, Present, present};
-use super::routes::{Generation, Routing};
+use super::routes::{Generation, Routing, base_generation};
 use super::sites::Sites;
 use super::steps::{plain, switch};
 use super::target::{Back, Desired, Wanted, backend_mode, desire};
@@ -244,8 +244,7 @@ fn forwards(routing: &Routing<'_>) -> Vec<DoorForward> {
 }
 
 fn stage(routing: &Routing<'_>, server: &ServerName, generation: &Generation) -> Step {
-    let base = routing.fleet.get(server).and_then(|facts| facts.nginx.live.clone());
-    let base = base.or_else(|| Some(crate::model::GenerationId(layout::BOOTSTRAP.to_owned())));
+    let base = Some(base_generation(routing.fleet.get(server)));
     let action = Action::StageNginx {
         generation: generation.id.clone(),
         base,
@@ -269,8 +268,7 @@ fn switch_steps(
         if before.as_ref() == Some(&generation.id) {
             continue;
         }
-        let on_disk = routing.fleet.get(server).and_then(|facts| facts.nginx.live.clone());
-        let expect = before.or(on_disk).or_else(|| Some(crate::model::GenerationId(layout::BOOTSTRAP.to_owned())));
+        let expect = before.or_else(|| Some(base_generation(routing.fleet.get(server))));
         let overlapped = turn.services.iter().filter(|desired| !turn.hands_over(desired));
         let new: Vec<_> = overlapped
             .filter_map(|desired| Some(routing.backends(server, desired, desired.to?)))
