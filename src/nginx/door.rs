@@ -5,6 +5,7 @@ use crate::model::{EnvName, ProjectName, Protocol, ServiceName};
 use crate::script::layout::{self, MESH_ALIAS};
 use minijinja::{Value, context};
 use serde::{Deserialize, Serialize};
+use std::collections::BTreeMap;
 use std::net::Ipv4Addr;
 
 /// One service that a door opens.
@@ -52,6 +53,21 @@ pub fn render_door(templates: &Templates, forwards: &[DoorForward], mesh: MeshAd
     templates.render(DOOR, context).map_err(|source| RenderError::Template { object: "a door".to_owned(), source })
 }
 
+/// The ports on loopback that a rendered door opens, each with the stem (`{project}_{env}_{service}`) that it leads to.
+#[must_use]
+pub fn read_door(text: &str) -> BTreeMap<u16, String> {
+    let mut ports = BTreeMap::new();
+    let mut stem = "";
+    for line in text.lines().map(str::trim) {
+        if let Some(comment) = line.strip_prefix("# ") {
+            stem = comment;
+        } else if let Some(port) = line.strip_prefix("listen 127.0.0.1:").and_then(|rest| rest.split([' ', ';']).next()?.parse().ok()) {
+            ports.insert(port, stem.to_owned());
+        }
+    }
+    ports
+}
+
 fn forward_value(forward: &DoorForward, mesh: MeshAddress) -> Value {
     let name = layout::stem(&forward.project, &forward.env, &forward.service);
     let target = match (forward.protocol, mesh) {
@@ -60,4 +76,27 @@ fn forward_value(forward: &DoorForward, mesh: MeshAddress) -> Value {
         (Protocol::Udp, MeshAddress::Fixed(address)) => format!("{address}:{}", forward.internal_port),
     };
     context! { name => name, port => forward.internal_port, protocol => forward.protocol.as_str(), target => target }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_rendered_door_is_read_back() {
+        let templates = Templates::new(&BTreeMap::new()).unwrap();
+        let forward = |service: &str, protocol, internal_port| DoorForward {
+            project: ProjectName::new("shop").unwrap(),
+            env: EnvName::new("prod").unwrap(),
+            service: ServiceName::new(service).unwrap(),
+            protocol,
+            internal_port,
+        };
+        let forwards = [forward("api", Protocol::Http, 5066), forward("dns", Protocol::Udp, 5300)];
+        for mesh in [MeshAddress::Alias, MeshAddress::Fixed(Ipv4Addr::LOCALHOST)] {
+            let text = render_door(&templates, &forwards, mesh).unwrap();
+            let ports = BTreeMap::from([(5066, "shop_prod_api".to_owned()), (5300, "shop_prod_dns".to_owned())]);
+            assert_eq!(read_door(&text), ports, "{text}");
+        }
+    }
 }

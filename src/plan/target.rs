@@ -7,7 +7,8 @@ use super::types::{Change, Finding, Level};
 use crate::config::{Playbook, Service};
 use crate::facts::ContainerFact;
 use crate::model::{BackendMode, ServiceName, Side, base_port, internal_port, label, secondary_port};
-use crate::nginx::read_service;
+use crate::nginx::{read_door, read_service};
+use crate::script::layout;
 use std::collections::{BTreeMap, BTreeSet};
 
 /// One service as it should be.
@@ -358,7 +359,21 @@ fn taken_by_others(playbook: &Playbook, fleet: &Fleet) -> Taken {
                 taken.entry(published.host_port).or_insert_with(|| owner.clone());
             }
         }
-        explained.extend(facts.nginx.files.values().filter_map(|text| read_service(text).ok()).map(|routed| routed.internal_port));
+        for routed in facts.nginx.files.values().filter_map(|text| read_service(text).ok()) {
+            explained.insert(routed.internal_port);
+            let own = routed.project == playbook.project && routed.env == playbook.env && playbook.services.contains_key(&routed.service);
+            if !own {
+                let owner = format!("{}/{} service {}", routed.project, routed.env, routed.service);
+                taken.entry(routed.internal_port).or_insert(owner);
+            }
+        }
+        // The host's door opens a service's port before NGINX routes it, and keeps it open after a deploy that was put back.
+        for (port, stem) in facts.nginx.doors.values().flat_map(|text| read_door(text)) {
+            explained.insert(port);
+            if !playbook.services.keys().any(|name| layout::stem(&playbook.project, &playbook.env, name) == stem) {
+                taken.entry(port).or_insert_with(|| format!("the door of {stem} on {server}"));
+            }
+        }
         for listener in &facts.listeners {
             if !explained.contains(&listener.port) {
                 taken.entry(listener.port).or_insert_with(|| format!("another program on {server} ({})", listener.transport));
