@@ -10,7 +10,7 @@ use super::sites::Sites;
 use super::steps::{plain, switch};
 use super::summary::{removal, summary};
 use super::target::{Back, Desired, Wanted, backend_mode, desire};
-use super::turn::{Turn, finish_steps, retire_steps, start_steps};
+use super::turn::{Turn, finish_steps, hand_over_steps, retire_steps, start_steps};
 use super::types::{Basis, Change, Finding, Intent, Level, PLAN_FORMAT, Plan, Step, UndoKind, Wave, WaveKind};
 use crate::config::{Inventory, Playbook};
 use crate::model::{Action, DrainPolicy, Labels, Millis, ProbeKind, Protocol, RouteCheck, ServerName, ServiceName, label, network_name};
@@ -151,6 +151,7 @@ fn deploy_waves(routing: &Routing<'_>, findings: &mut Vec<Finding>) -> Result<Ve
         let services: &[&Desired<'_>] = turns.get(position).map_or(&[], Vec::as_slice);
         let suffix = if n_turns > 1 { format!(" {}", names(services)) } else { String::new() };
         let turn = Turn { routing, services, release };
+        waves.push(Wave { name: format!("stop{suffix}"), kind: WaveKind::Work, servers: hand_over_steps(&turn) });
         waves.push(Wave { name: format!("start{suffix}"), kind: WaveKind::Work, servers: start_steps(&turn, findings) });
         waves.push(Wave { name: format!("switch{suffix}"), kind: WaveKind::Work, servers: switch_steps(&turn, generations, &mut live) });
     }
