@@ -76,12 +76,6 @@ pub(super) fn prepare(
     Ok((steps, findings))
 }
 
-/// What the host door's file says now.
-#[must_use]
-pub(super) fn door_file(facts: &Facts) -> Option<&str> {
-    facts.nginx.doors.get(&format!("{HOST_DOOR}.conf")).map(String::as_str)
-}
-
 /// Write the host door's file and let a door that runs read it; nothing when it says so already.
 #[must_use]
 pub(super) fn door_update(facts: &Facts, root: &str, text: &str) -> Vec<Step> {

@@ -2,7 +2,7 @@
 use super::containers::{environment, has_door, spec_digest};
 use super::place::Placement;
 use super::ports::{BASE, INTERNAL, Taken, Wish, next_slot, settle};
-use super::present::{Fleet, Present, PresentService, is_ours};
+use super::present::{Fleet, Present, PresentService, Unit, is_ours};
 use super::types::{Change, Finding, Level};
 use crate::config::{Playbook, Service};
 use crate::facts::ContainerFact;
@@ -10,6 +10,7 @@ use crate::model::{BackendMode, ServiceName, Side, base_port, internal_port, lab
 use crate::nginx::{read_door, read_service};
 use crate::script::layout;
 use std::collections::{BTreeMap, BTreeSet};
+use std::net::Ipv4Addr;
 
 /// One service as it should be.
 #[derive(Debug)]
@@ -232,7 +233,17 @@ fn judge_rollback(desired: &mut Desired<'_>, present: &Present<'_>, wanted: &Wan
 
 /// Why the live side is not what the playbook wants; None when it is.
 fn difference(desired: &Desired<'_>, live: Side, fleet: &Fleet) -> Option<String> {
-    let units: Vec<_> = desired.present?.side(live).collect();
+    let present = desired.present?;
+    if present.routes.is_empty() {
+        // Nobody has seen these containers to be healthy, or to be alone.
+        if desired.service.port.is_some() {
+            return Some("it runs and is not routed: a run was cut off".to_owned());
+        }
+        if Side::BOTH.into_iter().all(|side| present.side(side).any(Unit::runs)) {
+            return Some("both sides run: a run was cut off".to_owned());
+        }
+    }
+    let units: Vec<_> = present.side(live).collect();
     for unit in &units {
         if let Some(app) = unit.app {
             if app.image != desired.service.image {
@@ -332,6 +343,9 @@ fn taken_by_others(playbook: &Playbook, fleet: &Fleet) -> Taken {
         is_ours(container, &playbook.project, &playbook.env)
             && container.labels.get(label::SERVICE).is_some_and(|name| playbook.services.keys().any(|known| known.as_str() == name))
     };
+    // A door that was cut off before it read its new file still listens on what this project's services own.
+    let claims = fleet.values().flat_map(|facts| &facts.containers).filter(|container| mine(container));
+    let loopback: BTreeSet<u16> = claims.filter_map(|container| container.labels.get(label::INTERNAL_PORT)?.parse().ok()).collect();
     for (server, facts) in fleet {
         let mut explained = BTreeSet::new();
         for container in &facts.containers {
@@ -375,7 +389,8 @@ fn taken_by_others(playbook: &Playbook, fleet: &Fleet) -> Taken {
             }
         }
         for listener in &facts.listeners {
-            if !explained.contains(&listener.port) {
+            let door = listener.address == Some(Ipv4Addr::LOCALHOST) && loopback.contains(&listener.port);
+            if !door && !explained.contains(&listener.port) {
                 taken.entry(listener.port).or_insert_with(|| format!("another program on {server} ({})", listener.transport));
             }
         }
