@@ -205,7 +205,7 @@ fn spares_the_live_side(case: &Case, plan: &Plan, live: &BTreeSet<(String, Strin
 fn whatever_step_fails_the_fleet_is_put_back_and_the_next_deploy_works() {
     let mut problems = Vec::new();
     for (case, plan) in runnable() {
-        let before = snapshot(&case.servers);
+        let before = snapshot(&case.servers, &case.playbook);
         for id in plan.step_ids() {
             for effect in [Effect::None, Effect::Whole] {
                 let step = plan.step(&id).unwrap();
@@ -219,8 +219,8 @@ fn whatever_step_fails_the_fleet_is_put_back_and_the_next_deploy_works() {
                     problems.push(format!("{} {what}: {verdict:?}", case.name));
                     continue;
                 }
-                if work && snapshot(&servers) != before {
-                    problems.push(format!("{} {what}: not as before\n  {before:?}\n  {:?}", case.name, snapshot(&servers)));
+                if work && snapshot(&servers, &case.playbook) != before {
+                    problems.push(format!("{} {what}: not as before\n  {before:?}\n  {:?}", case.name, snapshot(&servers, &case.playbook)));
                 }
                 if effect == Effect::Whole {
                     keeps_what_failed(&case, &plan, &id, &servers, &mut problems);

@@ -5,6 +5,7 @@ use flipside::config::{Inventory, Playbook};
 use flipside::facts::ContainerFact;
 use flipside::model::{Backend, ServerName, failed_name, label};
 use flipside::nginx::{BackendRole, MeshService, read_service};
+use flipside::plan::present;
 use std::collections::{BTreeMap, BTreeSet};
 
 /// Every route of every server's NGINX that leads to nothing: `s1: shop_prod_api → shop_prod_api_secondary`.
@@ -48,8 +49,8 @@ fn has(container: &ContainerFact, labels: &[(&str, &str)]) -> bool {
 /// What one server's NGINX routes.
 #[must_use]
 pub fn routes(server: &FakeServer) -> Vec<MeshService> {
-    let facts = server.facts();
-    facts.nginx.files.values().filter_map(|text| read_service(text).ok()).collect()
+    let files = server.base.nginx.live.as_ref().and_then(|live| server.files(live));
+    files.into_iter().flatten().filter(|(path, _)| path.contains(".d/")).filter_map(|(_, text)| read_service(text).ok()).collect()
 }
 
 /// Services that must never run twice at once, and do: both sides run somewhere, or one in two different places of one release.
@@ -76,9 +77,18 @@ pub struct Snapshot {
     containers: BTreeMap<(ServerName, String), (String, String)>,
 }
 
-/// Takes a snapshot. Mesh containers and what is set aside for people or for pruning are left out.
+/// Takes a snapshot. Mesh containers and what is set aside for people or for pruning are left out. On a side that is not live it does
+/// not matter whether a container runs: a cut-off run may have left it so.
 #[must_use]
-pub fn snapshot(servers: &Servers) -> Snapshot {
+pub fn snapshot(servers: &Servers, playbook: &Playbook) -> Snapshot {
+    let fleet = servers.iter().map(|(name, server)| (name.clone(), server.facts())).collect();
+    let present = present(&playbook.project, &playbook.env, &fleet);
+    let idle: BTreeSet<(ServerName, String)> = present
+        .services
+        .values()
+        .flat_map(|service| service.live().into_iter().flat_map(|live| service.side(live.other())))
+        .flat_map(|unit| [unit.app, unit.door].into_iter().flatten().map(|container| (unit.server.clone(), container.name.clone())))
+        .collect();
     let mut snapshot = Snapshot { routes: BTreeMap::new(), containers: BTreeMap::new() };
     for (name, server) in servers {
         let mut lines: Vec<String> = routes(server)
@@ -90,8 +100,9 @@ pub fn snapshot(servers: &Servers) -> Snapshot {
         for container in &server.base.containers {
             let mesh = container.labels.contains_key(label::MESH);
             if !mesh && !container.name.ends_with(&failed_name("")) && !container.name.ends_with(".previous") {
-                let state = (container.id.clone(), format!("{:?}", container.state));
-                snapshot.containers.insert((name.clone(), container.name.clone()), state);
+                let at = (name.clone(), container.name.clone());
+                let state = if idle.contains(&at) { String::new() } else { format!("{:?}", container.state).replace("Restarting", "Running") };
+                snapshot.containers.insert(at, (container.id.clone(), state));
             }
         }
     }
