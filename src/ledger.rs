@@ -105,7 +105,7 @@ impl Ledger {
             return Err(LedgerError::AfterClose { seq: event.seq });
         }
         match &event.kind {
-            EventKind::RunOpened { .. } => {}
+            EventKind::RunOpened { .. } => self.cut_off(),
             EventKind::GatePassed { wave } => {
                 self.passed.insert(*wave);
             }
@@ -122,7 +122,8 @@ impl Ledger {
         Ok(())
     }
 
-    /// A journal that was cut off: what was running is now unknown, an undo that was running is to be done again.
+    /// A journal that was cut off: what was running is now unknown, an undo that was running is to be done again. A run that is taken
+    /// up writes that it is opened once more, so that its journal can be read back as often as it is cut off.
     pub fn cut_off(&mut self) {
         for state in self.steps.values_mut() {
             match state {
@@ -220,4 +221,75 @@ fn illegal(step: &StepId, state: &StepState, what: &'static str) -> LedgerError 
         StepState::UndoFailed => "not undone",
     };
     LedgerError::Illegal { step: step.clone(), state: state.to_owned(), what }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::model::ServerName;
+
+    fn id() -> StepId {
+        StepId { wave: 0, server: ServerName::new("s1").unwrap(), index: 0 }
+    }
+
+    fn feed(ledger: &mut Ledger, kinds: Vec<EventKind>) -> Result<(), LedgerError> {
+        kinds.into_iter().try_for_each(|kind| {
+            let event = Event { seq: ledger.next_seq(), at: 0, kind };
+            ledger.apply(&event)
+        })
+    }
+
+    fn opened() -> EventKind {
+        EventKind::RunOpened { run: "r".to_owned(), plan: "p".to_owned() }
+    }
+
+    fn ended(outcome: Outcome) -> EventKind {
+        EventKind::StepEnded { step: id(), outcome }
+    }
+
+    fn lost() -> EventKind {
+        ended(Outcome::Unknown(Failure::default()))
+    }
+
+    #[test]
+    fn what_ran_when_a_run_was_cut_off_is_unknown_however_often() {
+        let mut ledger = Ledger::default();
+        feed(&mut ledger, vec![opened(), EventKind::StepStarted { step: id() }, opened()]).unwrap();
+        assert_eq!(ledger.state(&id()), StepState::Unknown);
+        feed(&mut ledger, vec![EventKind::StepStarted { step: id() }, opened()]).unwrap();
+        assert_eq!(ledger.state(&id()), StepState::Unknown);
+        assert!(!ledger.unwinding());
+    }
+
+    #[test]
+    fn an_undo_that_was_cut_off_is_done_again() {
+        let mut ledger = Ledger::default();
+        let failed = ended(Outcome::Failed(Failure::default()));
+        feed(&mut ledger, vec![EventKind::StepStarted { step: id() }, failed, EventKind::UndoStarted { step: id() }, opened()]).unwrap();
+        assert_eq!(ledger.state(&id()), StepState::Done);
+        assert_eq!(ledger.first_failure, Some(id()));
+        feed(&mut ledger, vec![EventKind::UndoStarted { step: id() }]).unwrap();
+    }
+
+    #[test]
+    fn lost_once_is_unknown_and_twice_is_failed() {
+        let mut ledger = Ledger::default();
+        feed(&mut ledger, vec![EventKind::StepStarted { step: id() }, lost()]).unwrap();
+        assert_eq!((ledger.state(&id()), ledger.unwinding()), (StepState::Unknown, false));
+        feed(&mut ledger, vec![EventKind::StepStarted { step: id() }, lost()]).unwrap();
+        assert_eq!((ledger.state(&id()), ledger.unwinding()), (StepState::Failed, true));
+    }
+
+    #[test]
+    fn an_illegal_event_changes_nothing_and_names_the_step() {
+        let mut ledger = Ledger::default();
+        let error = feed(&mut ledger, vec![lost()]).unwrap_err();
+        assert_eq!(error.to_string(), "step 0/s1/0 is pending, so it cannot have ended");
+        assert_eq!(ledger, Ledger::default());
+        assert!(feed(&mut ledger, vec![EventKind::UndoStarted { step: id() }]).is_err());
+        let gap = Event { seq: 2, at: 0, kind: opened() };
+        assert!(matches!(ledger.apply(&gap), Err(LedgerError::Sequence { .. })));
+        feed(&mut ledger, vec![EventKind::RunClosed { verdict: Verdict::Done }]).unwrap();
+        assert!(matches!(feed(&mut ledger, vec![opened()]), Err(LedgerError::AfterClose { .. })));
+    }
 }
