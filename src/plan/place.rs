@@ -70,7 +70,7 @@ fn choose(
             n => format!("there are {n}"),
         };
         return Err((
-            format!("{name} wants {wanted} server(s) {among}, {there}"),
+            format!("it wants {wanted} server(s) {among}, {there}"),
             "lower `servers_count`, or add servers to the inventory".to_owned(),
         ));
     }

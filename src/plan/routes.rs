@@ -157,7 +157,8 @@ impl Routing<'_> {
         twins.collect()
     }
 
-    /// The generation of one server in which the services of `switched` have moved and the others have not.
+    /// The generation of one server in which the services of `switched` have moved and the others have not. Where the new side cannot be
+    /// reached from this server (the fleet shrinks to another one), the old side serves until the last service has moved.
     ///
     /// # Errors
     /// [`RenderError`] where a template is at fault.
@@ -168,11 +169,15 @@ impl Routing<'_> {
         let mut ours = BTreeMap::new();
         let mut listeners = Vec::new();
         let mut remove = Vec::new();
+        let complete = self.desired.iter().filter(|desired| desired.moves()).all(|desired| switched.contains(desired.name));
         for desired in self.desired {
             let side = if switched.contains(desired.name) { desired.to } else { desired.from };
             let paths = [Protocol::Tcp, Protocol::Http]
                 .map(|protocol| service_path(&self.playbook.project, &self.playbook.env, desired.name, protocol));
-            let service = side.and_then(|side| self.mesh_service(server, desired, side));
+            let service = side.and_then(|side| self.mesh_service(server, desired, side)).or_else(|| {
+                let old = desired.from.filter(|_| !complete && !desired.service.hands_over())?;
+                self.mesh_service(server, desired, old)
+            });
             let rendered = service.as_ref().map(|service| render_service(self.templates, service)).transpose()?;
             remove.extend(
                 paths

@@ -10,7 +10,7 @@ mod waves;
 pub use actions::{action_name, describe};
 pub use paint::Paint;
 
-use super::types::{Change, Finding, Level, Plan};
+use super::types::{Change, Finding, Intent, Level, Plan};
 use crate::model::{Action, ServerName};
 use std::collections::BTreeMap;
 
@@ -81,7 +81,11 @@ fn footer(plan: &Plan, view: &View<'_>) -> String {
         return view.paint.red(&format!("This plan cannot be run: {}.", prose::count(fatal, "fatal finding")));
     }
     if plan.waves.is_empty() {
-        return view.paint.green("Nothing to do: the servers are as the playbook says.");
+        return view.paint.green(match plan.intent {
+            Intent::Deploy => "Nothing to do: the servers are as the playbook says.",
+            Intent::Rollback => "Nothing to do: there is nothing to go back to.",
+            Intent::Remove => "Nothing to do: there is nothing of it on the servers.",
+        });
     }
     let of = |wanted: &[Change]| plan.services.values().filter(|service| wanted.contains(&service.change)).count();
     let parts = [
