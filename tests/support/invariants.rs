@@ -8,10 +8,11 @@ use flipside::nginx::{BackendRole, MeshService, read_service};
 use flipside::plan::present;
 use std::collections::{BTreeMap, BTreeSet};
 
-/// Every route of every server's NGINX that leads to nothing: `s1: shop_prod_api → shop_prod_api_secondary`.
+/// Every route of every server's NGINX that leads to nothing, and every live container that does not reach what it uses: the service
+/// and the words.
 #[must_use]
-pub fn dead_routes(servers: &Servers, inventory: &Inventory) -> BTreeSet<(String, String)> {
-    let mut dead = BTreeSet::new();
+pub fn dead_routes(servers: &Servers, inventory: &Inventory, playbook: &Playbook) -> BTreeSet<(String, String)> {
+    let mut dead = lonely(servers, playbook);
     for (name, server) in servers {
         for service in routes(server) {
             for backend in service.backends.iter().filter(|backend| backend.role != BackendRole::Idle) {
@@ -40,6 +41,24 @@ pub fn dead_routes(servers: &Servers, inventory: &Inventory) -> BTreeSet<(String
         }
     }
     dead
+}
+
+/// Live containers that use a service which their server's NGINX does not route.
+fn lonely(servers: &Servers, playbook: &Playbook) -> BTreeSet<(String, String)> {
+    let mut lonely = BTreeSet::new();
+    for (name, server) in servers {
+        let routed = routes(server);
+        let ours = routed.iter().filter(|service| service.project == playbook.project && service.env == playbook.env);
+        for (consumer, settings) in ours.filter_map(|service| Some((service, playbook.services.get(&service.service)?))) {
+            let here = consumer.backends.iter().any(|backend| backend.server == *name && backend.role != BackendRole::Idle);
+            for used in settings.uses.keys().filter(|_| here) {
+                if !routed.iter().any(|service| service.service == *used && service.project == playbook.project) {
+                    lonely.insert((consumer.service.to_string(), format!("{name}: {} uses {used}, which is not routed there", consumer.service)));
+                }
+            }
+        }
+    }
+    lonely
 }
 
 fn has(container: &ContainerFact, labels: &[(&str, &str)]) -> bool {
