@@ -132,7 +132,7 @@ pub fn present<'a>(project: &ProjectName, env: &EnvName, fleet: &'a Fleet) -> Pr
 
 /// The container carries this project's and this environment's labels.
 #[must_use]
-pub fn is_ours(container: &ContainerFact, project: &ProjectName, env: &EnvName) -> bool {
+pub(super) fn is_ours(container: &ContainerFact, project: &ProjectName, env: &EnvName) -> bool {
     let has = |key: &str, value: &str| container.labels.get(key).is_some_and(|found| found == value);
     has(label::PROJECT, project.as_str()) && has(label::ENV, env.as_str())
 }
