@@ -1,3 +1,4 @@
 //! Flipside: an agentless fleet deployer over SSH.
 pub mod config;
 pub mod model;
+pub mod remote;
