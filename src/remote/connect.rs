@@ -95,6 +95,21 @@ impl Connector {
         }))
     }
 
+    /// Reads the key files of these targets, which asks for their passphrases. To be called once, before anything starts:
+    /// a question that comes up while connecting takes its time from the deadline.
+    pub async fn prepare(&self, targets: &[Target]) {
+        for target in targets {
+            let mut hop = match &target.reach {
+                Reach::Local => None,
+                Reach::Ssh(hop) => Some(hop),
+            };
+            while let Some(here) = hop {
+                self.0.identities.offer(here).await;
+                hop = here.jump.as_deref();
+            }
+        }
+    }
+
     /// Connects and logs in; with `sudo`, sees that it works. Waits for its turn first.
     ///
     /// # Errors

@@ -82,7 +82,7 @@ impl Connection {
             Ok(started) => started?,
             Err(_) => return Err(output.too_late()),
         };
-        output.to_end(&mut process, until, on_line).await
+        output.read_to_end(&mut process, until, on_line).await
     }
 
     /// Starts a script that is to run as long as we hold it, such as a lease.
@@ -235,7 +235,7 @@ impl Held {
         }
         self.output.deadline = deadline;
         self.process.end_stdin();
-        self.output.to_end(&mut self.process, Instant::now() + deadline, &mut |_| {}).await
+        self.output.read_to_end(&mut self.process, Instant::now() + deadline, &mut |_| {}).await
     }
 }
 
@@ -254,7 +254,7 @@ impl Output {
         Output { connection, deadline, lines: Lines::default(), errors: Tail::default(), exit: None, signal: None }
     }
 
-    async fn to_end(
+    async fn read_to_end(
         &mut self,
         process: &mut Process,
         until: Instant,

@@ -28,7 +28,7 @@ flipside_run=$!
 unset flipside_script
 (
     flipside_wait=
-    timeout 5 true && flipside_wait='timeout @SILENCE@'
+    timeout 5 sh -c : && flipside_wait='timeout @SILENCE@'
     while $flipside_wait sh -c 'read -r line' <&3; do :; done
     kill -TERM -"$flipside_run" || kill -TERM "$flipside_run"
     sleep 5
@@ -57,3 +57,7 @@ fn with_silence(script: &str, silence: Duration) -> String {
 fn quote(text: &str) -> String {
     format!("'{}'", text.replace('\'', r"'\''"))
 }
+
+#[cfg(test)]
+#[path = "guard_tests.rs"]
+mod tests;

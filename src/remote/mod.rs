@@ -1,5 +1,6 @@
 //! Bytes over SSH: the only room that knows russh. A [`Target`] says how a server is reached, a [`Connector`] reaches it, a
 //! [`Connection`] runs scripts and opens tunnels. Deliberately absent: actions, policy, and anything that knows what a deploy is.
+#![expect(clippy::result_large_err, reason = "these errors end a connection or a script; their size is of no matter, their words are")]
 mod connect;
 mod connection;
 mod error;

@@ -88,8 +88,7 @@ async fn other_shells() {
     for shell in ["/bin/dash", "/bin/bash", "/bin/busybox"] {
         let folder = tempfile::tempdir().unwrap();
         std::os::unix::fs::symlink(shell, folder.path().join("sh")).unwrap();
-        let path = format!("SetEnv PATH={}:/usr/bin:/bin", folder.path().display());
-        let sshd = Sshd::start(&Setup { lines: &[&path], ..Setup::default() });
+        let sshd = Sshd::start(&Setup { commands: Some(folder.path()), ..Setup::default() });
         let connection = sshd.connect().await;
         assert_eq!(lines(&connection, "echo 'a  b'; exit 9").await, (vec!["a  b".to_owned()], Some(9)), "{shell}");
         let big = format!("cat <<'END'\n{}END\necho end", "0123456789abcdef\n".repeat(60_000));
@@ -105,8 +104,7 @@ async fn sudo_that_works_and_sudo_that_asks() {
         std::fs::write(&sudo, text).unwrap();
         std::fs::set_permissions(&sudo, std::os::unix::fs::PermissionsExt::from_mode(0o755)).unwrap();
     };
-    let path = format!("SetEnv PATH={}:/usr/bin:/bin", folder.path().display());
-    let sshd = Sshd::start(&Setup { lines: &[&path], ..Setup::default() });
+    let sshd = Sshd::start(&Setup { commands: Some(folder.path()), ..Setup::default() });
     let wanted = Target { sudo: true, ..target(sshd.hop()) };
     write("#!/bin/sh\n[ \"$1\" = -n ] || exit 9\nshift\nexec env AS_ROOT=1 \"$@\"\n");
     // Where the tests run as root the stand-in is as good as the real one; elsewhere its uid is not 0, and that is seen.
