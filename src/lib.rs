@@ -9,3 +9,4 @@ pub mod nginx;
 pub mod plan;
 pub mod report;
 pub mod script;
+pub mod remote;

@@ -1,0 +1,231 @@
+//! Whom to reach and by which road: an inventory's words made into complete routes. Deliberately absent: connecting, reading key files.
+use crate::config::{HostKeyPolicy, Inventory, Server};
+use crate::model::ServerName;
+use std::fmt;
+use std::path::{Path, PathBuf};
+
+/// A server to connect to.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Target {
+    /// Its name in the inventory.
+    pub name: ServerName,
+    /// How it is reached.
+    pub reach: Reach,
+    /// Run every script as root, by `sudo -n`.
+    pub sudo: bool,
+}
+
+/// How a server is reached.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Reach {
+    /// It is this machine: `address = "local"`.
+    Local,
+    /// By SSH.
+    Ssh(Hop),
+}
+
+/// One SSH login, with all that it needs. A jump host is a hop too.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Hop {
+    /// What messages call it: a server's name, or the jump host as it was written.
+    pub label: String,
+    /// A name or an IP address, without brackets.
+    pub address: String,
+    /// The TCP port.
+    pub port: u16,
+    /// The user on the server.
+    pub user: String,
+    /// Private keys in the order they are offered. Empty: what the agent holds, then OpenSSH's default files.
+    pub identity_files: Vec<PathBuf>,
+    /// What happens when its host key is not known.
+    pub host_key: HostKey,
+    /// A known_hosts file instead of the user's and the system's.
+    pub known_hosts: Option<PathBuf>,
+    /// The hop through which this one is reached.
+    pub jump: Option<Box<Hop>>,
+}
+
+/// [`HostKeyPolicy`] in a form that can be part of a key of a map.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum HostKey {
+    /// Refuse an unknown key and a changed one.
+    Strict,
+    /// Record an unknown key, refuse a changed one.
+    AcceptNew,
+    /// Accept everything.
+    Off,
+}
+
+impl From<HostKeyPolicy> for HostKey {
+    fn from(policy: HostKeyPolicy) -> Self {
+        match policy {
+            HostKeyPolicy::Strict => HostKey::Strict,
+            HostKeyPolicy::AcceptNew => HostKey::AcceptNew,
+            HostKeyPolicy::Off => HostKey::Off,
+        }
+    }
+}
+
+impl fmt::Display for Hop {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} ({})", self.label, self.socket())
+    }
+}
+
+impl Hop {
+    /// `host:port`, with brackets around an IPv6 address.
+    #[must_use]
+    pub fn socket(&self) -> String {
+        if self.address.contains(':') { format!("[{}]:{}", self.address, self.port) } else { format!("{}:{}", self.address, self.port) }
+    }
+}
+
+/// Why an inventory does not say how to reach a server.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum TargetError {
+    /// No such server.
+    #[error("the inventory has no server `{0}`")]
+    NoServer(ServerName),
+    /// Neither the inventory nor the environment names a user.
+    #[error("no user is known for {0}: write `user = \"…\"` in the inventory (USER and LOGNAME are not set)")]
+    NoUser(String),
+    /// `~` without a home directory.
+    #[error("`{0}` cannot be resolved, because HOME is not set: write an absolute path")]
+    NoHome(String),
+    /// The jump host is neither a server nor `[user@]host[:port]`.
+    #[error("{server}: the jump host `{jump}` is neither a server of the inventory nor of the form `[user@]host[:port]`")]
+    Jump {
+        /// The server that names it.
+        server: String,
+        /// What was written.
+        jump: String,
+    },
+    /// Servers that jump through each other.
+    #[error("the jump hosts go round in a circle: {0}")]
+    Circle(String),
+    /// The jump host is this machine.
+    #[error("{server}: the jump host `{jump}` is `local`, which needs no jump: remove the line")]
+    LocalJump {
+        /// The server that names it.
+        server: String,
+        /// The jump host.
+        jump: String,
+    },
+}
+
+/// What the environment adds to the inventory.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Surroundings {
+    /// The home directory, for `~`.
+    pub home: Option<PathBuf>,
+    /// The name of the user who runs Flipside.
+    pub user: Option<String>,
+}
+
+impl Surroundings {
+    /// HOME, and USER or LOGNAME.
+    #[must_use]
+    pub fn of_this_process() -> Self {
+        let variable = |name| std::env::var(name).ok().filter(|value| !value.is_empty());
+        Surroundings { home: variable("HOME").map(PathBuf::from), user: variable("USER").or_else(|| variable("LOGNAME")) }
+    }
+}
+
+impl Target {
+    /// Resolves one server of an inventory: `~`, paths relative to the inventory's folder, the default user, and jump hosts at any depth.
+    /// A jump host that is not a server of the inventory inherits user, keys and host key policy from the server that names it.
+    ///
+    /// # Errors
+    /// [`TargetError`] when something needed is missing or the jump hosts make no sense.
+    pub fn from_inventory(inventory: &Inventory, name: &ServerName, inventory_dir: &Path) -> Result<Target, TargetError> {
+        Resolver { inventory, dir: inventory_dir, around: &Surroundings::of_this_process() }.target(name)
+    }
+
+    /// The same, with an environment given as a value.
+    ///
+    /// # Errors
+    /// As [`Target::from_inventory`].
+    pub fn resolve(inventory: &Inventory, name: &ServerName, dir: &Path, around: &Surroundings) -> Result<Target, TargetError> {
+        Resolver { inventory, dir, around }.target(name)
+    }
+}
+
+struct Resolver<'a> {
+    inventory: &'a Inventory,
+    dir: &'a Path,
+    around: &'a Surroundings,
+}
+
+impl Resolver<'_> {
+    fn target(&self, name: &ServerName) -> Result<Target, TargetError> {
+        let server = self.inventory.servers.get(name).ok_or_else(|| TargetError::NoServer(name.clone()))?;
+        let reach = if server.address == "local" { Reach::Local } else { Reach::Ssh(self.hop(name, server, &mut Vec::new())?) };
+        Ok(Target { name: name.clone(), reach, sudo: server.sudo })
+    }
+
+    fn hop(&self, name: &ServerName, server: &Server, road: &mut Vec<ServerName>) -> Result<Hop, TargetError> {
+        road.push(name.clone());
+        if road[..road.len() - 1].contains(name) {
+            let names: Vec<&str> = road.iter().map(ServerName::as_str).collect();
+            return Err(TargetError::Circle(names.join(" → ")));
+        }
+        let user = server.user.clone().or_else(|| self.around.user.clone()).ok_or_else(|| TargetError::NoUser(name.to_string()))?;
+        let mut hop = Hop {
+            label: name.to_string(),
+            address: server.address.trim_start_matches('[').trim_end_matches(']').to_owned(),
+            port: server.port,
+            user,
+            identity_files: server.identity_files.iter().map(|path| self.path(path)).collect::<Result<_, _>>()?,
+            host_key: server.host_key.into(),
+            known_hosts: server.known_hosts.as_ref().map(|path| self.path(path)).transpose()?,
+            jump: None,
+        };
+        if let Some(jump) = &server.jump {
+            hop.jump = Some(Box::new(self.jump(&hop, jump, road)?));
+        }
+        Ok(hop)
+    }
+
+    fn jump(&self, from: &Hop, jump: &str, road: &mut Vec<ServerName>) -> Result<Hop, TargetError> {
+        let known = ServerName::new(jump).ok().and_then(|name| self.inventory.servers.get_key_value(&name));
+        if let Some((name, server)) = known {
+            if server.address == "local" {
+                return Err(TargetError::LocalJump { server: from.label.clone(), jump: jump.to_owned() });
+            }
+            return self.hop(name, server, road);
+        }
+        let (user, address, port) =
+            split_jump(jump).ok_or_else(|| TargetError::Jump { server: from.label.clone(), jump: jump.to_owned() })?;
+        Ok(Hop { label: jump.to_owned(), user: user.unwrap_or_else(|| from.user.clone()), address, port, jump: None, ..from.clone() })
+    }
+
+    fn path(&self, text: &str) -> Result<PathBuf, TargetError> {
+        match text.strip_prefix("~/") {
+            Some(rest) => self.around.home.as_ref().map(|home| home.join(rest)).ok_or_else(|| TargetError::NoHome(text.to_owned())),
+            None => Ok(self.dir.join(text)),
+        }
+    }
+}
+
+/// `[user@]host[:port]`, where an IPv6 address with a port stands in brackets.
+fn split_jump(text: &str) -> Option<(Option<String>, String, u16)> {
+    let (user, place) = match text.rsplit_once('@') {
+        Some((user, place)) => (Some(user.to_owned()).filter(|user| !user.is_empty())?.into(), place),
+        None => (None, text),
+    };
+    let (host, port) = match place.strip_prefix('[').and_then(|rest| rest.split_once(']')) {
+        Some((host, "")) => (host, 22),
+        Some((host, rest)) => (host, rest.strip_prefix(':')?.parse().ok()?),
+        None => match place.split_once(':') {
+            Some((_, rest)) if rest.contains(':') => (place, 22),
+            Some((host, port)) => (host, port.parse().ok()?),
+            None => (place, 22),
+        },
+    };
+    let plain = |c: char| c.is_ascii_alphanumeric() || matches!(c, '.' | '-' | '_' | ':' | '%');
+    (!host.is_empty() && host.chars().all(plain) && port != 0).then(|| (user, host.to_owned(), port))
+}
+
+#[cfg(test)]
+#[path = "target_tests.rs"]
+mod tests;
