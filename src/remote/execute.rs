@@ -273,7 +273,12 @@ impl Servers {
 }
 
 fn unreachable(seen: &str) -> Failure {
-    Failure { seen: seen.to_owned(), wanted: "an answer from the server".to_owned(), hint: "look at the server and at the network".to_owned(), ..Failure::default() }
+    Failure {
+        seen: seen.to_owned(),
+        wanted: "an answer from the server".to_owned(),
+        hint: "look at the server and at the network".to_owned(),
+        ..Failure::default()
+    }
 }
 
 fn cut_off(end: &Result<super::ScriptEnd, ChannelError>, heard: &Heard, within: Duration) -> Failure {

@@ -24,7 +24,8 @@ pub(super) async fn await_healthy(
     tell: UnboundedSender<Update>,
 ) -> Vec<Option<Result<String, Failure>>> {
     let names: Vec<String> = asked.iter().filter_map(|(_, action)| container(action).map(|(name, _, _)| name.to_owned())).collect();
-    let longest = asked.iter().filter_map(|(_, action)| container(action)).map(|(_, _, policy)| policy.deadline.duration()).max().unwrap_or_default();
+    let longest =
+        asked.iter().filter_map(|(_, action)| container(action)).map(|(_, _, policy)| policy.deadline.duration()).max().unwrap_or_default();
     let (sights, seen) = watch::channel(Sights::new());
     let watcher = {
         let (connection, script) = (connection.clone(), watch(context, &names.iter().map(String::as_str).collect::<Vec<_>>()));
@@ -47,7 +48,8 @@ pub(super) async fn await_healthy(
         tasks.spawn(async move {
             let answer = match container(&action) {
                 Some((name, probe, policy)) => {
-                    let patient = Patient { connection, context, id, name: name.to_owned(), probe: probe.clone(), policy: *policy, tell, seen };
+                    let patient =
+                        Patient { connection, context, id, name: name.to_owned(), probe: probe.clone(), policy: *policy, tell, seen };
                     patient.wait().await
                 }
                 None => Err(Failure { seen: "this action is not a health check".to_owned(), ..Failure::default() }),
@@ -190,7 +192,8 @@ impl Patient {
             }
             ProbeKind::Tcp => self.ask_port(None, by_shell).await,
             ProbeKind::Http { path, host } => {
-                let request = format!("GET {path} HTTP/1.1\r\nHost: {host}\r\nUser-Agent: flipside\r\nAccept: */*\r\nConnection: close\r\n\r\n");
+                let request =
+                    format!("GET {path} HTTP/1.1\r\nHost: {host}\r\nUser-Agent: flipside\r\nAccept: */*\r\nConnection: close\r\n\r\n");
                 self.ask_port(Some(&request), by_shell).await
             }
         }

@@ -50,7 +50,10 @@ impl Frame {
         let mut text = String::from("LC_ALL=C; export LC_ALL\n");
         for (number, body) in self.bodies.iter().enumerate() {
             text.push_str(&format!("printf '\\n{} begin {number}\\n'\n(\n{body}\n) </dev/null 2>&1\nflipside_code=$?\n", self.mark));
-            text.push_str(&format!("printf '\\n{} end {number} %s\\n' \"$flipside_code\"\n[ \"$flipside_code\" = 0 ] || exit 0\n", self.mark));
+            text.push_str(&format!(
+                "printf '\\n{} end {number} %s\\n' \"$flipside_code\"\n[ \"$flipside_code\" = 0 ] || exit 0\n",
+                self.mark
+            ));
         }
         text
     }
@@ -98,11 +101,8 @@ fn judge(code: i32, lines: &[String]) -> Verdict {
         return Verdict::Done(all.join("; "));
     }
     let errors = told("error: ");
-    let tail: Vec<String> = lines
-        .iter()
-        .filter(|line| !["error: ", "wanted: ", "hint: ", "seen: "].iter().any(|key| line.starts_with(key)))
-        .cloned()
-        .collect();
+    let tail: Vec<String> =
+        lines.iter().filter(|line| !["error: ", "wanted: ", "hint: ", "seen: "].iter().any(|key| line.starts_with(key))).cloned().collect();
     let seen = match errors.last() {
         Some(error) => (*error).to_owned(),
         None => tail.last().cloned().unwrap_or_else(|| "the command failed without a word".to_owned()),
@@ -140,7 +140,11 @@ mod tests {
 
     #[test]
     fn each_body_is_told_apart_and_the_first_failure_ends_the_script() {
-        let sounds = run(&["echo 'seen: one'; echo 'note: odd'", "cat; printf 'no newline'; echo boo >&2; echo 'hint: try'; exit 3", "echo 'seen: never'"]);
+        let sounds = run(&[
+            "echo 'seen: one'; echo 'note: odd'",
+            "cat; printf 'no newline'; echo boo >&2; echo 'hint: try'; exit 3",
+            "echo 'seen: never'",
+        ]);
         assert_eq!(sounds[..2], [Sound::Begun(0), Sound::Ended(0, Verdict::Done("one; odd".to_owned()))]);
         let Sound::Ended(1, Verdict::Failed(failure)) = &sounds[3] else { panic!("{sounds:?}") };
         assert_eq!((failure.exit, failure.hint.as_str(), failure.tail.join("|")), (Some(3), "try", "no newlineboo".to_owned()));

@@ -28,7 +28,8 @@ mod tests {
 
     fn take(root: &str, holder: &str) -> (Child, String) {
         let context = ScriptContext { docker: "docker".to_owned(), remote_root: root.to_owned() };
-        let mut child = Command::new("sh").args(["-c", &lease(&context, holder)]).stdin(Stdio::null()).stdout(Stdio::piped()).spawn().unwrap();
+        let mut child =
+            Command::new("sh").args(["-c", &lease(&context, holder)]).stdin(Stdio::null()).stdout(Stdio::piped()).spawn().unwrap();
         let mut line = String::new();
         BufReader::new(child.stdout.take().unwrap()).read_line(&mut line).unwrap();
         (child, line)

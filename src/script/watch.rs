@@ -52,7 +52,9 @@ pub fn command_probe(context: &ScriptContext, container: &str, command: &str) ->
 /// the answer to it.
 #[must_use]
 pub fn connect_probe(address: &str, port: u16, request: Option<&str>) -> String {
-    let ask = request.map_or(String::new(), |request| format!("printf '%s' {} >&3; IFS= read -r -t 10 line <&3 && printf 'answer %s\\n' \"$line\"", quote(request)));
+    let ask = request.map_or(String::new(), |request| {
+        format!("printf '%s' {} >&3; IFS= read -r -t 10 line <&3 && printf 'answer %s\\n' \"$line\"", quote(request))
+    });
     let script = format!("exec 3<>/dev/tcp/{address}/{port} || exit 1\n{ask}\n:");
     format!("command -v bash >/dev/null 2>&1 || {{ echo 'no bash to probe with'; exit 97; }}\nbash -c {} 2>&1\n", quote(&script))
 }
