@@ -10,7 +10,7 @@ use std::net::Ipv4Addr;
 /// A server's NGINX.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct NginxContainer {
-    /// 1.28 or newer, Debian's or the official image: it needs `sh`, and one of `curl`, `bash`, `wget` to answer for itself.
+    /// 1.28 or newer, Debian's or the official image: besides NGINX it needs `sh` and the core utilities.
     pub image: String,
     /// The server's remote root.
     pub remote_root: String,

@@ -1,4 +1,6 @@
 # PID 1 of a door. It outlives NGINX: a container that joined its namespace would be left with a dead one.
+# Every connection is two descriptors; the default of some engines is 1024 in all.
+ulimit -n 65536 2>/dev/null || ulimit -n "$(ulimit -Hn)"
 conf=/tmp/flipside-door.conf
 child= stop=
 write_conf() {
