@@ -122,11 +122,21 @@ fn nginx(frames: &Frames<'_>) -> Result<NginxFact, FactsError> {
     generations.sort();
     Ok(NginxFact {
         live: generation(live.trim_end_matches('/').rsplit('/').next().unwrap_or_default()),
-        served: generation(frames.get("served")?.text().as_str()),
+        served: served(&frames.get("served")?.text()),
         files: counted("files")?,
         generations,
         doors: counted("doors")?.into_iter().filter(|(path, _)| !path.contains('/')).collect(),
     })
+}
+
+/// The socket that NGINX listens on names the generation. A reload in progress, or one that failed half-way, holds two: then
+/// nobody can say. That NGINX does not run is no error either.
+fn served(sockets: &str) -> Option<GenerationId> {
+    let id = |path: &str| generation(path.rsplit('/').next()?.strip_prefix("generation-")?.strip_suffix(".sock")?);
+    let mut ids: Vec<GenerationId> = sockets.lines().filter_map(id).collect();
+    ids.sort();
+    ids.dedup();
+    if ids.len() == 1 { ids.pop() } else { None }
 }
 
 /// An id, and nothing else: a folder in the making or an error page is none.
