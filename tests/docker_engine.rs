@@ -58,7 +58,10 @@ fn good(body: &str, seen: &str) {
 
 fn bad(body: &str, error: &str) {
     let (code, text) = perform(body);
-    assert!(code == 1 && text.lines().any(|line| line.starts_with("error: ") && line.contains(error)), "wanted `{error}`, got {code}: {text}");
+    assert!(
+        code == 1 && text.lines().any(|line| line.starts_with("error: ") && line.contains(error)),
+        "wanted `{error}`, got {code}: {text}"
+    );
     assert!(!text.contains("seen: "), "{text}");
 }
 
@@ -172,7 +175,16 @@ fn a_taken_port_names_its_holder_and_leaves_nothing() {
     good(&docker::run_container(&ctx(), &holder), "started");
     let by = format!("port {port} on 127.0.0.1 is taken by container facts_test_holder");
     bad(&docker::run_container(&ctx(), &ported), &by);
-    engine(&["create", "--name", "facts_test_port", "--label", "flipside.project=facts_test", "-p", &format!("127.0.0.1:{port}:80"), &image()]);
+    engine(&[
+        "create",
+        "--name",
+        "facts_test_port",
+        "--label",
+        "flipside.project=facts_test",
+        "-p",
+        &format!("127.0.0.1:{port}:80"),
+        &image(),
+    ]);
     bad(&docker::start_container(&ctx(), "facts_test_port"), &by);
 }
 

@@ -71,12 +71,7 @@ mod tests {
                 ip: Some(Ipv4Addr::new(10, 210, 4, 10)),
                 aliases: vec!["api".into(), "shop_prod_api".into()],
             },
-            publish: vec![Publish {
-                address: Ipv4Addr::new(10, 0, 0, 10),
-                host_port: 8959,
-                container_port: 8000,
-                transport: "tcp".into(),
-            }],
+            publish: vec![Publish { address: Ipv4Addr::new(10, 0, 0, 10), host_port: 8959, container_port: 8000, transport: "tcp".into() }],
             env: BTreeMap::from([("B".into(), "two words".into()), ("A".into(), "1".into())]),
             labels: BTreeMap::from([("flipside.spec".into(), "ab12".into()), ("flipside.project".into(), "shop".into())]),
             volumes: vec!["shop_prod_data:/data".into()],

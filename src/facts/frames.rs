@@ -119,15 +119,13 @@ mod tests {
 
     #[test]
     fn noise_before_the_answer_and_stderr_within_it() {
-        let answer = b"Welcome!\nno line feed\n@@flipside facts 1\n\n@@flipside begin a\nx y\n\n@@flipside end a 3\n@@flipside stderr one\n\
+        let answer =
+            b"Welcome!\nno line feed\n@@flipside facts 1\n\n@@flipside begin a\nx y\n\n@@flipside end a 3\n@@flipside stderr one\n\
             @@flipside stderr two\n\n@@flipside begin b\n\n@@flipside end b 0\n\n@@flipside over\nlogout";
         let frames = Frames::cut(answer).unwrap();
         let a = frames.get("a").unwrap();
         assert_eq!((a.text().as_str(), a.exit, a.stderr.as_str()), ("x y", 3, "one; two"));
-        assert_eq!(
-            a.succeeded("a"),
-            Err(FactsError::Section { section: "a".to_owned(), exit: 3, seen: "one; two".to_owned() })
-        );
+        assert_eq!(a.succeeded("a"), Err(FactsError::Section { section: "a".to_owned(), exit: 3, seen: "one; two".to_owned() }));
         assert_eq!(frames.get("b").unwrap().body, b"");
         assert!(frames.find("c").is_none());
     }
