@@ -37,8 +37,7 @@ server_up() {
   fi
   in_server "$name" engine-wait || return 1
   in_server "$name" authorize <"$FLEET_KEY.pub" || return 1
-  server_images "$name" || return 1
-  server_traffic_tool "$name"
+  server_images "$name"
 }
 
 # server_run NAME: whatever its state is, it runs now.
