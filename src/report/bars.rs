@@ -45,6 +45,8 @@ enum Mark {
 struct Row {
     mark: Mark,
     text: String,
+    /// ` (2 of 5)`, of a row that runs. It makes room for chatter.
+    place: String,
     /// What was seen, of a row that failed.
     why: String,
     open: BTreeSet<usize>,
@@ -184,7 +186,7 @@ impl WaveBars {
     fn line(&self, server: &ServerName, row: &Row, paint: Paint) -> String {
         let text = format!("{server:<width$}  {}", row.text, width = self.server_width);
         match row.mark {
-            Mark::Running if row.chatter.is_empty() => text,
+            Mark::Running if row.chatter.is_empty() => format!("{text}{}", row.place),
             Mark::Running => format!("{text} · {}", row.chatter),
             Mark::Waiting => format!("  · {}", paint.dim(&text)),
             Mark::Good => format!("  {} {text}", paint.green("✔")),
@@ -202,7 +204,14 @@ impl WaveBars {
 
 impl Row {
     fn waiting() -> Self {
-        Self { mark: Mark::Waiting, text: "waiting".to_owned(), why: String::new(), open: BTreeSet::new(), chatter: String::new() }
+        Self {
+            mark: Mark::Waiting,
+            text: "waiting".to_owned(),
+            place: String::new(),
+            why: String::new(),
+            open: BTreeSet::new(),
+            chatter: String::new(),
+        }
     }
 
     fn came(&mut self, title: &str, way: Way, end: &StepEnd) {
@@ -234,13 +243,15 @@ impl Row {
         let (Mark::Running, Some(index)) = (self.mark, present) else { return };
         let id = StepId { index: *index, ..step.clone() };
         let title = plan.step(&id).map_or("", |found| found.title.as_str());
-        let mut text = match way {
+        let text = match way {
             Way::Forward => verbs::running(title),
             Way::Back => format!("undoing: {title}"),
         };
         let n_steps = plan.waves.get(step.wave).and_then(|wave| wave.servers.get(&step.server)).map_or(0, Vec::len);
         if n_steps > 1 && way == Way::Forward {
-            text.push_str(&format!(" ({} of {n_steps})", index + 1));
+            self.place = format!(" ({} of {n_steps})", index + 1);
+        } else {
+            self.place.clear();
         }
         self.text = text;
     }
