@@ -141,6 +141,26 @@ fn lost_sight_of_and_found_again() {
     lines_of("found_again.lines.txt", &Script::of(vec![fault("lon1-b", "switch", false, Outcome::Unknown(reload_fails()))]));
 }
 
+/// Found again on the first server, failed on the second with a step behind it that was never begun, and an idle lock left on the third.
+#[test]
+fn put_back_with_something_idle_left_behind() {
+    let faults = vec![
+        fault("lon1-a", "make", false, Outcome::Unknown(reload_fails())),
+        fault("lon1-b", "start", false, Outcome::Failed(crash())),
+        fault("par2-edge", "lock", true, Outcome::Failed(reload_fails())),
+    ];
+    lines_of("left_behind.lines.txt", &Script::of(faults));
+}
+
+#[test]
+fn a_run_that_stops_where_nobody_looks_says_what_was_last_seen() {
+    let plan = plan();
+    let script = Script { cut_after: Some(15), ..Script::of(vec![fault("lon1-a", "make", false, Outcome::Unknown(reload_fails()))]) };
+    let (events, ledger) = script.run(&plan);
+    let (stderr, _) = replay(Style::Lines, Paint::Plain, &plan, &events, &ledger);
+    assert!(stderr.contains("was interrupted") && stderr.contains("seen        NGINX still serves"), "{stderr}");
+}
+
 #[test]
 fn json() {
     let plan = plan();
