@@ -4,7 +4,7 @@ use crate::config::Inventory;
 use crate::facts::{Facts, FactsError, question, read};
 use crate::model::ServerName;
 use crate::script::{ScriptContext, lease};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
@@ -160,6 +160,19 @@ impl Servers {
                 }
             }
         }
+    }
+
+    /// Takes the leases of these servers again, for a run that was cut off.
+    ///
+    /// # Errors
+    /// The first server whose lease is not to be had, as one sentence.
+    pub async fn lease_again(&self, servers: &BTreeSet<&ServerName>) -> Result<(), String> {
+        for server in servers {
+            if let Some(site) = self.site(server) {
+                self.take_lease(&site).await.map_err(|error| format!("{server}: {error}"))?;
+            }
+        }
+        Ok(())
     }
 
     /// Gives all leases back and closes all connections.

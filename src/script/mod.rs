@@ -1,5 +1,6 @@
 //! Shell text that changes a server, and the one quoting function it all goes through. Deliberately absent: running it.
 mod action;
+mod commands;
 pub mod docker;
 mod frame;
 pub mod layout;
@@ -9,6 +10,7 @@ pub mod quote;
 mod watch;
 
 pub use action::{BodyError, body};
+pub use commands::commands;
 pub use frame::{Frame, Heard, Sound, Verdict};
 pub use lease::lease;
 pub use watch::{ContainerSight, command_probe, connect_probe, last_words, read_sight, watch};
