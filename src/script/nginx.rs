@@ -72,7 +72,7 @@ pub fn stage_nginx(
         ("inner", &format!("{LIB}{TEST}")),
         ("listeners", &listeners.join(" ")),
     ];
-    subshell(&format!("{}{LIB}{LOCK}{write}{STAGE}", assignments(&variables)))
+    subshell(&format!("{}{LIB}{write}{STAGE}", assignments(&variables)))
 }
 
 /// DropGeneration: removes a generation that is not live.
@@ -90,7 +90,7 @@ pub fn switch(context: &ScriptContext, expect: Option<&GenerationId>, to: &Gener
     // The log goes first: the last lines are what is looked at.
     let log = format!(
         "case $answer in *'did not take over'*)\n\
-         {docker} logs --since 30s --tail 200 {NGINX_CONTAINER} 2>&1 | grep -E '\\[(emerg|alert|crit|error)\\]' | tail -n 10\nesac\n"
+         {docker} logs --since 15s {NGINX_CONTAINER} 2>&1 | grep -E '\\[(emerg|alert|crit)\\]' | sed 's/^[0-9/]* [0-9:]* //' | awk '!seen[$0]++' | tail -n 10\nesac\n"
     );
     inside(context, NGINX_CONTAINER, &format!("{LIB}{LOCK}{SWITCH}"), &arguments, &log)
 }
