@@ -98,8 +98,8 @@ pub fn switch(context: &ScriptContext, expect: Option<&GenerationId>, to: &Gener
 /// CheckRoute: one real request through the service's socket reaches a backend; repeated until the deadline.
 ///
 /// http: any status but 502, 503 and 504. tcp: NGINX keeps the connection open for 150 ms and is not still connecting to a backend.
-/// An http service asked with `Tcp` gets `GET /`. Asked with curl from the NGINX image where it has one (the official ones do), else
-/// with the server's own perl or python3.
+/// An http service asked with `Tcp` gets `GET /`. Asked with the server's own perl or python3, through the socket; where it has neither,
+/// with curl from the NGINX image (the official ones have it).
 #[must_use]
 pub fn check_route(context: &ScriptContext, check: &RouteCheck) -> String {
     let stem = check.socket.rsplit('/').next().unwrap_or(&check.socket);
