@@ -64,7 +64,7 @@ pub fn stage_nginx(
         ("inner", &format!("{LIB}{TEST}")),
         ("listeners", &listeners.join(" ")),
     ];
-    subshell(&format!("{}{LIB}{LOCK}{write}{STAGE}", assignments(&variables)))
+    subshell(&format!("{}{LIB}{write}{STAGE}", assignments(&variables)))
 }
 
 /// DropGeneration: removes a generation that is not live.
@@ -82,7 +82,7 @@ pub fn switch(context: &ScriptContext, expect: Option<&GenerationId>, to: &Gener
     // The log goes first: the last lines are what is looked at.
     let log = format!(
         "case $answer in *'did not take over'*)\n\
-         {docker} logs --since 30s --tail 200 {NGINX_CONTAINER} 2>&1 | grep -E '\\[(emerg|alert|crit|error)\\]' | tail -n 10\nesac\n"
+         {docker} logs --since 15s {NGINX_CONTAINER} 2>&1 | grep -E '\\[(emerg|alert|crit)\\]' | sed 's/^[0-9/]* [0-9:]* //' | awk '!seen[$0]++' | tail -n 10\nesac\n"
     );
     inside(context, NGINX_CONTAINER, &format!("{LIB}{LOCK}{SWITCH}"), &arguments, &log)
 }
@@ -90,8 +90,8 @@ pub fn switch(context: &ScriptContext, expect: Option<&GenerationId>, to: &Gener
 /// CheckRoute: one real request through the service's socket reaches a backend; repeated until the deadline.
 ///
 /// http: any status but 502, 503 and 504. tcp: NGINX keeps the connection open for 150 ms and is not still connecting to a backend.
-/// An http service asked with `Tcp` gets `GET /`. Asked with curl from the NGINX image where it has one (the official ones do), else
-/// with the server's own perl or python3.
+/// An http service asked with `Tcp` gets `GET /`. Asked with the server's own perl or python3, through the socket; where it has neither,
+/// with curl from the NGINX image (the official ones have it).
 #[must_use]
 pub fn check_route(context: &ScriptContext, check: &RouteCheck) -> String {
     let stem = check.socket.rsplit('/').next().unwrap_or(&check.socket);

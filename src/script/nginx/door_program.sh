@@ -31,6 +31,9 @@ while [ -z "$stop" ]; do
     child=$!
     while kill -0 "$child" 2>/dev/null; do wait "$child"; done
     child=
-    [ -n "$stop" ] || sleep 0.2
+    [ -z "$stop" ] || break
+    # Workers whose master was killed would hold the ports: they close them, finish their connections and go.
+    kill -QUIT -1 2>/dev/null
+    sleep 0.2
 done
 exit 0

@@ -5,4 +5,4 @@ if ($kind eq "http") {
     alarm 5; select((select($s), $| = 1)[0]);
     print $s "GET $target HTTP/1.1\r\nHost: $host\r\nConnection: close\r\n\r\n";
     my $line = <$s>; defined $line && $line =~ /^HTTP\/\S+ (\d+)/ or exit 52; print $1;
-} else { alarm 3; sysread($s, my $byte, 1) and print "x"; }
+} else { alarm 5; sysread($s, my $byte, 1) and print "x"; }

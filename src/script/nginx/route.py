@@ -1,7 +1,7 @@
 import socket, sys
 kind, path, target, host = sys.argv[1:]
 s = socket.socket(socket.AF_UNIX)
-s.settimeout(5 if kind == "http" else 3)
+s.settimeout(5)
 try:
     s.connect(path)
     if kind == "http":

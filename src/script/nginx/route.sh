@@ -1,17 +1,26 @@
-# On the server. `ask KIND` prints the status, or a byte where the backend speaks first; over tcp it ends early when NGINX hangs up.
-if "$docker" exec "$container" sh -c 'command -v curl' >/dev/null 2>&1; then
-    ask() {
-        case $1 in
-        http) "$docker" exec "$container" curl -s -o /dev/null -m 5 --unix-socket "$inside" -H "Host: $host" -w '%{http_code}' "http://localhost$path" ;;
-        *) "$docker" exec "$container" sh -c 'sleep 3 | curl -s -N -m 3 --unix-socket "$1" telnet://localhost' flipside "$inside" ;;
-        esac
-    }
-elif command -v perl >/dev/null 2>&1; then
+# On the server. `ask KIND` prints the status, or a byte where the backend speaks first; over tcp it ends when NGINX hangs up.
+# curl notices only a connection that is closed in its first moments, and only while its input stays open without a pipe.
+hold_program='fifo=/tmp/flipside-route.$$
+mkfifo "$fifo" || exit
+sleep 5 >"$fifo" &
+curl -s -N -m 5 --unix-socket "$1" telnet://localhost <"$fifo"
+kill $! 2>/dev/null
+rm -f "$fifo"'
+notices_late=1
+if command -v perl >/dev/null 2>&1; then
     ask() { perl -e "$perl_program" "$1" "$socket" "$path" "$host"; }
 elif command -v python3 >/dev/null 2>&1; then
     ask() { python3 -c "$python_program" "$1" "$socket" "$path" "$host"; }
+elif "$docker" exec "$container" sh -c 'command -v curl' >/dev/null 2>&1; then
+    notices_late=
+    ask() {
+        case $1 in
+        http) "$docker" exec "$container" curl -s -o /dev/null -m 5 --unix-socket "$inside" -H "Host: $host" -w '%{http_code}' "http://localhost$path" ;;
+        *) "$docker" exec "$container" sh -c "$hold_program" flipside "$inside" ;;
+        esac
+    }
 else
-    fail 'nothing here can ask through a unix socket: the NGINX image has no curl, and the server neither perl nor python3' 'use an NGINX image with curl, such as nginx:stable'
+    fail 'nothing here can ask through a unix socket: the server has neither perl nor python3, and the NGINX image no curl' 'use an NGINX image with curl, such as nginx:stable'
 fi
 # A connection to an http listener always succeeds: only a request proves anything.
 if [ "$kind" = tcp ] && [ -e "$conf" ]; then kind=http path=/ host=localhost; fi
@@ -29,9 +38,22 @@ ask_tcp() {
     ask tcp >"$out" 2>/dev/null &
     asker=$!
     sleep 0.3
-    while kill -0 "$asker" 2>/dev/null && "$docker" exec "$container" sh -c "$connecting"; do sleep 0.1; done
+    hesitated= calm=
+    while kill -0 "$asker" 2>/dev/null; do
+        if "$docker" exec "$container" sh -c "$connecting" 2>/dev/null; then
+            hesitated=1 calm=
+        elif [ -z "$hesitated$calm" ] || [ -n "$calm" ]; then
+            break
+        else
+            # The news that NGINX gave up needs a moment to get here.
+            calm=1
+        fi
+        sleep 0.2
+    done
     if [ -s "$out" ]; then
         reached=0 seen='the backend spoke'
+    elif [ -n "$hesitated" ] && [ -z "$notices_late" ]; then
+        reached=1 seen='no backend took the connection at once'
     elif kill -0 "$asker" 2>/dev/null; then
         reached=0 seen='the connection stays open'
     else
