@@ -209,7 +209,8 @@ mod tests {
 
     #[test]
     fn networks_of_docker_and_of_podman() {
-        let docker = r#"{"Name":"b","Driver":"bridge","IPAM":{"Config":[{"Subnet":"10.0.0.0/24","Gateway":"10.0.0.1"}]},"Labels":{"k":"v"}}"#;
+        let docker =
+            r#"{"Name":"b","Driver":"bridge","IPAM":{"Config":[{"Subnet":"10.0.0.0/24","Gateway":"10.0.0.1"}]},"Labels":{"k":"v"}}"#;
         let podman = r#"{"name":"a","driver":"bridge","subnets":[{"subnet":"10.88.0.0/16"}],"labels":null}"#;
         let facts = networks(&format!("{docker}\n{podman}\n")).unwrap();
         assert_eq!((facts[0].name.as_str(), facts[0].subnets[0].as_str()), ("a", "10.88.0.0/16"));

@@ -38,7 +38,9 @@ mod tests {
 
     #[test]
     fn newlines_quotes_and_other_scripts_survive() {
-        for text in ["", " ", "'", "''", "a'b'c", "\n", "a\n\n", "$HOME `id` $(id) \\", "-n", "~", "*", "é ü 漢字 🦀", "a=b", "{a,b}", "#x", "!x"] {
+        for text in
+            ["", " ", "'", "''", "a'b'c", "\n", "a\n\n", "$HOME `id` $(id) \\", "-n", "~", "*", "é ü 漢字 🦀", "a=b", "{a,b}", "#x", "!x"]
+        {
             assert_eq!(through_sh(text), text.as_bytes(), "{text:?}");
         }
     }
