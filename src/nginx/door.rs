@@ -5,6 +5,7 @@ use crate::model::{EnvName, ProjectName, Protocol, ServiceName};
 use crate::script::layout::{self, MESH_ALIAS};
 use minijinja::{Value, context};
 use serde::{Deserialize, Serialize};
+use std::collections::BTreeSet;
 use std::net::Ipv4Addr;
 
 /// One service that a door opens.
@@ -50,6 +51,13 @@ pub fn render_door(templates: &Templates, forwards: &[DoorForward], mesh: MeshAd
         forwards => Value::from_iter(forwards.iter().map(|forward| forward_value(forward, mesh))),
     };
     templates.render(DOOR, context).map_err(|source| RenderError::Template { object: "a door".to_owned(), source })
+}
+
+/// The loopback ports that a rendered door listens on.
+#[must_use]
+pub fn door_ports(text: &str) -> BTreeSet<u16> {
+    let port = |line: &str| line.trim().strip_prefix("listen 127.0.0.1:")?.split([' ', ';']).next()?.parse().ok();
+    text.lines().filter_map(port).collect()
 }
 
 fn forward_value(forward: &DoorForward, mesh: MeshAddress) -> Value {

@@ -10,7 +10,7 @@ use crate::nginx::{
     BackendRole, MainSettings, MeshBackend, MeshService, RenderError, Templates, generation_file, generation_id, listener, render_main,
     render_service, service_path,
 };
-use crate::script::layout::GENERATION_FILE;
+use crate::script::layout::{BOOTSTRAP, GENERATION_FILE};
 use std::collections::{BTreeMap, BTreeSet};
 
 /// What everything about routes is made from.
@@ -201,7 +201,7 @@ impl Routing<'_> {
         if unchanged {
             return Ok(None);
         }
-        let live = facts.and_then(|facts| facts.nginx.live.clone());
+        let live = facts.and_then(|facts| facts.nginx.live.clone()).or_else(|| Some(GenerationId(BOOTSTRAP.to_owned())));
         let mut all = live_files.clone();
         all.retain(|path, _| !remove.contains(path) && path != GENERATION_FILE);
         all.extend(ours.clone());

@@ -7,7 +7,7 @@ use super::types::{Change, Finding, Level};
 use crate::config::{Playbook, Service};
 use crate::facts::ContainerFact;
 use crate::model::{BackendMode, ServiceName, Side, base_port, internal_port, label, secondary_port};
-use crate::nginx::read_service;
+use crate::nginx::{door_ports, read_service};
 use std::collections::{BTreeMap, BTreeSet};
 
 /// One service as it should be.
@@ -359,6 +359,7 @@ fn taken_by_others(playbook: &Playbook, fleet: &Fleet) -> Taken {
             }
         }
         explained.extend(facts.nginx.files.values().filter_map(|text| read_service(text).ok()).map(|routed| routed.internal_port));
+        explained.extend(facts.nginx.doors.values().flat_map(|text| door_ports(text)));
         for listener in &facts.listeners {
             if !explained.contains(&listener.port) {
                 taken.entry(listener.port).or_insert_with(|| format!("another program on {server} ({})", listener.transport));

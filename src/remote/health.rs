@@ -98,14 +98,14 @@ impl Patient {
         let mut last;
         let mut by_shell = false;
         loop {
-            if let Some(failure) = self.fallen() {
-                return Err(failure);
-            }
             let at = Instant::now();
             n_probes += 1;
-            let answer = match timeout(self.policy.timeout.duration(), self.ask(&mut by_shell)).await {
-                Ok(answer) => answer,
-                Err(_) => Err(format!("no answer within {}", self.policy.timeout)),
+            let answer = tokio::select! {
+                answer = timeout(self.policy.timeout.duration(), self.ask(&mut by_shell)) => match answer {
+                    Ok(answer) => answer,
+                    Err(_) => Err(format!("no answer within {}", self.policy.timeout)),
+                },
+                failure = self.fall() => return Err(failure),
             };
             match answer {
                 Ok(text) => {
@@ -126,7 +126,23 @@ impl Patient {
             if began.elapsed() >= self.policy.deadline.duration() {
                 return Err(self.too_late(&last, n_probes));
             }
-            sleep(self.policy.interval.duration().saturating_sub(at.elapsed())).await;
+            tokio::select! {
+                () = sleep(self.policy.interval.duration().saturating_sub(at.elapsed())) => {}
+                failure = self.fall() => return Err(failure),
+            }
+        }
+    }
+
+    /// Comes back when the container is seen to have exited.
+    async fn fall(&self) -> Failure {
+        let mut seen = self.seen.clone();
+        loop {
+            if let Some(failure) = self.fallen() {
+                return failure;
+            }
+            if seen.changed().await.is_err() {
+                return std::future::pending().await;
+            }
         }
     }
 
