@@ -121,6 +121,18 @@ async fn keys_that_are_refused_are_listed_and_tried_once() {
 }
 
 #[tokio::test]
+async fn no_more_keys_are_tried_than_a_server_allows() {
+    let sshd = Sshd::start(&Setup { lines: &["LogLevel VERBOSE"], ..Setup::default() });
+    let names: Vec<String> = (1..=7).map(|n| format!("key{n}")).collect();
+    for name in &names {
+        keygen(&sshd.path(name), "ed25519", "");
+    }
+    let error = failure(&connector(), Hop { identity_files: names.iter().map(|name| sshd.path(name)).collect(), ..sshd.hop() }).await;
+    assert!(error.to_string().contains("/key5 (") && !error.to_string().contains("/key6 ("), "{error}");
+    assert_eq!(sshd.log().matches("Failed publickey").count(), 5, "{}", sshd.log());
+}
+
+#[tokio::test]
 async fn unknown_changed_and_revoked_host_keys() {
     let sshd = Sshd::start(&Setup::default());
     let known = sshd.path("known_hosts");
