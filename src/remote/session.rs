@@ -113,7 +113,7 @@ impl Handler for Client {
     async fn disconnected(&mut self, reason: DisconnectReason<Failure>) -> Result<(), Failure> {
         match reason {
             DisconnectReason::ReceivedDisconnect(info) => {
-                self.lost.send_replace(Some(Lost::Closed(format!("the server said: {}", info.message.trim()))));
+                self.lost.send_replace(Some(Lost::Said(info.message.trim().to_owned())));
                 Ok(())
             }
             DisconnectReason::Error(failure) => {

@@ -133,6 +133,19 @@ async fn no_more_keys_are_tried_than_a_server_allows() {
 }
 
 #[tokio::test]
+async fn a_server_that_allows_one_try_gets_one() {
+    let sshd = Sshd::start(&Setup { lines: &["MaxAuthTries 1", "LogLevel VERBOSE"], ..Setup::default() });
+    keygen(&sshd.path("wrong"), "ed25519", "");
+    let error = failure(&connector(), Hop { identity_files: vec![sshd.path("wrong"), sshd.path("id")], ..sshd.hop() }).await;
+    assert!(
+        matches!(error, ConnectError::NoKeyAccepted { .. }) && error.to_string().contains("Too many authentication failures"),
+        "{error}"
+    );
+    assert_eq!(sshd.log().matches("Connection from").count(), 1, "a failed authentication is not repeated");
+    assert_eq!(whoami(&connector(), sshd.hop()).await.unwrap(), ["hello"]);
+}
+
+#[tokio::test]
 async fn unknown_changed_and_revoked_host_keys() {
     let sshd = Sshd::start(&Setup::default());
     let known = sshd.path("known_hosts");
