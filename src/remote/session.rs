@@ -168,6 +168,9 @@ impl Session {
     pub(super) async fn lost(&self) -> Lost {
         let mut lost = self.lost.clone();
         let seen = lost.wait_for(Option::is_some).await.ok().and_then(|reason| (*reason).clone());
+        if self.switch.lock().unwrap_or_else(PoisonError::into_inner).is_none() {
+            return Lost::Ours;
+        }
         seen.unwrap_or_else(|| Lost::Closed("the connection broke".to_owned()))
     }
 
@@ -219,13 +222,14 @@ impl Session {
 
     /// Says goodbye, and cuts the connection when that takes more than a second.
     pub(super) async fn close(&self) {
+        let switch = self.switch.lock().unwrap_or_else(PoisonError::into_inner).take();
         let goodbye = async {
             if self.handle.disconnect(Disconnect::ByApplication, "", "").await.is_ok() {
                 self.lost().await;
             }
         };
         let _ = tokio::time::timeout(Duration::from_secs(1), goodbye).await;
-        self.switch.lock().unwrap_or_else(PoisonError::into_inner).take();
+        drop(switch);
     }
 }
 

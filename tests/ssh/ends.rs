@@ -108,7 +108,7 @@ async fn dropping_the_connection_ends_its_scripts() {
     assert!(gone(&seen, Duration::from_secs(3)).await, "{seen:?} survived");
     assert!(matches!(held.line(LONG).await, Err(ChannelError::Lost { .. })));
     assert!(matches!(connection.run_script("true", LONG, &mut |_| {}).await, Err(ChannelError::Lost { .. })));
-    let _: Lost = connection.lost().await;
+    assert_eq!(connection.lost().await, Lost::Ours);
 }
 
 #[tokio::test]
