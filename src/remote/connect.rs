@@ -1,7 +1,7 @@
 //! From a target to a connection: resolve, connect, shake hands, log in, through any number of jump hosts, with bounded
 //! parallelism and retries. Deliberately absent: what the connection is used for.
 use super::connection::Connection;
-use super::error::ConnectError;
+use super::error::{ConnectError, Lost};
 use super::identity::{Identities, Passphrase};
 use super::login::{Login, login};
 use super::session::{Client, Failure, Session, config};
@@ -17,7 +17,7 @@ use std::pin::Pin;
 use std::sync::{Arc, Mutex, PoisonError, Weak};
 use std::time::Duration;
 use tokio::net::TcpStream;
-use tokio::sync::Semaphore;
+use tokio::sync::{Semaphore, watch};
 use tokio::task::JoinSet;
 use tokio::time::{Instant, timeout_at};
 
@@ -76,7 +76,7 @@ struct Jump {
 /// What one attempt came to.
 enum Attempt {
     Done(Session),
-    /// The server hung up before it knew who we are, as sshd does when it has too many at the door.
+    /// The server hung up before it was told who we are, as sshd does when it has too many at the door.
     Dropped(ConnectError),
     Failed(ConnectError),
 }
@@ -215,10 +215,7 @@ impl Connector {
             Err(_) => Attempt::Failed(self.too_late(hop, "the login was under way".to_owned())),
             Ok(Login::Done) => Attempt::Done(Session::new(hop.label.clone(), handle, lost, switch)),
             Ok(Login::Refused(error)) => Attempt::Failed(error),
-            Ok(Login::Broken) => {
-                let seen = format!("the server hung up during the login of user {}", hop.user);
-                Attempt::Dropped(ConnectError::Handshake { at: hop.at(), seen })
-            }
+            Ok(Login::Broken(key)) => Attempt::Failed(broken_login(hop, key, lost).await),
         }
     }
 
@@ -298,6 +295,21 @@ fn handshake_failure(hop: &Hop, failure: Failure, greeting: &Greeting) -> Attemp
     let hung_up = matches!(error, russh::Error::Disconnect | russh::Error::HUP | russh::Error::IO(_));
     let failed = ConnectError::Handshake { at: hop.at(), seen };
     if hung_up { Attempt::Dropped(failed) } else { Attempt::Failed(failed) }
+}
+
+/// The server's own words, where it had time for some, mean a refusal; silence means that the connection broke.
+async fn broken_login(hop: &Hop, key: String, mut lost: watch::Receiver<Option<Lost>>) -> ConnectError {
+    let (at, user) = (hop.at(), hop.user.clone());
+    let reason = tokio::time::timeout(Duration::from_millis(500), lost.wait_for(Option::is_some)).await;
+    match reason.ok().and_then(Result::ok).and_then(|reason| (*reason).clone()) {
+        Some(Lost::Said(words)) => {
+            let tried = format!("the server hung up at {key} and said: {words}");
+            ConnectError::NoKeyAccepted { at, user, tried, unusable: String::new(), methods: "no further try".to_owned() }
+        }
+        Some(Lost::Closed(_) | Lost::Silent | Lost::Ours) | None => {
+            ConnectError::Handshake { at, seen: format!("the connection ended during the login of user {user}") }
+        }
+    }
 }
 
 /// Between half and one and a half of `pause`, so that workers that were dropped together do not come back together.

@@ -7,6 +7,7 @@ use super::session::Session;
 use super::target::{Reach, Target};
 use super::tunnel::Tunnel;
 use crate::model::ServerName;
+use std::fmt;
 use std::io;
 use std::sync::Arc;
 use std::time::Duration;
@@ -43,6 +44,12 @@ pub struct ScriptEnd {
     pub unfinished: String,
     /// The last 8 KiB of stderr.
     pub stderr_tail: String,
+}
+
+impl fmt::Debug for Connection {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_tuple("Connection").field(&self.0.name).finish()
+    }
 }
 
 impl Connection {

@@ -313,6 +313,9 @@ pub enum Lost {
     /// The server answers no keepalive.
     #[error("the server does not answer any more")]
     Silent,
+    /// The server said goodbye, in these words.
+    #[error("the server said: {0}")]
+    Said(String),
     /// The other side closed, or the network broke.
     #[error("{0}")]
     Closed(String),

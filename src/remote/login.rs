@@ -13,8 +13,9 @@ use std::sync::Arc;
 pub(super) enum Login {
     /// Logged in.
     Done,
-    /// The server hung up in the middle; whether to try again is the caller's decision.
-    Broken,
+    /// The connection ended at the first key, named here. It must not be tried again: to a server with `MaxAuthTries 1`
+    /// that would be one failed authentication after another.
+    Broken(String),
     /// No.
     Refused(ConnectError),
 }
@@ -36,7 +37,7 @@ pub(super) async fn login(handle: &mut Handle<Client>, hop: &Hop, identities: &I
     for candidate in candidates {
         match offer(handle, hop, identities, &candidate).await {
             Tried::Accepted => return Login::Done,
-            Tried::Broken if refused.is_empty() => return Login::Broken,
+            Tried::Broken if refused.is_empty() => return Login::Broken(candidate.label),
             Tried::Broken => {
                 offered = "no further try (it hung up)".to_owned();
                 refused.push(candidate.label);

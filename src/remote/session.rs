@@ -11,14 +11,16 @@ use std::borrow::Cow;
 use std::sync::Arc;
 use std::sync::Mutex;
 use std::sync::PoisonError;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, oneshot, watch};
 
-/// sshd's MaxSessions is 10 by default. Two are left for what we do not count: channels that sshd has not finished closing.
+/// sshd's MaxSessions is 10 by default. Two are left for channels that sshd has not finished closing.
 const SESSIONS: usize = 8;
 /// With [`KEEPALIVES`]: a server that says nothing for 12 s is lost.
 const KEEPALIVE: Duration = Duration::from_secs(4);
 const KEEPALIVES: usize = 2;
+/// How long a full server is asked again for a session channel.
+const PATIENCE: Duration = Duration::from_secs(7);
 const WINDOW: u32 = 8 << 20;
 
 const KEX: &[kex::Name] = &[
@@ -113,7 +115,7 @@ impl Handler for Client {
     async fn disconnected(&mut self, reason: DisconnectReason<Failure>) -> Result<(), Failure> {
         match reason {
             DisconnectReason::ReceivedDisconnect(info) => {
-                self.lost.send_replace(Some(Lost::Closed(format!("the server said: {}", info.message.trim()))));
+                self.lost.send_replace(Some(Lost::Said(info.message.trim().to_owned())));
                 Ok(())
             }
             DisconnectReason::Error(failure) => {
@@ -168,6 +170,9 @@ impl Session {
     pub(super) async fn lost(&self) -> Lost {
         let mut lost = self.lost.clone();
         let seen = lost.wait_for(Option::is_some).await.ok().and_then(|reason| (*reason).clone());
+        if self.switch.lock().unwrap_or_else(PoisonError::into_inner).is_none() {
+            return Lost::Ours;
+        }
         seen.unwrap_or_else(|| Lost::Closed("the connection broke".to_owned()))
     }
 
@@ -177,12 +182,25 @@ impl Session {
         moment.await.unwrap_or_else(|_| Lost::Closed("the connection broke".to_owned()))
     }
 
-    /// Opens a session channel, when there is a place for one.
+    /// Opens a session channel, when there is a place for one. sshd frees a place only after it has reaped the shell, some time
+    /// after it closed the channel (up to seven seconds where the script must be killed): a refusal before that is tried again.
     pub(super) async fn shell(self: &Arc<Self>) -> Result<Shell, russh::Error> {
         let place = Arc::clone(&self.sessions).acquire_owned().await.map_err(|_| russh::Error::Disconnect)?;
-        let session = Arc::clone(self);
-        let channel = open(async move { session.handle.channel_open_session().await }).await?;
-        Ok(Shell { channel, place })
+        let mut pause = Duration::from_millis(10);
+        let patience = Instant::now() + PATIENCE;
+        loop {
+            let session = Arc::clone(self);
+            match open(async move { session.handle.channel_open_session().await }).await {
+                Ok(channel) => return Ok(Shell { channel, place }),
+                Err(russh::Error::ChannelOpenFailure(ChannelOpenFailure::ConnectFailed | ChannelOpenFailure::ResourceShortage))
+                    if Instant::now() < patience =>
+                {
+                    tokio::time::sleep(pause).await;
+                    pause = (pause * 2).min(Duration::from_millis(500));
+                }
+                Err(error) => return Err(error),
+            }
+        }
     }
 
     /// Opens a channel to `host:port` as seen from the server.
@@ -219,13 +237,14 @@ impl Session {
 
     /// Says goodbye, and cuts the connection when that takes more than a second.
     pub(super) async fn close(&self) {
+        let switch = self.switch.lock().unwrap_or_else(PoisonError::into_inner).take();
         let goodbye = async {
             if self.handle.disconnect(Disconnect::ByApplication, "", "").await.is_ok() {
                 self.lost().await;
             }
         };
         let _ = tokio::time::timeout(Duration::from_secs(1), goodbye).await;
-        self.switch.lock().unwrap_or_else(PoisonError::into_inner).take();
+        drop(switch);
     }
 }
 

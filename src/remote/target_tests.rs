@@ -1,5 +1,5 @@
 //! How an inventory's words become routes.
-use super::{Hop, HostKey, Reach, Surroundings, Target, TargetError, split_jump};
+use super::{Hop, HostKey, Reach, SshSettings, Surroundings, Target, TargetError, split_jump};
 use crate::config::{HostKeyPolicy, Ingress, Inventory, NginxSettings, Server};
 use crate::model::ServerName;
 use std::collections::BTreeMap;
@@ -35,7 +35,7 @@ fn resolve(servers: &[(&str, Server)], name: &str, around: &Surroundings) -> Res
 }
 
 fn around() -> Surroundings {
-    Surroundings { home: Some(PathBuf::from("/home/me")), user: Some("me".to_owned()) }
+    Surroundings { home: Some(PathBuf::from("/home/me")), user: Some("me".to_owned()), ssh: BTreeMap::new() }
 }
 
 fn hop(servers: &[(&str, Server)], name: &str) -> Hop {
@@ -101,12 +101,43 @@ fn jumps_that_make_no_sense() {
 #[test]
 fn the_forms_of_a_jump() {
     let some = |user: Option<&str>, host: &str, port| Some((user.map(str::to_owned), host.to_owned(), port));
-    assert_eq!(split_jump("h"), some(None, "h", 22));
-    assert_eq!(split_jump("u@h:2200"), some(Some("u"), "h", 2200));
-    assert_eq!(split_jump("u@[::1]:2200"), some(Some("u"), "::1", 2200));
-    assert_eq!(split_jump("[::1]"), some(None, "::1", 22));
-    assert_eq!(split_jump("::1"), some(None, "::1", 22));
-    for text in ["", "@h", "h:", "h:x", "h:0", "h:70000", "a b", "[::1]22", "$(id)"] {
+    assert_eq!(split_jump("h"), some(None, "h", None));
+    assert_eq!(split_jump("u@h:2200"), some(Some("u"), "h", Some(2200)));
+    assert_eq!(split_jump("u@[::1]:2200"), some(Some("u"), "::1", Some(2200)));
+    assert_eq!(split_jump("[::1]"), some(None, "::1", None));
+    assert_eq!(split_jump("::1"), some(None, "::1", None));
+    for text in ["", "@h", "-h", "h:", "h:x", "h:0", "h:70000", "a b", "[::1]22", "$(id)"] {
         assert_eq!(split_jump(text), None, "{text:?}");
     }
+}
+
+#[test]
+fn ssh_config_fills_in_what_the_inventory_leaves_open() {
+    let mut around = around();
+    let web = SshSettings {
+        host_name: Some("10.0.0.5".to_owned()),
+        user: Some("deploy".to_owned()),
+        port: Some(2222),
+        identity_files: vec!["~/.ssh/work".to_owned()],
+        jump: Some("far,gate@near:2200".to_owned()),
+        ..SshSettings::default()
+    };
+    around.ssh.insert("web".to_owned(), web);
+    around.ssh.insert("near".to_owned(), SshSettings { host_name: Some("192.0.2.1".to_owned()), port: Some(1), ..SshSettings::default() });
+    let reach = |server: Server| match resolve(&[("a", server)], "a", &around).unwrap().reach {
+        Reach::Ssh(hop) => hop,
+        Reach::Local => panic!("local"),
+    };
+    let hop = reach(server("web"));
+    assert_eq!((hop.socket().as_str(), hop.user.as_str(), hop.label.as_str()), ("10.0.0.5:2222", "deploy", "a"));
+    assert_eq!(hop.identity_files, [Path::new("/home/me/.ssh/work")]);
+    let near = hop.jump.unwrap();
+    assert_eq!((near.socket().as_str(), near.user.as_str()), ("192.0.2.1:2200", "gate"));
+    assert_eq!(near.jump.unwrap().socket(), "far:22");
+    let said = reach(Server { user: Some("root".to_owned()), port: 2, jump: Some("other".to_owned()), ..server("web") });
+    assert_eq!((said.socket().as_str(), said.user.as_str(), said.jump.unwrap().address.as_str()), ("10.0.0.5:2", "root", "other"));
+
+    let command = SshSettings { proxy_command: Some("nc %h %p".to_owned()), ..SshSettings::default() };
+    around.ssh.insert("odd".to_owned(), command);
+    assert!(matches!(resolve(&[("a", server("odd"))], "a", &around), Err(TargetError::ProxyCommand { .. })));
 }

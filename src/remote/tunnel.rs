@@ -4,6 +4,7 @@ use super::session::Session;
 use bytes::{Buf, Bytes};
 use russh::client::Msg;
 use russh::{Channel, ChannelMsg, ChannelReadHalf, ChannelWriteHalf};
+use std::fmt;
 use std::io;
 use std::pin::Pin;
 use std::sync::Arc;
@@ -44,6 +45,16 @@ struct ChannelTunnel {
 struct Gone {
     flag: AtomicBool,
     waker: std::sync::Mutex<Option<std::task::Waker>>,
+}
+
+impl fmt::Debug for Tunnel {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match &self.0 {
+            Inner::Channel(_) => "Tunnel(channel)",
+            Inner::Tcp(_) => "Tunnel(tcp)",
+            Inner::Unix(_) => "Tunnel(unix)",
+        })
+    }
 }
 
 impl Tunnel {

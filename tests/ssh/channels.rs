@@ -66,9 +66,9 @@ async fn scripts_side_by_side_more_than_a_server_allows() {
     let sshd = Sshd::start(&Setup::default());
     let connection = sshd.connect().await;
     let mut tasks = tokio::task::JoinSet::new();
-    for n in 0..30 {
+    for n in 0..60 {
         let connection = connection.clone();
-        tasks.spawn(async move { (n.to_string(), lines(&connection, &format!("sleep 0.1; echo {n}")).await) });
+        tasks.spawn(async move { (n.to_string(), lines(&connection, &format!("sleep 0.05; echo {n}")).await) });
     }
     while let Some(done) = tasks.join_next().await {
         let (wanted, got) = done.unwrap();

@@ -3,6 +3,8 @@ use crate::sshd::{Setup, Sshd, connector, is_alive, signal};
 use flipside::model::ServerName;
 use flipside::remote::{ChannelError, Connection, Lost, Reach, Target};
 use std::time::{Duration, Instant};
+use tokio::io::AsyncWriteExt;
+use tokio::net::TcpListener;
 
 const LONG: Duration = Duration::from_secs(20);
 
@@ -106,7 +108,7 @@ async fn dropping_the_connection_ends_its_scripts() {
     assert!(gone(&seen, Duration::from_secs(3)).await, "{seen:?} survived");
     assert!(matches!(held.line(LONG).await, Err(ChannelError::Lost { .. })));
     assert!(matches!(connection.run_script("true", LONG, &mut |_| {}).await, Err(ChannelError::Lost { .. })));
-    let _: Lost = connection.lost().await;
+    assert_eq!(connection.lost().await, Lost::Ours);
 }
 
 #[tokio::test]
@@ -136,16 +138,28 @@ async fn a_killed_server_process_is_seen_at_once() {
 #[tokio::test]
 async fn a_frozen_server_is_noticed_within_fifteen_seconds() {
     let sshd = Sshd::start(&Setup::default());
-    let connection = sshd.connect().await;
+    // One that only waits, and one whose writes block: the keepalive of its session waits behind them.
+    let (idle, busy) = (sshd.connect().await, sshd.connect().await);
+    let listener = TcpListener::bind(("127.0.0.1", 0)).await.unwrap();
+    let port = listener.local_addr().unwrap().port();
+    let mut tunnels = Vec::new();
+    for _ in 0..12 {
+        tunnels.push((busy.tunnel("127.0.0.1", port, LONG).await.unwrap(), listener.accept().await.unwrap()));
+    }
     let children = sshd.children();
     children.iter().for_each(|&child| signal("STOP", child));
     let started = Instant::now();
-    // One that only waits, and one whose write blocks: the session's own keepalive waits behind that write.
+    let mut writes = tokio::task::JoinSet::new();
+    for (mut tunnel, _peer) in tunnels {
+        writes.spawn(async move { tunnel.write_all(&vec![0; 4 << 20]).await });
+    }
     let mut ignore = |_: &str| {};
-    let busy = connection.run_script("true", Duration::from_secs(30), &mut ignore);
-    let (lost, busy) = tokio::time::timeout(LONG, async { tokio::join!(connection.lost(), busy) }).await.unwrap();
-    assert_eq!(lost, Lost::Silent);
-    assert!(matches!(busy, Err(ChannelError::Lost { reason: Lost::Silent, .. })), "{busy:?}");
+    let script = idle.run_script("true", Duration::from_secs(30), &mut ignore);
+    let all = async { tokio::join!(idle.lost(), busy.lost(), script, writes.join_all()) };
+    let (idle, busy, script, writes) = tokio::time::timeout(LONG, all).await.unwrap();
+    assert_eq!((idle, busy), (Lost::Silent, Lost::Silent));
+    assert!(matches!(script, Err(ChannelError::Lost { reason: Lost::Silent, .. })), "{script:?}");
+    assert!(writes.iter().all(Result::is_err), "a writer learns of it");
     assert!(started.elapsed() < Duration::from_secs(15), "{:?}", started.elapsed());
     children.iter().for_each(|&child| signal("CONT", child));
 }

@@ -121,6 +121,31 @@ async fn keys_that_are_refused_are_listed_and_tried_once() {
 }
 
 #[tokio::test]
+async fn no_more_keys_are_tried_than_a_server_allows() {
+    let sshd = Sshd::start(&Setup { lines: &["LogLevel VERBOSE"], ..Setup::default() });
+    let names: Vec<String> = (1..=7).map(|n| format!("key{n}")).collect();
+    for name in &names {
+        keygen(&sshd.path(name), "ed25519", "");
+    }
+    let error = failure(&connector(), Hop { identity_files: names.iter().map(|name| sshd.path(name)).collect(), ..sshd.hop() }).await;
+    assert!(error.to_string().contains("/key5 (") && !error.to_string().contains("/key6 ("), "{error}");
+    assert_eq!(sshd.log().matches("Failed publickey").count(), 5, "{}", sshd.log());
+}
+
+#[tokio::test]
+async fn a_server_that_allows_one_try_gets_one() {
+    let sshd = Sshd::start(&Setup { lines: &["MaxAuthTries 1", "LogLevel VERBOSE"], ..Setup::default() });
+    keygen(&sshd.path("wrong"), "ed25519", "");
+    let error = failure(&connector(), Hop { identity_files: vec![sshd.path("wrong"), sshd.path("id")], ..sshd.hop() }).await;
+    assert!(
+        matches!(error, ConnectError::NoKeyAccepted { .. }) && error.to_string().contains("Too many authentication failures"),
+        "{error}"
+    );
+    assert_eq!(sshd.log().matches("Connection from").count(), 1, "a failed authentication is not repeated");
+    assert_eq!(whoami(&connector(), sshd.hop()).await.unwrap(), ["hello"]);
+}
+
+#[tokio::test]
 async fn unknown_changed_and_revoked_host_keys() {
     let sshd = Sshd::start(&Setup::default());
     let known = sshd.path("known_hosts");

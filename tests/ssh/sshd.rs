@@ -150,7 +150,7 @@ pub(crate) fn target(hop: Hop) -> Target {
 
 /// Neither the user's agent nor the user's files.
 pub(crate) fn options() -> ConnectOptions {
-    let surroundings = Surroundings { home: Some(PathBuf::from("/nonexistent")), user: None };
+    let surroundings = Surroundings { home: Some(PathBuf::from("/nonexistent")), user: None, ..Surroundings::default() };
     ConnectOptions { agent: None, surroundings, ..ConnectOptions::default() }
 }
 
