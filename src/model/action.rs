@@ -122,7 +122,7 @@ pub enum Action {
     AwaitDoor {
         /// The door's container.
         container: String,
-        /// The ports on loopback inside its namespace.
+        /// The ports on loopback inside its namespace. Empty: those that the door was made with.
         ports: Vec<u16>,
     },
     /// Write a generation beside the live one and test it in the running NGINX container.

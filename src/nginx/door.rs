@@ -5,7 +5,7 @@ use crate::model::{EnvName, ProjectName, Protocol, ServiceName};
 use crate::script::layout::{self, MESH_ALIAS};
 use minijinja::{Value, context};
 use serde::{Deserialize, Serialize};
-use std::collections::BTreeSet;
+use std::collections::BTreeMap;
 use std::net::Ipv4Addr;
 
 /// One service that a door opens.
@@ -53,11 +53,19 @@ pub fn render_door(templates: &Templates, forwards: &[DoorForward], mesh: MeshAd
     templates.render(DOOR, context).map_err(|source| RenderError::Template { object: "a door".to_owned(), source })
 }
 
-/// The loopback ports that a rendered door listens on.
+/// The ports on loopback that a rendered door opens, each with the stem (`{project}_{env}_{service}`) that it leads to.
 #[must_use]
-pub fn door_ports(text: &str) -> BTreeSet<u16> {
-    let port = |line: &str| line.trim().strip_prefix("listen 127.0.0.1:")?.split([' ', ';']).next()?.parse().ok();
-    text.lines().filter_map(port).collect()
+pub fn read_door(text: &str) -> BTreeMap<u16, String> {
+    let mut ports = BTreeMap::new();
+    let mut stem = "";
+    for line in text.lines().map(str::trim) {
+        if let Some(comment) = line.strip_prefix("# ") {
+            stem = comment;
+        } else if let Some(port) = line.strip_prefix("listen 127.0.0.1:").and_then(|rest| rest.split([' ', ';']).next()?.parse().ok()) {
+            ports.insert(port, stem.to_owned());
+        }
+    }
+    ports
 }
 
 fn forward_value(forward: &DoorForward, mesh: MeshAddress) -> Value {
@@ -73,7 +81,6 @@ fn forward_value(forward: &DoorForward, mesh: MeshAddress) -> Value {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use std::collections::BTreeMap;
 
     fn forward(service: &str, protocol: Protocol, internal_port: u16) -> DoorForward {
         let (project, env) = (ProjectName::new("shop").unwrap(), EnvName::new("prod").unwrap());
@@ -99,5 +106,15 @@ mod tests {
         assert!(own.contains("server mesh:5053 resolve") && own.contains("resolver 127.0.0.11"), "{own}");
         let host = render(&dns, MeshAddress::Fixed(Ipv4Addr::new(10, 1, 0, 2)));
         assert!(host.contains("proxy_pass 10.1.0.2:5053;") && !host.contains("resolver"), "{host}");
+    }
+
+    #[test]
+    fn a_rendered_door_is_read_back() {
+        let forwards = [forward("api", Protocol::Http, 5066), forward("dns", Protocol::Udp, 5300)];
+        for mesh in [MeshAddress::Alias, MeshAddress::Fixed(Ipv4Addr::LOCALHOST)] {
+            let text = render(&forwards, mesh);
+            let ports = BTreeMap::from([(5066, "shop_prod_api".to_owned()), (5300, "shop_prod_dns".to_owned())]);
+            assert_eq!(read_door(&text), ports, "{text}");
+        }
     }
 }

@@ -13,7 +13,7 @@ mod templates;
 mod types;
 
 pub use containers::{HostDoor, NginxContainer, ServiceDoor, host_door, nginx_container, service_door};
-pub use door::{DoorForward, MeshAddress, door_ports, render_door};
+pub use door::{DoorForward, MeshAddress, read_door, render_door};
 pub use error::{ReadError, RenderError, TemplateError};
 pub use generation::{bootstrap, check_generation, generation_file, generation_id};
 pub use read::read_service;

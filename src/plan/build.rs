@@ -2,14 +2,16 @@
 use super::containers::digest;
 use super::lint::lint;
 use super::place::{Placement, place};
-use super::prepare::{KeepOld, door_update, host_door_text, prepare};
+use super::prepare::{host_door_text, new_door_text, prepare};
+use super::remove::remove_waves;
 use super::present::{Fleet, Present, present};
-use super::routes::{Generation, Routing};
+use super::routes::{Generation, Routing, base_generation};
 use super::sites::Sites;
 use super::steps::{plain, switch};
+use super::summary::{removal, summary};
 use super::target::{Back, Desired, Wanted, backend_mode, desire};
-use super::turn::{Turn, finish_steps, retire_steps, start_steps};
-use super::types::{Basis, Change, Finding, Intent, Level, PLAN_FORMAT, Plan, ServicePlan, Step, UndoKind, Wave, WaveKind};
+use super::turn::{Turn, finish_steps, hand_over_steps, retire_steps, start_steps};
+use super::types::{Basis, Change, Finding, Intent, Level, PLAN_FORMAT, Plan, Step, UndoKind, Wave, WaveKind};
 use crate::config::{Inventory, Playbook};
 use crate::model::{Action, DrainPolicy, Labels, Millis, ProbeKind, Protocol, RouteCheck, ServerName, ServiceName, label, network_name};
 use crate::nginx::{DoorForward, MainSettings, RenderError, Templates};
@@ -149,6 +151,7 @@ fn deploy_waves(routing: &Routing<'_>, findings: &mut Vec<Finding>) -> Result<Ve
         let services: &[&Desired<'_>] = turns.get(position).map_or(&[], Vec::as_slice);
         let suffix = if n_turns > 1 { format!(" {}", names(services)) } else { String::new() };
         let turn = Turn { routing, services, release };
+        waves.push(Wave { name: format!("stop{suffix}"), kind: WaveKind::Work, servers: hand_over_steps(&turn) });
         waves.push(Wave { name: format!("start{suffix}"), kind: WaveKind::Work, servers: start_steps(&turn, findings) });
         waves.push(Wave { name: format!("switch{suffix}"), kind: WaveKind::Work, servers: switch_steps(&turn, generations, &mut live) });
     }
@@ -161,6 +164,13 @@ fn deploy_waves(routing: &Routing<'_>, findings: &mut Vec<Finding>) -> Result<Ve
         let prune = plain("prune NGINX generations", Action::PruneGenerations { keep: 5 });
         tidy.entry(server.clone()).or_default().push(prune);
     }
+    for (server, steps) in &mut tidy {
+        let Some(settings) = routing.inventory.servers.get(server).filter(|_| live.contains_key(server)) else { continue };
+        let (meanwhile, afterwards) = (door_text(routing, server, Doors::OldAndNew)?, door_text(routing, server, Doors::New)?);
+        if meanwhile != afterwards {
+            steps.extend(new_door_text(&settings.remote_root, &afterwards));
+        }
+    }
     waves.push(Wave { name: "finish".to_owned(), kind: WaveKind::Cleanup, servers: tidy });
     Ok(locked(routing, waves))
 }
@@ -170,7 +180,7 @@ fn names(services: &[&Desired<'_>]) -> String {
 }
 
 /// Puts the lock before a plan that does anything, and drops empty waves.
-fn locked(routing: &Routing<'_>, mut waves: Vec<Wave>) -> Vec<Wave> {
+pub(super) fn locked(routing: &Routing<'_>, mut waves: Vec<Wave>) -> Vec<Wave> {
     waves.retain_mut(|wave| {
         wave.servers.retain(|_, steps| !steps.is_empty());
         !wave.servers.is_empty()
@@ -224,13 +234,31 @@ fn prepare_server(routing: &Routing<'_>, server: &ServerName) -> Result<(Vec<Ste
         .filter(|desired| matches!(desired.change, Change::Create | Change::Toggle))
         .map(|desired| desired.service.image.as_str())
         .collect();
-    let door = host_door_text(routing, server, &forwards(routing), KeepOld::Yes)?;
+    let door = door_text(routing, server, Doors::OldAndNew)?;
     prepare(routing, server, &images, !here.is_empty(), &door)
 }
 
-/// The doors that this playbook's services need on a server once the plan is done.
-fn forwards(routing: &Routing<'_>) -> Vec<DoorForward> {
-    let routed = routing.desired.iter().filter(|desired| desired.to.is_some());
+/// Which ports the host's door opens for services that change theirs.
+#[derive(Clone, Copy)]
+enum Doors {
+    /// While the deploy runs.
+    OldAndNew,
+    /// Once it is over.
+    New,
+}
+
+fn door_text(routing: &Routing<'_>, server: &ServerName, doors: Doors) -> Result<String, RenderError> {
+    let deployed = |desired: &Desired<'_>| desired.to.is_some();
+    let leaving = match doors {
+        Doors::OldAndNew => BTreeSet::new(),
+        Doors::New => routing.desired.iter().filter(|desired| deployed(desired)).map(|desired| desired.name).collect(),
+    };
+    host_door_text(routing, server, &forwards(routing, deployed), &leaving)
+}
+
+/// The host doors of those of this playbook's services that are `wanted`.
+pub(super) fn forwards(routing: &Routing<'_>, wanted: impl Fn(&Desired<'_>) -> bool) -> Vec<DoorForward> {
+    let routed = routing.desired.iter().filter(|desired| wanted(desired));
     let forward = |desired: &Desired<'_>| {
         Some(DoorForward {
             project: routing.playbook.project.clone(),
@@ -243,9 +271,8 @@ fn forwards(routing: &Routing<'_>) -> Vec<DoorForward> {
     routed.filter_map(forward).collect()
 }
 
-fn stage(routing: &Routing<'_>, server: &ServerName, generation: &Generation) -> Step {
-    let base = routing.fleet.get(server).and_then(|facts| facts.nginx.live.clone());
-    let base = base.or_else(|| Some(crate::model::GenerationId(layout::BOOTSTRAP.to_owned())));
+pub(super) fn stage(routing: &Routing<'_>, server: &ServerName, generation: &Generation) -> Step {
+    let base = Some(base_generation(routing.fleet.get(server)));
     let action = Action::StageNginx {
         generation: generation.id.clone(),
         base,
@@ -269,8 +296,7 @@ fn switch_steps(
         if before.as_ref() == Some(&generation.id) {
             continue;
         }
-        let on_disk = routing.fleet.get(server).and_then(|facts| facts.nginx.live.clone());
-        let expect = before.or(on_disk).or_else(|| Some(crate::model::GenerationId(layout::BOOTSTRAP.to_owned())));
+        let expect = before.or_else(|| Some(base_generation(routing.fleet.get(server))));
         let overlapped = turn.services.iter().filter(|desired| !turn.hands_over(desired));
         let new: Vec<_> = overlapped
             .filter_map(|desired| Some(routing.backends(server, desired, desired.to?)))
@@ -310,7 +336,7 @@ fn route_check(routing: &Routing<'_>, server: &ServerName, desired: &Desired<'_>
     Some(plain(format!("check that the mesh reaches {}", desired.name), Action::CheckRoute(check)).of(desired.name))
 }
 
-fn drain_policy(routing: &Routing<'_>) -> DrainPolicy {
+pub(super) fn drain_policy(routing: &Routing<'_>) -> DrainPolicy {
     DrainPolicy { quiet: MainSettings::default().quiet(), timeout: routing.playbook.rollout.drain_timeout }
 }
 
@@ -336,91 +362,6 @@ fn drain_steps(routing: &Routing<'_>, moving: &[&Desired<'_>]) -> BTreeMap<Serve
         }
     }
     all
-}
-
-fn remove_waves(routing: &Routing<'_>) -> Result<Vec<Wave>, RenderError> {
-    let turn = Turn { routing, services: &[], release: routing.present.release };
-    let (mut prepared, mut switches, mut drains) = (BTreeMap::new(), BTreeMap::new(), BTreeMap::new());
-    let mut tidy = BTreeMap::new();
-    for (server, facts) in routing.fleet {
-        let Some(settings) = routing.inventory.servers.get(server) else { continue };
-        let gone = routing.removed.iter().filter_map(|name| routing.present.services.get(name)?.routes.get(server));
-        let old: Vec<_> = gone.flat_map(|route| &route.backends).map(|backend| backend.backend.clone()).collect();
-        if let Some(generation) = routing.generation(server, &BTreeSet::new())? {
-            prepared.insert(server.clone(), vec![stage(routing, server, &generation)]);
-            switches.insert(server.clone(), vec![switch(facts.nginx.live.clone(), &generation.id, None)]);
-        }
-        if !old.is_empty() {
-            drains.insert(
-                server.clone(),
-                vec![plain("drain its connections", Action::Drain { backends: old, policy: drain_policy(routing) })],
-            );
-        }
-        let door = host_door_text(routing, server, &forwards(routing), KeepOld::No)?;
-        let steps: &mut Vec<Step> = tidy.entry(server.clone()).or_default();
-        steps.extend(turn.removal_steps(server));
-        if facts.nginx.live.is_some() {
-            steps.extend(door_update(facts, &settings.remote_root, &door));
-        }
-    }
-    let work = |name: &str, servers| Wave { name: name.to_owned(), kind: WaveKind::Work, servers };
-    let waves = vec![
-        work("prepare", prepared),
-        work("switch", switches),
-        work("drain", drains),
-        work("stop", turn.stop_removed()),
-        Wave { name: "finish".to_owned(), kind: WaveKind::Cleanup, servers: tidy },
-    ];
-    Ok(locked(routing, waves))
-}
-
-fn summary(playbook: &Playbook, desired: &Desired<'_>) -> ServicePlan {
-    let version = |side| desired.present?.side(side).find_map(|unit| unit.label(label::VERSION)).map(str::to_owned);
-    let from_version = desired.from.and_then(version);
-    let to_version = match desired.change {
-        Change::Create | Change::Toggle => Some(playbook.version.clone()),
-        Change::Restore => desired.to.and_then(version),
-        Change::Keep => from_version.clone(),
-        Change::Remove => None,
-    };
-    ServicePlan {
-        change: desired.change,
-        reason: desired.reason.clone(),
-        image: desired.service.image.clone(),
-        protocol: desired.service.protocol,
-        from: desired.from,
-        to: desired.to,
-        from_version,
-        to_version,
-        servers: desired.servers.clone(),
-        replicas: desired.service.replicas,
-        port: desired.service.port,
-        base_ports: desired.replicas.iter().filter_map(|replica| Some((replica.number, replica.base_port?))).collect(),
-        internal_port: desired.internal_port,
-        hands_over: desired.service.hands_over(),
-    }
-}
-
-fn removal(name: &ServiceName, present: &Present<'_>) -> Option<ServicePlan> {
-    let service = present.services.get(name)?;
-    let live = service.live();
-    let unit = service.units.first()?;
-    Some(ServicePlan {
-        change: Change::Remove,
-        reason: "asked for".to_owned(),
-        image: unit.app.map(|app| app.image.clone()).unwrap_or_default(),
-        protocol: service.routes.values().next().map_or(Protocol::Tcp, |route| route.protocol),
-        from: live,
-        to: None,
-        from_version: unit.label(label::VERSION).map(str::to_owned),
-        to_version: None,
-        servers: service.units.iter().map(|unit| unit.server.clone()).collect(),
-        replicas: service.units.iter().map(|unit| unit.replica).max().unwrap_or(1),
-        port: unit.number(label::PORT),
-        base_ports: BTreeMap::new(),
-        internal_port: unit.number(label::INTERNAL_PORT),
-        hands_over: false,
-    })
 }
 
 /// A finding forbids the plan.

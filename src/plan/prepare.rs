@@ -4,7 +4,7 @@ use super::steps::plain;
 use super::types::{Finding, Level, Step};
 use crate::config::{Ingress, Server};
 use crate::facts::{ContainerFact, ContainerState, Facts};
-use crate::model::{Action, ContainerSpec, Publish, ServerName, label, network_name};
+use crate::model::{Action, ContainerSpec, Publish, ServerName, ServiceName, label, network_name};
 use crate::nginx::{
     DoorForward, HostDoor, MainSettings, MeshAddress, MeshService, NginxContainer, RenderError, bootstrap, host_door, nginx_container,
     read_service, render_door,
@@ -76,20 +76,24 @@ pub(super) fn prepare(
     Ok((steps, findings))
 }
 
-/// Write the host door's file and let the door read it; nothing when it already says so.
+/// Write the host door's file and let a door that runs read it; nothing when it says so already.
 #[must_use]
 pub(super) fn door_update(facts: &Facts, root: &str, text: &str) -> Vec<Step> {
-    let file = format!("{HOST_DOOR}.conf");
-    if facts.nginx.doors.get(&file).is_some_and(|present| present == text) {
+    if facts.nginx.doors.get(&format!("{HOST_DOOR}.conf")).is_some_and(|present| present == text) {
         return Vec::new();
     }
-    let put =
-        Action::PutFile { path: layout::host_door_file(root), mode: 0o644, content: vec![crate::model::Piece::Text(text.to_owned())] };
-    let mut steps = vec![plain("write the host's door file", put)];
-    if container(facts, HOST_DOOR).is_some_and(|door| door.state == ContainerState::Running) {
-        steps.push(plain("reload the host's door", Action::ReloadDoor { container: HOST_DOOR.to_owned() }));
-    }
-    steps
+    let [put, reload] = new_door_text(root, text);
+    let runs = container(facts, HOST_DOOR).is_some_and(|door| door.state == ContainerState::Running);
+    if runs { vec![put, reload] } else { vec![put] }
+}
+
+/// Write the host door's file, and let the door read it.
+#[must_use]
+pub(super) fn new_door_text(root: &str, text: &str) -> [Step; 2] {
+    let content = vec![crate::model::Piece::Text(text.to_owned())];
+    let put = Action::PutFile { path: layout::host_door_file(root), mode: 0o644, content };
+    let reload = Action::ReloadDoor { container: HOST_DOOR.to_owned() };
+    [plain("write the host's door file", put), plain("reload the host's door", reload)]
 }
 
 fn host_door_steps(
@@ -173,7 +177,8 @@ fn ingress(ingress: Ingress, settings: &Server, facts: &Facts, findings: &mut Ve
     publish
 }
 
-/// The text of the host's door on one server: every service that its NGINX routes, of every project.
+/// The text of the host's door on one server: `ours`, and every service that its NGINX routes, of every project, but for those of this
+/// project that are `leaving` the ports that they are routed on.
 ///
 /// # Errors
 /// [`RenderError`] where a template is at fault.
@@ -181,26 +186,18 @@ pub(super) fn host_door_text(
     routing: &Routing<'_>,
     server: &ServerName,
     ours: &[DoorForward],
-    keep_old: KeepOld,
+    leaving: &BTreeSet<&ServiceName>,
 ) -> Result<String, RenderError> {
     let mut forwards = ours.to_vec();
     if let Some(facts) = routing.fleet.get(server) {
         let routed = facts.nginx.files.values().filter_map(|text| read_service(text).ok());
-        forwards.extend(routed.filter(|service| keep_old == KeepOld::Yes || !is_ours(routing, service)).map(|service| forward(&service)));
+        let leaves = |service: &MeshService| is_ours(routing, service) && leaving.contains(&service.service);
+        forwards.extend(routed.filter(|service| !leaves(service)).map(|service| forward(&service)));
     }
     forwards.sort();
     forwards.dedup();
     let mesh = MeshAddress::Fixed(routing.sites.nginx(server).unwrap_or(Ipv4Addr::LOCALHOST));
     render_door(routing.templates, &forwards, mesh)
-}
-
-/// Whether the door keeps the ports of routes that are going away: until they have gone.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum KeepOld {
-    /// While the deploy runs.
-    Yes,
-    /// Once it is over.
-    No,
 }
 
 fn is_ours(routing: &Routing<'_>, service: &MeshService) -> bool {

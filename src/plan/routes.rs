@@ -201,12 +201,12 @@ impl Routing<'_> {
         if unchanged {
             return Ok(None);
         }
-        let live = facts.and_then(|facts| facts.nginx.live.clone()).or_else(|| Some(GenerationId(BOOTSTRAP.to_owned())));
+        let base = base_generation(facts);
         let mut all = live_files.clone();
         all.retain(|path, _| !remove.contains(path) && path != GENERATION_FILE);
         all.extend(ours.clone());
-        let id = generation_id(&all, live.as_ref());
-        let (path, text) = generation_file(&id, live.as_ref());
+        let id = generation_id(&all, Some(&base));
+        let (path, text) = generation_file(&id, Some(&base));
         ours.insert(path, text);
         Ok(Some(Generation { id, files: ours, remove, listeners }))
     }
@@ -214,6 +214,12 @@ impl Routing<'_> {
     fn routed_port(&self, server: &ServerName, service: &ServiceName) -> Option<u16> {
         Some(self.present.services.get(service)?.routes.get(server)?.internal_port)
     }
+}
+
+/// The generation that the next one of a server is based on: the live one, or the one that its NGINX will be set up with.
+#[must_use]
+pub(super) fn base_generation(facts: Option<&Facts>) -> GenerationId {
+    facts.and_then(|facts| facts.nginx.live.clone()).unwrap_or_else(|| GenerationId(BOOTSTRAP.to_owned()))
 }
 
 /// A container's name means something on its own server only.

@@ -2,13 +2,15 @@
 use super::containers::{environment, has_door, spec_digest};
 use super::place::Placement;
 use super::ports::{BASE, INTERNAL, Taken, Wish, next_slot, settle};
-use super::present::{Fleet, Present, PresentService, is_ours};
+use super::present::{Fleet, Present, PresentService, Unit, is_ours};
 use super::types::{Change, Finding, Level};
 use crate::config::{Playbook, Service};
 use crate::facts::ContainerFact;
 use crate::model::{BackendMode, ServiceName, Side, base_port, internal_port, label, secondary_port};
-use crate::nginx::{door_ports, read_service};
+use crate::nginx::{read_door, read_service};
+use crate::script::layout;
 use std::collections::{BTreeMap, BTreeSet};
+use std::net::Ipv4Addr;
 
 /// One service as it should be.
 #[derive(Debug)]
@@ -231,7 +233,17 @@ fn judge_rollback(desired: &mut Desired<'_>, present: &Present<'_>, wanted: &Wan
 
 /// Why the live side is not what the playbook wants; None when it is.
 fn difference(desired: &Desired<'_>, live: Side, fleet: &Fleet) -> Option<String> {
-    let units: Vec<_> = desired.present?.side(live).collect();
+    let present = desired.present?;
+    if present.routes.is_empty() {
+        // Nobody has seen these containers to be healthy, or to be alone.
+        if desired.service.port.is_some() {
+            return Some("it runs and is not routed: a run was cut off".to_owned());
+        }
+        if Side::BOTH.into_iter().all(|side| present.side(side).any(Unit::runs)) {
+            return Some("both sides run: a run was cut off".to_owned());
+        }
+    }
+    let units: Vec<_> = present.side(live).collect();
     for unit in &units {
         if let Some(app) = unit.app {
             if app.image != desired.service.image {
@@ -331,6 +343,9 @@ fn taken_by_others(playbook: &Playbook, fleet: &Fleet) -> Taken {
         is_ours(container, &playbook.project, &playbook.env)
             && container.labels.get(label::SERVICE).is_some_and(|name| playbook.services.keys().any(|known| known.as_str() == name))
     };
+    // A door that was cut off before it read its new file still listens on what this project's services own.
+    let claims = fleet.values().flat_map(|facts| &facts.containers).filter(|container| mine(container));
+    let loopback: BTreeSet<u16> = claims.filter_map(|container| container.labels.get(label::INTERNAL_PORT)?.parse().ok()).collect();
     for (server, facts) in fleet {
         let mut explained = BTreeSet::new();
         for container in &facts.containers {
@@ -358,10 +373,24 @@ fn taken_by_others(playbook: &Playbook, fleet: &Fleet) -> Taken {
                 taken.entry(published.host_port).or_insert_with(|| owner.clone());
             }
         }
-        explained.extend(facts.nginx.files.values().filter_map(|text| read_service(text).ok()).map(|routed| routed.internal_port));
-        explained.extend(facts.nginx.doors.values().flat_map(|text| door_ports(text)));
+        for routed in facts.nginx.files.values().filter_map(|text| read_service(text).ok()) {
+            explained.insert(routed.internal_port);
+            let own = routed.project == playbook.project && routed.env == playbook.env && playbook.services.contains_key(&routed.service);
+            if !own {
+                let owner = format!("{}/{} service {}", routed.project, routed.env, routed.service);
+                taken.entry(routed.internal_port).or_insert(owner);
+            }
+        }
+        // The host's door opens a service's port before NGINX routes it, and keeps it open after a deploy that was put back.
+        for (port, stem) in facts.nginx.doors.values().flat_map(|text| read_door(text)) {
+            explained.insert(port);
+            if !playbook.services.keys().any(|name| layout::stem(&playbook.project, &playbook.env, name) == stem) {
+                taken.entry(port).or_insert_with(|| format!("the door of {stem} on {server}"));
+            }
+        }
         for listener in &facts.listeners {
-            if !explained.contains(&listener.port) {
+            let door = listener.address == Some(Ipv4Addr::LOCALHOST) && loopback.contains(&listener.port);
+            if !door && !explained.contains(&listener.port) {
                 taken.entry(listener.port).or_insert_with(|| format!("another program on {server} ({})", listener.transport));
             }
         }

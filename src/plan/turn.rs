@@ -35,21 +35,21 @@ impl Turn<'_> {
         self.routing.playbook.rollout.stop_timeout
     }
 
-    /// Stop a unit that runs; taken back by starting it and waiting until it answers.
+    /// Stop a unit that is not stopped; taken back by starting it, and where it ran by waiting until it answers.
     fn stop(&self, unit: &Unit<'_>, service: Option<(&Desired<'_>, &Service)>) -> Vec<Step> {
         let timeout = self.stop_timeout();
         let mut steps = Vec::new();
-        if let Some(app) = unit.app.filter(|app| app.state == ContainerState::Running) {
+        if let Some(app) = unit.app.filter(|app| !is_stopped(app)) {
             let mut undo = vec![Action::StartContainer { name: app.name.clone() }];
-            undo.extend(service.and_then(|(_, service)| health(unit, service)));
+            undo.extend(service.filter(|_| unit.runs()).and_then(|(_, service)| health(unit, service)));
             steps.push(
                 plain(format!("stop {}", app.name), Action::StopContainer { name: app.name.clone(), timeout })
                     .undone_by(UndoKind::Restores, undo),
             );
         }
-        if let Some(door) = unit.door.filter(|door| door.state == ContainerState::Running) {
+        if let Some(door) = unit.door.filter(|door| !is_stopped(door)) {
             let mut undo = vec![Action::StartContainer { name: door.name.clone() }];
-            undo.extend(service.map(|(desired, _)| self.await_door(&door.name, desired)));
+            undo.extend(service.map(|_| old_door(&door.name)));
             steps.push(
                 plain(format!("stop {}", door.name), Action::StopContainer { name: door.name.clone(), timeout: Millis::seconds(5) })
                     .undone_by(UndoKind::Restores, undo),
@@ -172,7 +172,7 @@ impl Turn<'_> {
         let mut first = Vec::new();
         if let Some(door) = unit.door {
             first.push(start(door, Millis::seconds(5)));
-            first.push(plain(format!("wait for {} to listen", door.name), self.await_door(&door.name, desired)));
+            first.push(plain(format!("wait for {} to listen", door.name), old_door(&door.name)));
         }
         let app: Vec<Step> = unit.app.map(|app| start(app, self.stop_timeout())).into_iter().collect();
         let wait = unit.app.and_then(|app| {
@@ -208,8 +208,21 @@ impl Turn<'_> {
     }
 }
 
+/// It has no process, and will not get one by itself: one that keeps exiting is started again and again, and writes what it writes.
+fn is_stopped(container: &ContainerFact) -> bool {
+    match container.state {
+        ContainerState::Created | ContainerState::Exited | ContainerState::Dead => true,
+        ContainerState::Running | ContainerState::Paused | ContainerState::Restarting | ContainerState::Removing => false,
+    }
+}
+
 fn remove(container: &ContainerFact, timeout: Millis) -> Step {
     plain(format!("remove {}", container.name), Action::RemoveContainer { name: container.name.clone(), timeout })
+}
+
+/// Wait for a door that was made by an earlier playbook: it opens what that one said.
+fn old_door(door: &str) -> Action {
+    Action::AwaitDoor { container: door.to_owned(), ports: Vec::new() }
 }
 
 /// The health check of a container that is there, by its own labels.
@@ -224,17 +237,18 @@ fn health(unit: &Unit<'_>, service: &Service) -> Option<Action> {
     })
 }
 
+/// The old side of every service of the turn that is handed over. Complete on every server before the first container of the new side
+/// starts on any: the service may move between servers.
+#[must_use]
+pub(super) fn hand_over_steps(turn: &Turn<'_>) -> Steps {
+    stop_old(turn, turn.services.iter().copied().filter(|desired| turn.hands_over(desired)))
+}
+
 /// The new side of every service of the turn: room, doors, apps, and then all health checks, which run side by side.
 pub(super) fn start_steps(turn: &Turn<'_>, findings: &mut Vec<Finding>) -> Steps {
     let mut by_phase: BTreeMap<ServerName, [Vec<Step>; 3]> = BTreeMap::new();
-    let mut all = Steps::new();
     for desired in turn.services {
         let Some(side) = desired.to else { continue };
-        if let (true, Some(from), Some(present)) = (turn.hands_over(desired), desired.from, desired.present) {
-            for unit in present.side(from) {
-                all.entry(unit.server.clone()).or_default().extend(turn.stop(unit, Some((desired, desired.service))));
-            }
-        }
         if desired.change == Change::Restore {
             for unit in desired.present.into_iter().flat_map(|present| present.side(side)) {
                 add(&mut by_phase, &unit.server, turn.restore(unit, desired));
@@ -249,10 +263,7 @@ pub(super) fn start_steps(turn: &Turn<'_>, findings: &mut Vec<Finding>) -> Steps
             }
         }
     }
-    for (server, phases) in by_phase {
-        all.entry(server).or_default().extend(phases.into_iter().flatten());
-    }
-    all
+    by_phase.into_iter().map(|(server, phases)| (server, phases.into_iter().flatten().collect())).collect()
 }
 
 fn add(by_phase: &mut BTreeMap<ServerName, [Vec<Step>; 3]>, server: &ServerName, phases: [Vec<Step>; 3]) {
@@ -262,11 +273,15 @@ fn add(by_phase: &mut BTreeMap<ServerName, [Vec<Step>; 3]>, server: &ServerName,
     }
 }
 
-/// The old side of every service that moved, where it still runs.
+/// The old side of every other service that moved, where it still runs.
 #[must_use]
 pub(super) fn retire_steps(turn: &Turn<'_>) -> Steps {
+    stop_old(turn, turn.services.iter().copied().filter(|desired| !turn.hands_over(desired)))
+}
+
+fn stop_old<'a>(turn: &Turn<'_>, services: impl Iterator<Item = &'a Desired<'a>>) -> Steps {
     let mut all = Steps::new();
-    for desired in turn.services.iter().filter(|desired| !turn.hands_over(desired)) {
+    for desired in services {
         let (Some(from), Some(present)) = (desired.from, desired.present) else { continue };
         for unit in present.side(from) {
             all.entry(unit.server.clone()).or_default().extend(turn.stop(unit, Some((desired, desired.service))));

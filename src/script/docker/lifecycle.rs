@@ -90,7 +90,7 @@ const SET_ASIDE: &str = r#"look "$to"
 there=$state its_owner=$owner
 look "$name"
 case $state,$there in
-    ,) done_with "there is no container $name" ;;
+    ,) done_with "there is no container $name: nothing is in the way" ;;
     ,*) done_with "container $to waits already" ;;
 esac
 ours "$name"
@@ -148,8 +148,8 @@ pub fn rename_container(ctx: &ScriptContext, from: &str, to: &str) -> String {
     script(ctx, &[OURS], &[("name", from), ("to", to)], &body)
 }
 
-/// Stops a container and renames it to `to`, in the place of an older one that waits there. Fine where only `to` is there.
-/// A `to` that runs, or that belongs to another service, is refused.
+/// Stops a container and renames it to `to`, in the place of an older one that waits there. Fine where `name` is not there:
+/// then nothing is in the way, or the run that is taken back never came to be. A `to` that runs, or that belongs to another service, is refused.
 #[must_use]
 pub fn set_aside(ctx: &ScriptContext, name: &str, to: &str, stop_timeout: Millis) -> String {
     let body = SET_ASIDE

@@ -1,0 +1,60 @@
+//! What happens to each service, for people. Deliberately absent: how it is printed.
+use super::present::Present;
+use super::target::Desired;
+use super::types::{Change, ServicePlan};
+use crate::config::Playbook;
+use crate::model::{Protocol, ServiceName, label};
+use std::collections::BTreeMap;
+
+/// A service of the playbook.
+#[must_use]
+pub(super) fn summary(playbook: &Playbook, desired: &Desired<'_>) -> ServicePlan {
+    let version = |side| desired.present?.side(side).find_map(|unit| unit.label(label::VERSION)).map(str::to_owned);
+    let from_version = desired.from.and_then(version);
+    let to_version = match desired.change {
+        Change::Create | Change::Toggle => Some(playbook.version.clone()),
+        Change::Restore => desired.to.and_then(version),
+        Change::Keep => from_version.clone(),
+        Change::Remove => None,
+    };
+    ServicePlan {
+        change: desired.change,
+        reason: desired.reason.clone(),
+        image: desired.service.image.clone(),
+        protocol: desired.service.protocol,
+        from: desired.from,
+        to: desired.to,
+        from_version,
+        to_version,
+        servers: desired.servers.clone(),
+        replicas: desired.service.replicas,
+        port: desired.service.port,
+        base_ports: desired.replicas.iter().filter_map(|replica| Some((replica.number, replica.base_port?))).collect(),
+        internal_port: desired.internal_port,
+        hands_over: desired.service.hands_over(),
+    }
+}
+
+/// A service that is taken away. None where there is nothing of it.
+#[must_use]
+pub(super) fn removal(name: &ServiceName, present: &Present<'_>) -> Option<ServicePlan> {
+    let service = present.services.get(name)?;
+    let live = service.live();
+    let unit = service.units.first()?;
+    Some(ServicePlan {
+        change: Change::Remove,
+        reason: "asked for".to_owned(),
+        image: unit.app.map(|app| app.image.clone()).unwrap_or_default(),
+        protocol: service.routes.values().next().map_or(Protocol::Tcp, |route| route.protocol),
+        from: live,
+        to: None,
+        from_version: unit.label(label::VERSION).map(str::to_owned),
+        to_version: None,
+        servers: service.units.iter().map(|unit| unit.server.clone()).collect(),
+        replicas: service.units.iter().map(|unit| unit.replica).max().unwrap_or(1),
+        port: unit.number(label::PORT),
+        base_ports: BTreeMap::new(),
+        internal_port: unit.number(label::INTERNAL_PORT),
+        hands_over: false,
+    })
+}

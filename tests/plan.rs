@@ -1,0 +1,269 @@
+//! What `plan` makes of whole situations. Each folder of `plan_cases` holds what happened before and what is asked; `expected.txt` is the
+//! printed plan. `UPDATE=1 cargo test --test plan` writes the expectations anew; read the difference as an operator would.
+//!
+//! Every plan that may be run is then run on servers in memory: to its end, with every step failing, and cut off after every step.
+#![expect(clippy::unwrap_used, reason = "a case that cannot be read is a broken test")]
+#[expect(unreachable_pub, reason = "the fleet in memory is written like a room of the product")]
+mod support;
+
+use flipside::config::Playbook;
+use flipside::model::{Action, StepId, Verdict};
+use flipside::plan::{Finding, Intent, Paint, Plan, UndoKind, View, WaveKind, is_fatal, present, show};
+use std::collections::{BTreeMap, BTreeSet};
+use std::fs;
+use support::cases::{Case, cases, plan};
+use support::driver::{Effect, Servers, Trouble, drive};
+use support::invariants::{dead_routes, double_writers, snapshot};
+
+#[test]
+fn every_case_is_planned_as_written_down() {
+    let update = std::env::var_os("UPDATE").is_some();
+    let mut differing = Vec::new();
+    let cases = cases();
+    for case in &cases {
+        let (plan, findings) = plan(&case.playbook, &case.inventory, &case.servers, &case.ask);
+        let (again, _) = self::plan(&case.playbook, &case.inventory, &case.servers, &case.ask);
+        assert_eq!(serde_json::to_string(&plan).unwrap(), serde_json::to_string(&again).unwrap(), "{}: equal inputs, equal bytes", case.name);
+        let mut texts = vec![("expected.txt", masked(&plan, &text(&plan, &findings)))];
+        if case.json {
+            let mut json = serde_json::to_string_pretty(&plan).unwrap();
+            json.push('\n');
+            let back: Plan = serde_json::from_str(&json).unwrap();
+            assert_eq!(back, plan, "{}: the plan's file is the plan", case.name);
+            texts.push(("plan.json", masked(&plan, &json)));
+        }
+        for (name, seen) in texts {
+            let file = case.path.join(name);
+            if update {
+                fs::write(&file, &seen).unwrap();
+            } else if fs::read_to_string(&file).unwrap_or_default() != seen {
+                differing.push(format!("== {}/{name}\n{seen}", case.name));
+            }
+        }
+    }
+    assert!(differing.is_empty(), "{}", differing.join("\n"));
+    assert!(cases.len() >= 30 || std::env::var_os("CASE").is_some(), "only {} cases", cases.len());
+}
+
+fn text(plan: &Plan, findings: &[Finding]) -> String {
+    show(plan, &View { paint: Paint::Plain, findings, undo: true, commands: None, nginx: &BTreeMap::new() })
+}
+
+/// Generation ids and digests of templates change with every word of a template: here they are `G1`, `G2`, … in the plan's order.
+fn masked(plan: &Plan, text: &str) -> String {
+    let mut ids = Vec::new();
+    let mut note = |id: &String| {
+        if id.len() == 16 && !ids.contains(id) {
+            ids.push(id.clone());
+        }
+    };
+    for id in plan.step_ids() {
+        if let Action::StageNginx { generation, base, .. } = &plan.step(&id).unwrap().action {
+            base.iter().for_each(|base| note(&base.0));
+            note(&generation.0);
+        }
+    }
+    let mut text = text.replace(&plan.basis.templates, "TEMPLATES");
+    for (number, id) in ids.iter().enumerate() {
+        text = text.replace(id, &format!("G{}", number + 1));
+    }
+    text
+}
+
+/// What holds in a fleet before a run, so that only what the run breaks counts.
+struct Watch<'a> {
+    case: &'a Case,
+    exempt: BTreeSet<String>,
+    doubled: bool,
+    faults: Vec<String>,
+}
+
+impl<'a> Watch<'a> {
+    fn new(case: &'a Case, servers: &Servers) -> Watch<'a> {
+        let mut exempt: BTreeSet<String> =
+            case.playbook.services.iter().filter(|(_, service)| service.hands_over()).map(|(name, _)| name.to_string()).collect();
+        exempt.extend(dead_routes(servers, &case.inventory).into_iter().map(|(service, _)| service));
+        Watch { case, exempt, doubled: !double_writers(servers, &case.playbook).is_empty(), faults: Vec::new() }
+    }
+
+    fn look(&mut self, what: &str, servers: &Servers) {
+        for (service, dead) in dead_routes(servers, &self.case.inventory) {
+            if !self.exempt.contains(&service) {
+                self.faults.push(format!("after {what}: dead route {dead}"));
+            }
+        }
+        if !self.doubled {
+            self.faults.extend(double_writers(servers, &self.case.playbook).iter().map(|twice| format!("after {what}: two at once: {twice}")));
+        }
+    }
+}
+
+/// Runs a plan and expects a verdict; nothing that NGINX routes may be dead on the way.
+fn run(case: &Case, plan: &Plan, servers: &mut Servers, trouble: &Trouble, what: &str, problems: &mut Vec<String>) -> Option<Verdict> {
+    let mut watch = Watch::new(case, servers);
+    let ended = drive(plan, servers, trouble, &mut |step, servers| watch.look(step, servers));
+    if !watch.faults.is_empty() {
+        problems.push(format!("{} {what}: {}", case.name, watch.faults[..watch.faults.len().min(3)].join("; ")));
+    }
+    if ended.verdict == Some(Verdict::PutBack) && !ended.ledger.undo_failures.is_empty() {
+        problems.push(format!("{} {what}: undos failed: {:?}", case.name, ended.ledger.undo_failures));
+    }
+    ended.verdict
+}
+
+fn runnable() -> impl Iterator<Item = (Case, Plan)> {
+    cases().into_iter().filter_map(|case| {
+        let (plan, findings) = plan(&case.playbook, &case.inventory, &case.servers, &case.ask);
+        (!is_fatal(&findings) && !plan.waves.is_empty()).then_some((case, plan))
+    })
+}
+
+/// Deploys until nothing is left to do, at most `limit` times.
+fn settles(case: &Case, servers: &mut Servers, limit: usize, what: &str, problems: &mut Vec<String>) {
+    let ask = if case.ask.intent == "remove" { case.ask.again() } else { case.ask.whole() };
+    for round in 0..=limit {
+        let (plan, findings) = plan(&case.playbook, &case.inventory, servers, &ask);
+        if is_fatal(&findings) {
+            problems.push(format!("{} {what}, round {round}: refused: {findings:?}", case.name));
+            return;
+        }
+        if plan.waves.is_empty() {
+            return;
+        }
+        if round == limit {
+            let titles: Vec<_> = plan.step_ids().map(|id| format!("{id} {}", plan.step(&id).unwrap().title)).collect();
+            problems.push(format!("{} {what}: still something to do: {}", case.name, titles.join("; ")));
+            return;
+        }
+        let verdict = run(case, &plan, servers, &Trouble::default(), &format!("{what}, round {round}"), problems);
+        if verdict != Some(Verdict::Done) {
+            problems.push(format!("{} {what}, round {round}: {verdict:?}", case.name));
+            return;
+        }
+    }
+}
+
+fn report(problems: &[String]) {
+    let shown: Vec<&str> = problems.iter().take(40).map(String::as_str).collect();
+    assert!(problems.is_empty(), "{} problems:\n{}", problems.len(), shown.join("\n"));
+}
+
+#[test]
+fn every_plan_runs_to_its_end_and_leaves_nothing_to_do() {
+    let mut problems = Vec::new();
+    for (case, plan) in runnable() {
+        let mut servers = case.servers.clone();
+        let before = live_containers(&case.playbook, &servers);
+        spares_the_live_side(&case, &plan, &before, &mut problems);
+        let verdict = run(&case, &plan, &mut servers, &Trouble::default(), "whole", &mut problems);
+        if verdict != Some(Verdict::Done) {
+            let ended = drive(&plan, &mut case.servers.clone(), &Trouble::default(), &mut |_, _| {});
+            problems.push(format!("{}: {verdict:?}\n{}", case.name, ended.log.join("\n")));
+        }
+        if plan.intent != Intent::Rollback {
+            let (next, _) = self::plan(&case.playbook, &case.inventory, &servers, &case.ask.again());
+            for id in next.step_ids() {
+                problems.push(format!("{}: still to do: {id} {}", case.name, next.step(&id).unwrap().title));
+            }
+        }
+    }
+    report(&problems);
+}
+
+/// The containers of every live side, by server and name, of services that overlap.
+fn live_containers(playbook: &Playbook, servers: &Servers) -> BTreeSet<(String, String)> {
+    let fleet = servers.iter().map(|(name, server)| (name.clone(), server.facts())).collect();
+    let present = present(&playbook.project, &playbook.env, &fleet);
+    let mut live = BTreeSet::new();
+    for (name, service) in &present.services {
+        let hands_over = playbook.services.get(name).is_some_and(flipside::config::Service::hands_over);
+        for side in service.live().into_iter().filter(|_| !hands_over && !service.routes.is_empty()) {
+            let containers = service.side(side).flat_map(|unit| [unit.app, unit.door].into_iter().flatten().map(move |c| (unit, c)));
+            live.extend(containers.map(|(unit, container)| (unit.server.to_string(), container.name.clone())));
+        }
+    }
+    live
+}
+
+/// No step before the drain touches a container of the live side.
+fn spares_the_live_side(case: &Case, plan: &Plan, live: &BTreeSet<(String, String)>, problems: &mut Vec<String>) {
+    let n_before = plan.waves.iter().position(|wave| wave.name == "drain").unwrap_or(plan.waves.len());
+    for id in plan.step_ids().filter(|id| id.wave < n_before && plan.intent != Intent::Remove) {
+        let step = plan.step(&id).unwrap();
+        let touched = match &step.action {
+            Action::SetAside { name, .. } | Action::StopContainer { name, .. } | Action::RemoveContainer { name, .. } => vec![name],
+            Action::RenameContainer { from, to } => vec![from, to],
+            _ => Vec::new(),
+        };
+        if touched.into_iter().any(|name| live.contains(&(id.server.to_string(), name.clone()))) {
+            problems.push(format!("{}: {id} {} touches the live side", case.name, step.title));
+        }
+    }
+}
+
+#[test]
+fn whatever_step_fails_the_fleet_is_put_back_and_the_next_deploy_works() {
+    let mut problems = Vec::new();
+    for (case, plan) in runnable() {
+        let before = snapshot(&case.servers, &case.playbook);
+        for id in plan.step_ids() {
+            for effect in [Effect::None, Effect::Whole] {
+                let step = plan.step(&id).unwrap();
+                let what = format!("{id} ({}) fails, effect {effect:?}", step.title);
+                let mut servers = case.servers.clone();
+                let trouble = Trouble { fails: Some((id.clone(), effect)), cut_after: None };
+                let verdict = run(&case, &plan, &mut servers, &trouble, &what, &mut problems);
+                let work = plan.waves[id.wave].kind == WaveKind::Work;
+                let wanted = if work { Verdict::PutBack } else { Verdict::DoneWithLeftovers };
+                if verdict != Some(wanted) {
+                    problems.push(format!("{} {what}: {verdict:?}", case.name));
+                    continue;
+                }
+                if work && snapshot(&servers, &case.playbook) != before {
+                    problems.push(format!("{} {what}: not as before\n  {before:?}\n  {:?}", case.name, snapshot(&servers, &case.playbook)));
+                }
+                if effect == Effect::Whole {
+                    keeps_what_failed(&case, &plan, &id, &servers, &mut problems);
+                }
+                settles(&case, &mut servers, 2, &format!("after {what}"), &mut problems);
+            }
+        }
+    }
+    report(&problems);
+}
+
+/// A container that was run and failed is kept as `.failed`.
+fn keeps_what_failed(case: &Case, plan: &Plan, id: &StepId, servers: &Servers, problems: &mut Vec<String>) {
+    let step = plan.step(id).unwrap();
+    if let (Action::RunContainer(spec), false) = (&step.action, step.undo.is_empty()) {
+        let kept = flipside::model::failed_name(&spec.name);
+        if servers.get(&id.server).unwrap().container(&kept).is_none() {
+            problems.push(format!("{}: {kept} was not kept on {}", case.name, id.server));
+        }
+        if servers.get(&id.server).unwrap().running(&kept).is_some() {
+            problems.push(format!("{}: {kept} still runs on {}", case.name, id.server));
+        }
+    }
+}
+
+#[test]
+fn wherever_a_run_is_cut_off_a_new_deploy_settles_the_fleet() {
+    let mut problems = Vec::new();
+    for (case, plan) in runnable() {
+        for n_steps in 0..plan.n_steps() {
+            let mut servers = case.servers.clone();
+            let trouble = Trouble { fails: None, cut_after: Some(n_steps) };
+            let what = format!("cut off after {n_steps} of {}", plan.n_steps());
+            run(&case, &plan, &mut servers, &trouble, &what, &mut problems);
+            settles(&case, &mut servers, 3, &what, &mut problems);
+        }
+    }
+    report(&problems);
+}
+
+#[test]
+fn only_an_undo_that_restores_can_leave_a_run_stuck() {
+    let all: Vec<UndoKind> =
+        runnable().flat_map(|(_, plan)| plan.step_ids().map(|id| plan.step(&id).unwrap().undo_kind).collect::<Vec<_>>()).collect();
+    assert!(all.contains(&UndoKind::Restores) && all.contains(&UndoKind::Cleans));
+}

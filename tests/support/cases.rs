@@ -1,0 +1,225 @@
+//! A case: a folder with `case.toml`, and a playbook and an inventory of its own or from `shared/`. What the servers are at its start is
+//! rolled forward: earlier deploys are planned and run on bare servers in memory.
+use super::driver::{Effect, Servers, Trouble, drive};
+use super::servers::FakeServer;
+use flipside::config::{Inventory, Playbook, read_inventory, read_playbook};
+use flipside::facts::{ContainerState, ListenerFact, PublishedFact};
+use flipside::model::{EnvName, GenerationId, Labels, ServerName, ServiceName, StepId, Verdict};
+use flipside::nginx::Templates;
+use flipside::plan::{Back, Finding, Fleet, Force, Inputs, Plan, Wanted, build};
+use serde::Deserialize;
+use std::collections::{BTreeMap, BTreeSet};
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::sync::OnceLock;
+
+/// `case.toml`.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct File {
+    /// What happened before, in order.
+    #[serde(default)]
+    before: Vec<Before>,
+    /// What is asked now.
+    #[serde(default)]
+    ask: Ask,
+    /// The plan's JSON is written down too.
+    #[serde(default)]
+    json: bool,
+}
+
+/// What is asked of a plan.
+#[derive(Debug, Clone, Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Ask {
+    /// `deploy` (when empty), `rollback` or `remove`.
+    pub intent: String,
+    services: Vec<String>,
+    force: bool,
+    /// A file of the folder or of `shared/`, without `.toml`. Default `playbook`.
+    playbook: Option<String>,
+    /// Default `inventory`.
+    inventory: Option<String>,
+    env: Option<String>,
+    /// Replacements in the playbook's text.
+    edit: Vec<(String, String)>,
+    /// The run is cut off at the first step whose title begins so.
+    cut: Option<String>,
+    /// The first step whose title begins so fails.
+    fail: Option<String>,
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields, tag = "do", rename_all = "snake_case")]
+enum Before {
+    Run(Ask),
+    Container {
+        server: String,
+        name: String,
+        #[serde(default)]
+        labels: Labels,
+        #[serde(default)]
+        port: Option<u16>,
+    },
+    Listener {
+        server: String,
+        port: u16,
+    },
+    State {
+        server: String,
+        name: String,
+        state: ContainerState,
+    },
+    Drift {
+        server: String,
+    },
+}
+
+/// A case, ready to be planned.
+#[derive(Debug)]
+pub struct Case {
+    /// The folder's name.
+    pub name: String,
+    /// The folder.
+    pub path: PathBuf,
+    /// The servers.
+    pub servers: Servers,
+    /// What is asked.
+    pub ask: Ask,
+    /// The playbook, read.
+    pub playbook: Playbook,
+    /// The inventory, read.
+    pub inventory: Inventory,
+    /// Whether `plan.json` is compared.
+    pub json: bool,
+}
+
+/// All cases, sorted; with `CASE` in the environment that one alone.
+#[must_use]
+pub fn cases() -> Vec<Case> {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/plan_cases");
+    let mut folders: Vec<PathBuf> = fs::read_dir(root).unwrap().map(|entry| entry.unwrap().path()).collect();
+    let only = std::env::var("CASE").ok();
+    folders.retain(|path| path.join("case.toml").exists() && only.as_ref().is_none_or(|only| path.ends_with(only)));
+    folders.sort();
+    folders.into_iter().map(|path| read(&path)).collect()
+}
+
+/// Reads a case and rolls it forward.
+fn read(path: &Path) -> Case {
+    let text = fs::read_to_string(path.join("case.toml")).unwrap();
+    let file: File = toml::from_str(&text).unwrap_or_else(|error| panic!("{}: {error}", path.display()));
+    let (playbook, inventory) = inputs(path, &file.ask);
+    let mut servers = Servers::new();
+    join(&mut servers, &inventory);
+    for before in &file.before {
+        happen(path, before, &mut servers);
+    }
+    let name = path.file_name().unwrap().to_string_lossy().into_owned();
+    Case { name, path: path.to_owned(), servers, ask: file.ask, playbook, inventory, json: file.json }
+}
+
+fn join(servers: &mut Servers, inventory: &Inventory) {
+    for name in inventory.servers.keys() {
+        servers.entry(name.clone()).or_insert_with(|| FakeServer::new(name.as_str()));
+    }
+}
+
+fn inputs(path: &Path, ask: &Ask) -> (Playbook, Inventory) {
+    let text = |name: &str| {
+        let own = path.join(format!("{name}.toml"));
+        let shared = path.parent().unwrap().join(format!("shared/{name}.toml"));
+        fs::read_to_string(if own.exists() { own } else { shared }).unwrap_or_else(|error| panic!("{}: {name}: {error}", path.display()))
+    };
+    let mut playbook = text(ask.playbook.as_deref().unwrap_or("playbook"));
+    for (from, to) in &ask.edit {
+        assert!(playbook.contains(from.as_str()), "{}: the playbook has no {from:?}", path.display());
+        playbook = playbook.replace(from, to);
+    }
+    let env = ask.env.as_ref().map(|env| EnvName::new(env).unwrap());
+    let playbook = read_playbook("playbook.toml", &playbook, env.as_ref()).unwrap_or_else(|error| panic!("{}: {error}", path.display()));
+    let inventory = text(ask.inventory.as_deref().unwrap_or("inventory"));
+    let inventory = read_inventory("inventory.toml", &inventory).unwrap_or_else(|error| panic!("{}: {error}", path.display()));
+    (playbook, inventory)
+}
+
+fn happen(path: &Path, before: &Before, servers: &mut Servers) {
+    let name = |name: &String| ServerName::new(name.as_str()).unwrap();
+    match before {
+        Before::Run(ask) => {
+            let (playbook, inventory) = inputs(path, ask);
+            join(servers, &inventory);
+            let (plan, findings) = plan(&playbook, &inventory, servers, ask);
+            assert!(!flipside::plan::is_fatal(&findings), "{}: an earlier plan is refused: {findings:#?}", path.display());
+            let find = |title: &String| {
+                let ids: Vec<StepId> = plan.step_ids().collect();
+                let at = ids.iter().position(|id| plan.step(id).unwrap().title.starts_with(title.as_str()));
+                let at = at.unwrap_or_else(|| panic!("{}: no step begins with {title:?}", path.display()));
+                (at, ids[at].clone())
+            };
+            let trouble = Trouble {
+                fails: ask.fail.as_ref().map(|title| (find(title).1, Effect::None)),
+                cut_after: ask.cut.as_ref().map(|title| find(title).0),
+            };
+            let ended = drive(&plan, servers, &trouble, &mut |_, _| {});
+            let wanted = match (&ask.fail, &ask.cut) {
+                (_, Some(_)) => None,
+                (Some(_), None) => Some(Verdict::PutBack),
+                (None, None) => Some(Verdict::Done),
+            };
+            assert_eq!(ended.verdict, wanted, "{}: {}", path.display(), ended.log.join("\n"));
+        }
+        Before::Container { server, name: container, labels, port } => {
+            let published = port.map(|port| PublishedFact { address: None, host_port: port, container_port: 80, transport: "tcp".to_owned() });
+            servers.get_mut(&name(server)).unwrap().add_container(container, "other/image:1", labels.clone(), published.into_iter().collect());
+        }
+        Before::Listener { server, port } => {
+            let listener = ListenerFact { address: None, port: *port, transport: "tcp".to_owned() };
+            servers.get_mut(&name(server)).unwrap().base.listeners.push(listener);
+        }
+        Before::State { server, name: container, state } => {
+            let server = servers.get_mut(&name(server)).unwrap();
+            assert!(server.container(container).is_some(), "{}: no container {container}", path.display());
+            server.set_state(container, *state);
+        }
+        Before::Drift { server } => {
+            servers.get_mut(&name(server)).unwrap().serves_other = Some(GenerationId("0123456789abcdef".to_owned()));
+        }
+    }
+}
+
+/// The only place that touches the planner.
+#[must_use]
+pub fn plan(playbook: &Playbook, inventory: &Inventory, servers: &Servers, ask: &Ask) -> (Plan, Vec<Finding>) {
+    let fleet: Fleet = servers
+        .iter()
+        .filter(|(name, _)| inventory.servers.contains_key(*name))
+        .map(|(name, server)| (name.clone(), server.facts()))
+        .collect();
+    let services: BTreeSet<ServiceName> = ask.services.iter().map(|name| ServiceName::new(name.as_str()).unwrap()).collect();
+    let removes = ask.intent == "remove";
+    assert!(["", "deploy", "rollback", "remove"].contains(&ask.intent.as_str()), "{}", ask.intent);
+    let wanted = Wanted {
+        selected: if removes { BTreeSet::new() } else { services.clone() },
+        force: if ask.force { Force::Yes } else { Force::No },
+        back: if ask.intent == "rollback" { Back::Yes } else { Back::No },
+    };
+    let removed = if removes { services } else { BTreeSet::new() };
+    static TEMPLATES: OnceLock<Templates> = OnceLock::new();
+    let templates = TEMPLATES.get_or_init(|| Templates::new(&BTreeMap::new()).unwrap());
+    build(Inputs { playbook, inventory, fleet: &fleet, templates, wanted: &wanted, removed: &removed }).unwrap()
+}
+
+impl Ask {
+    /// The same question again, without force: a deploy, or the same removal.
+    #[must_use]
+    pub fn again(&self) -> Ask {
+        Ask { force: false, ..self.clone() }
+    }
+
+    /// A deploy of everything.
+    #[must_use]
+    pub fn whole(&self) -> Ask {
+        Ask { force: false, services: Vec::new(), intent: String::new(), ..self.clone() }
+    }
+}

@@ -1,0 +1,110 @@
+//! What must hold in a fleet at every moment, and what must be as before after a run that was put back.
+use super::driver::Servers;
+use super::servers::{FakeServer, is_up};
+use flipside::config::{Inventory, Playbook};
+use flipside::facts::ContainerFact;
+use flipside::model::{Backend, ServerName, failed_name, label};
+use flipside::nginx::{BackendRole, MeshService, read_service};
+use flipside::plan::present;
+use std::collections::{BTreeMap, BTreeSet};
+
+/// Every route of every server's NGINX that leads to nothing: `s1: shop_prod_api → shop_prod_api_secondary`.
+#[must_use]
+pub fn dead_routes(servers: &Servers, inventory: &Inventory) -> BTreeSet<(String, String)> {
+    let mut dead = BTreeSet::new();
+    for (name, server) in servers {
+        for service in routes(server) {
+            for backend in service.backends.iter().filter(|backend| backend.role != BackendRole::Idle) {
+                let labels = [(label::SERVICE, service.service.as_str()), (label::PROJECT, service.project.as_str())];
+                let alive = match &backend.backend {
+                    Backend::Container { name, address, .. } => server.running(name).is_some_and(|app| {
+                        let owner = server.namespace_owner(app);
+                        owner.is_some_and(|owner| owner.networks.values().any(|there| there == &Some(*address))) && has(app, &labels)
+                    }),
+                    Backend::Address { address, port } => servers.iter().any(|(at, there)| {
+                        let here = inventory.servers.get(at).is_some_and(|settings| settings.private_address == Some(*address));
+                        here && there.base.containers.iter().any(|app| {
+                            is_up(app)
+                                && app.labels.get(label::ROLE).is_some_and(|role| role == "app")
+                                && has(app, &labels)
+                                && there.namespace_owner(app).is_some_and(|owner| {
+                                    owner.published.iter().any(|p| p.host_port == *port && p.address == Some(*address))
+                                })
+                        })
+                    }),
+                };
+                if !alive {
+                    dead.insert((service.service.to_string(), format!("{name}: {} → {:?}", service.service, backend.backend)));
+                }
+            }
+        }
+    }
+    dead
+}
+
+fn has(container: &ContainerFact, labels: &[(&str, &str)]) -> bool {
+    labels.iter().all(|(key, value)| container.labels.get(*key).is_some_and(|found| found == value))
+}
+
+/// What one server's NGINX routes.
+#[must_use]
+pub fn routes(server: &FakeServer) -> Vec<MeshService> {
+    let files = server.base.nginx.live.as_ref().and_then(|live| server.files(live));
+    files.into_iter().flatten().filter(|(path, _)| path.contains(".d/")).filter_map(|(_, text)| read_service(text).ok()).collect()
+}
+
+/// Services that must never run twice at once, and do: both sides run somewhere, or one in two different places of one release.
+#[must_use]
+pub fn double_writers(servers: &Servers, playbook: &Playbook) -> Vec<String> {
+    let mut doubled = Vec::new();
+    for (name, _) in playbook.services.iter().filter(|(_, service)| service.hands_over()) {
+        let labels = [(label::SERVICE, name.as_str()), (label::PROJECT, playbook.project.as_str()), (label::ENV, playbook.env.as_str())];
+        let up = servers.values().flat_map(|server| &server.base.containers).filter(|container| {
+            is_up(container) && has(container, &labels) && has(container, &[(label::ROLE, "app")])
+        });
+        let releases: BTreeSet<_> = up.map(|container| (container.labels.get(label::SIDE), container.labels.get(label::RELEASE))).collect();
+        if releases.len() > 1 {
+            doubled.push(format!("{name}: {releases:?}"));
+        }
+    }
+    doubled
+}
+
+/// A fleet as far as clients and `rollback` can tell.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Snapshot {
+    routes: BTreeMap<ServerName, Vec<String>>,
+    containers: BTreeMap<(ServerName, String), (String, String)>,
+}
+
+/// Takes a snapshot. Mesh containers and what is set aside for people or for pruning are left out. On a side that is not live it does
+/// not matter whether a container runs: a cut-off run may have left it so.
+#[must_use]
+pub fn snapshot(servers: &Servers, playbook: &Playbook) -> Snapshot {
+    let fleet = servers.iter().map(|(name, server)| (name.clone(), server.facts())).collect();
+    let present = present(&playbook.project, &playbook.env, &fleet);
+    let idle: BTreeSet<(ServerName, String)> = present
+        .services
+        .values()
+        .flat_map(|service| service.live().into_iter().flat_map(|live| service.side(live.other())))
+        .flat_map(|unit| [unit.app, unit.door].into_iter().flatten().map(|container| (unit.server.clone(), container.name.clone())))
+        .collect();
+    let mut snapshot = Snapshot { routes: BTreeMap::new(), containers: BTreeMap::new() };
+    for (name, server) in servers {
+        let mut lines: Vec<String> = routes(server)
+            .into_iter()
+            .map(|service| format!("{}/{}/{} {} {:?}", service.project, service.env, service.service, service.live, service.backends))
+            .collect();
+        lines.sort();
+        snapshot.routes.insert(name.clone(), lines);
+        for container in &server.base.containers {
+            let mesh = container.labels.contains_key(label::MESH);
+            if !mesh && !container.name.ends_with(&failed_name("")) && !container.name.ends_with(".previous") {
+                let at = (name.clone(), container.name.clone());
+                let state = if idle.contains(&at) { String::new() } else { format!("{:?}", container.state).replace("Restarting", "Running") };
+                snapshot.containers.insert(at, (container.id.clone(), state));
+            }
+        }
+    }
+    snapshot
+}
