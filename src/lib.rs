@@ -7,5 +7,7 @@ pub mod ledger;
 pub mod model;
 pub mod nginx;
 pub mod plan;
+pub mod remote;
 pub mod report;
+pub mod run;
 pub mod script;

@@ -1,2 +1,17 @@
-//! The binary.
-fn main() {}
+//! argv in, exit code out.
+use flipside::cli::{args, exit, run};
+use std::process::ExitCode;
+use std::time::Instant;
+
+fn main() -> ExitCode {
+    let began = Instant::now();
+    let args = args::read();
+    let outcome = match tokio::runtime::Builder::new_multi_thread().enable_all().build() {
+        Ok(runtime) => runtime.block_on(run(args, began)),
+        Err(error) => {
+            eprintln!("flipside: cannot start its runtime: {error}");
+            exit::Outcome::Bug
+        }
+    };
+    ExitCode::from(exit::code(outcome))
+}

@@ -1,5 +1,6 @@
 //! Golden files of the NGINX room: `tests/nginx_golden/<case>/services.json` and, below `expected/`, the whole generation.
 //! `UPDATE=1 cargo test --test nginx` writes what is rendered now; look at the diff before you keep it.
+#![expect(clippy::unwrap_used, reason = "a test may panic")]
 use flipside::model::GenerationId;
 use flipside::nginx::{MainSettings, MeshService, Templates, generation_file, generation_id, read_service, render_main, render_service};
 use std::collections::BTreeMap;

@@ -9,6 +9,7 @@ use std::path::PathBuf;
 #[derive(Debug, Clone, PartialEq, Eq, Parser)]
 #[command(
     name = "flipside",
+    bin_name = "flipside",
     version,
     about = "Deploy containers to many servers over SSH, without a dropped request",
     long_about = "Flipside deploys containers to many servers over SSH. Every service has two sides, primary and secondary, that take \

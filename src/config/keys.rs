@@ -184,15 +184,21 @@ impl Part {
     }
 }
 
-/// ``did you mean `port`?``, or nothing when no candidate is near: one slip in three characters.
+/// ``did you mean `port`?``, or nothing. A candidate is near when one character in three is off, or when what was seen is one of its
+/// words and of no other candidate's: `drain` for `drain_timeout`.
 pub(super) fn did_you_mean<'a>(seen: &str, candidates: impl IntoIterator<Item = &'a str>) -> String {
     let lower = seen.to_lowercase();
+    let candidates: Vec<&str> = candidates.into_iter().collect();
     let near = candidates
-        .into_iter()
-        .map(|candidate| (strsim::damerau_levenshtein(&lower, candidate), candidate))
+        .iter()
+        .map(|candidate| (strsim::damerau_levenshtein(&lower, candidate), *candidate))
         .filter(|(distance, candidate)| *distance <= (candidate.chars().count() / 3).max(1))
         .min();
-    near.map_or_else(String::new, |(_, candidate)| format!("did you mean `{candidate}`?"))
+    let mut with_word = candidates.iter().copied().filter(|candidate| candidate.split('_').any(|word| word == lower));
+    match (near, with_word.next(), with_word.next()) {
+        (Some((_, candidate)), _, _) | (None, Some(candidate), None) => format!("did you mean `{candidate}`?"),
+        (None, _, _) => String::new(),
+    }
 }
 
 /// `` `a`, `b` and `c` ``.
@@ -218,10 +224,12 @@ mod tests {
     #[test]
     fn a_suggestion_is_near_or_absent() {
         let keys = Part::Service.keys();
-        for (seen, wanted) in [("portt", "port"), ("Image", "image"), ("replcas", "replicas"), ("helth_check", "health_check")] {
+        for (seen, wanted) in
+            [("portt", "port"), ("Image", "image"), ("replcas", "replicas"), ("helth_check", "health_check"), ("count", "servers_count")]
+        {
             assert_eq!(did_you_mean(seen, keys.iter().copied()), format!("did you mean `{wanted}`?"));
         }
-        for seen in ["x", "banana", "restart_policy", ""] {
+        for seen in ["x", "banana", "restart_policy", "", "servers_x_y_z"] {
             assert_eq!(did_you_mean(seen, keys.iter().copied()), "", "{seen}");
         }
     }

@@ -15,6 +15,7 @@ pub fn starter_inventory() -> &'static str {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::config::keys::Part;
     use crate::config::{read_inventory, read_playbook};
     use crate::model::Protocol;
 
@@ -48,5 +49,16 @@ mod tests {
         };
         read_playbook("a.toml", &uncommented(starter_playbook()), None).unwrap_or_else(|problems| panic!("{problems}"));
         read_inventory("a.toml", &uncommented(starter_inventory())).unwrap_or_else(|problems| panic!("{problems}"));
+    }
+
+    #[test]
+    fn every_key_is_taught() {
+        let playbook = [Part::Playbook, Part::Project, Part::Rollout, Part::Service, Part::HealthCheck, Part::Proxy];
+        let inventory = [Part::Inventory, Part::Defaults, Part::Server, Part::Nginx];
+        for (parts, text) in [(playbook.as_slice(), starter_playbook()), (inventory.as_slice(), starter_inventory())] {
+            for key in parts.iter().flat_map(|part| part.keys()) {
+                assert!(text.contains(key), "{key}");
+            }
+        }
     }
 }

@@ -119,7 +119,7 @@ impl<'a> Walk<'a> {
         for item in items {
             let Some((text, span)) = self.line(item, &format!("an item of {subject}")) else { continue };
             if texts.iter().any(|(seen, _)| *seen == text) {
-                self.report(span, format!("`{text}` is twice in {subject}"), "remove one of the two");
+                self.report(span, format!("`{text}` stands twice in {subject}"), "remove one of the two");
             } else {
                 texts.push((text, span));
             }

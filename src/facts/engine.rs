@@ -190,3 +190,39 @@ pub(super) fn images(text: &str) -> Result<Vec<ImageFact>, FactsError> {
     });
     Ok(sorted.filter(|image| !image.tags.is_empty() || !image.digests.is_empty()).collect())
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn ports_that_the_engine_chose_are_read_from_the_running_container() {
+        let line = r#"{"id":"ab","name":"/x","image":"i","image_id":"cd","status":"running","exit_code":0,"oom_killed":true,"restarts":2,
+            "labels":null,"networks":null,"mode":"default","bindings":{"80/tcp":[{"HostIp":"","HostPort":""}],"53/udp":null},
+            "ports":{"80/tcp":[{"HostIp":"0.0.0.0","HostPort":"32768"},{"HostIp":"::","HostPort":"32768"},{"HostIp":"::1","HostPort":"9"}]}}"#;
+        let facts = containers(&line.replace('\n', " ")).unwrap();
+        let port = PublishedFact { address: None, host_port: 32_768, container_port: 80, transport: "tcp".to_owned() };
+        assert_eq!(facts[0].published, [port]);
+        assert_eq!((facts[0].name.as_str(), facts[0].image_id.as_str(), facts[0].oom_killed), ("x", "sha256:cd", true));
+        assert!(containers(&line.replace('\n', " ").replace("running", "flying")).is_err());
+    }
+
+    #[test]
+    fn networks_of_docker_and_of_podman() {
+        let docker =
+            r#"{"Name":"b","Driver":"bridge","IPAM":{"Config":[{"Subnet":"10.0.0.0/24","Gateway":"10.0.0.1"}]},"Labels":{"k":"v"}}"#;
+        let podman = r#"{"name":"a","driver":"bridge","subnets":[{"subnet":"10.88.0.0/16"}],"labels":null}"#;
+        let facts = networks(&format!("{docker}\n{podman}\n")).unwrap();
+        assert_eq!((facts[0].name.as_str(), facts[0].subnets[0].as_str()), ("a", "10.88.0.0/16"));
+        assert_eq!((facts[1].labels["k"].as_str(), facts[1].subnets[0].as_str()), ("v", "10.0.0.0/24"));
+    }
+
+    #[test]
+    fn an_image_with_two_tags_is_one_image_and_one_without_a_name_is_none() {
+        let text = "sha256:b r/x 1 sha256:d\nsha256:a <none> <none> <none>\nsha256:b r/x 2 sha256:d\nsha256:c r/y <none> sha256:e\n";
+        let facts = images(text).unwrap();
+        assert_eq!((facts.len(), facts[0].tags.len(), facts[0].digests.len()), (2, 2, 1));
+        assert_eq!((facts[1].tags.len(), facts[1].digests[0].as_str()), (0, "r/y@sha256:e"));
+        assert!(images("what?").is_err());
+    }
+}

@@ -98,16 +98,13 @@ facts() {
         texts "$root/flipside/doors" -name '*.conf'
     }
 
-    # The socket answers with the generation that NGINX has loaded. 127: nothing here that could ask.
+    # NGINX holds a socket named after the generation that it serves. What is bound shows in its namespace alone.
     served() {
-        socket=$root/flipside/run/generation.sock
-        [ -S "$socket" ] || return 0
-        ask=@ASK@
+        set -- "$root"/flipside/run/generation-*.sock
+        [ -S "$1" ] || return 0
         limit=
         ! command -v timeout >/dev/null || limit='timeout 3'
-        $limit sh -c "$ask" sh "$socket" ''
-        [ $? = 127 ] || return 0
-        $limit @ENGINE@ exec flipside_nginx sh -c "$ask" sh /flipside/run/generation.sock 998
+        $limit @ENGINE@ exec flipside_nginx sh -c @BOUND@
     }
 
     # A shared lock is tried for an instant: it is refused while somebody holds the lease.

@@ -122,15 +122,69 @@ fn nginx(frames: &Frames<'_>) -> Result<NginxFact, FactsError> {
     generations.sort();
     Ok(NginxFact {
         live: generation(live.trim_end_matches('/').rsplit('/').next().unwrap_or_default()),
-        served: generation(frames.get("served")?.text().as_str()),
+        served: served(&frames.get("served")?.text()),
         files: counted("files")?,
         generations,
         doors: counted("doors")?.into_iter().filter(|(path, _)| !path.contains('/')).collect(),
     })
 }
 
+/// The socket that NGINX listens on names the generation. A reload in progress, or one that failed half-way, holds two: then
+/// nobody can say. That NGINX does not run is no error either.
+fn served(sockets: &str) -> Option<GenerationId> {
+    let id = |path: &str| generation(path.rsplit('/').next()?.strip_prefix("generation-")?.strip_suffix(".sock")?);
+    let mut ids: Vec<GenerationId> = sockets.lines().filter_map(id).collect();
+    ids.sort();
+    ids.dedup();
+    if ids.len() == 1 { ids.pop() } else { None }
+}
+
 /// An id, and nothing else: a folder in the making or an error page is none.
 fn generation(text: &str) -> Option<GenerationId> {
     let fits = !text.is_empty() && text.len() <= 64 && text.bytes().all(|byte| byte.is_ascii_alphanumeric());
     fits.then(|| GenerationId(text.to_owned()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn frames(name: &str, body: &str, exit: i32, stderr: &str) -> String {
+        format!("@@flipside facts 1\n\n@@flipside begin {name}\n{body}\n@@flipside end {name} {exit}\n{stderr}\n@@flipside over\n")
+    }
+
+    #[test]
+    fn what_went_away_meanwhile_is_no_error() {
+        let gone = "@@flipside stderr Error: No such container: ab\n@@flipside stderr Error response from daemon: network x not found\n";
+        let answer = frames("containers", "{}", 1, gone);
+        assert_eq!(listed(&Frames::cut(answer.as_bytes()).unwrap(), "containers").unwrap(), "{}");
+        let answer = frames("containers", "{}", 1, &format!("{gone}@@flipside stderr Cannot connect\n"));
+        assert!(listed(&Frames::cut(answer.as_bytes()).unwrap(), "containers").is_err());
+        let answer = frames("containers", "", 1, "");
+        assert!(listed(&Frames::cut(answer.as_bytes()).unwrap(), "containers").is_err(), "a failure without a word is one all the same");
+    }
+
+    #[test]
+    fn a_clock_of_seconds_and_one_of_milliseconds() {
+        assert_eq!((clock("1795262634"), clock("1795262634357")), (Ok(1_795_262_634_000), Ok(1_795_262_634_357)));
+        assert!(clock("1795262634N").is_err());
+    }
+
+    #[test]
+    fn free_space_is_found_between_odd_names() {
+        let table = "Filesystem 1024-blocks Used Available Capacity Mounted on\n";
+        let seen = |line: &str| disk(&format!("fixed\n{table}{line}"));
+        assert_eq!(seen("/dev/sda1 1000 400 600 40% /"), Ok((false, 614_400)));
+        assert_eq!(seen("//nas/my share 1000 400 600 40% /a b"), Ok((false, 614_400)));
+        assert_eq!(seen("overlay 0 0 0 - /"), Ok((false, 0)));
+        assert!(seen("/dev/sda1 1000").is_err() && disk("").is_err());
+    }
+
+    #[test]
+    fn two_served_generations_are_none() {
+        let socket = |id: &str| format!("/flipside/run/generation-{id}.sock\n");
+        assert_eq!(served(&socket("ab")), Some(GenerationId("ab".to_owned())));
+        assert_eq!(served(&(socket("ab") + &socket("cd"))), None);
+        assert_eq!((served(""), served("/flipside/run/generation-.sock")), (None, None));
+    }
 }

@@ -10,7 +10,7 @@ use std::net::Ipv4Addr;
 /// A server's NGINX.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct NginxContainer {
-    /// 1.28 or newer, Debian's or the official image: it needs `sh`, and one of `curl`, `bash`, `wget` to answer for itself.
+    /// 1.28 or newer, Debian's or the official image: besides NGINX it needs `sh` and the core utilities.
     pub image: String,
     /// The server's remote root.
     pub remote_root: String,
@@ -116,4 +116,50 @@ fn label_mesh(spec: &mut ContainerSpec, role: &str) {
         text
     });
     spec.labels.insert(label::MESH.to_owned(), digest);
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn nginx(image: &str) -> ContainerSpec {
+        let nginx = NginxContainer { image: image.to_owned(), remote_root: "/local".to_owned(), address: None, publish: Vec::new() };
+        nginx_container(&nginx)
+    }
+
+    #[test]
+    fn nginx_gets_the_whole_folder_and_a_signal_that_is_graceful() {
+        let spec = nginx("nginx:stable");
+        assert_eq!(spec.volumes, ["/local/flipside:/flipside"]);
+        assert_eq!((spec.stop_signal.as_deref(), spec.restart.as_str()), (Some("SIGQUIT"), "always"));
+        assert_eq!(spec.command, ["-c", NGINX_PROGRAM]);
+    }
+
+    #[test]
+    fn the_digest_tells_whether_it_is_the_same() {
+        let digest = |spec: ContainerSpec| spec.labels[label::MESH].clone();
+        assert_eq!(digest(nginx("nginx:stable")), digest(nginx("nginx:stable")));
+        assert_ne!(digest(nginx("nginx:stable")), digest(nginx("nginx:1.30")));
+    }
+
+    #[test]
+    fn a_services_door_differs_with_its_forwards_and_cannot_write() {
+        let network = NetworkMode::Host;
+        let door = ServiceDoor {
+            name: "shop_prod_api.door".to_owned(),
+            image: "nginx:stable".to_owned(),
+            remote_root: "/local".to_owned(),
+            config: "stream {}".to_owned(),
+            network,
+            publish: Vec::new(),
+            labels: Labels::from([(label::ROLE.to_owned(), "app".to_owned())]),
+        };
+        let spec = service_door(&door);
+        assert_eq!(spec.labels[label::ROLE], "door");
+        assert_eq!(spec.env["FLIPSIDE_DOOR"], "stream {}");
+        assert_eq!(spec.volumes, ["/local/flipside/run:/flipside/run:ro"]);
+        let host = host_door(&HostDoor { image: door.image, remote_root: door.remote_root });
+        assert_eq!(host.env["FLIPSIDE_DOOR_FILE"], "/flipside/doors/flipside_door.conf");
+        assert!(host.volumes.iter().all(|volume| volume.ends_with(":ro")), "{:?}", host.volumes);
+    }
 }

@@ -82,19 +82,37 @@ fn forward_value(forward: &DoorForward, mesh: MeshAddress) -> Value {
 mod tests {
     use super::*;
 
+    fn forward(service: &str, protocol: Protocol, internal_port: u16) -> DoorForward {
+        let (project, env) = (ProjectName::new("shop").unwrap(), EnvName::new("prod").unwrap());
+        DoorForward { project, env, service: ServiceName::new(service).unwrap(), protocol, internal_port }
+    }
+
+    fn render(forwards: &[DoorForward], mesh: MeshAddress) -> String {
+        render_door(&Templates::new(&BTreeMap::new()).unwrap(), forwards, mesh).unwrap()
+    }
+
+    #[test]
+    fn the_order_of_the_forwards_does_not_matter() {
+        let (a, b) = (forward("api", Protocol::Http, 5001), forward("db", Protocol::Tcp, 5002));
+        let text = render(&[a.clone(), b.clone()], MeshAddress::Alias);
+        assert_eq!(text, render(&[b, a.clone(), a], MeshAddress::Alias));
+        assert!(text.contains("proxy_pass unix:/flipside/run/shop_prod_api.sock;") && !text.contains("resolver"), "{text}");
+    }
+
+    #[test]
+    fn datagrams_go_to_nginx_itself() {
+        let dns = [forward("dns", Protocol::Udp, 5053)];
+        let own = render(&dns, MeshAddress::Alias);
+        assert!(own.contains("server mesh:5053 resolve") && own.contains("resolver 127.0.0.11"), "{own}");
+        let host = render(&dns, MeshAddress::Fixed(Ipv4Addr::new(10, 1, 0, 2)));
+        assert!(host.contains("proxy_pass 10.1.0.2:5053;") && !host.contains("resolver"), "{host}");
+    }
+
     #[test]
     fn a_rendered_door_is_read_back() {
-        let templates = Templates::new(&BTreeMap::new()).unwrap();
-        let forward = |service: &str, protocol, internal_port| DoorForward {
-            project: ProjectName::new("shop").unwrap(),
-            env: EnvName::new("prod").unwrap(),
-            service: ServiceName::new(service).unwrap(),
-            protocol,
-            internal_port,
-        };
         let forwards = [forward("api", Protocol::Http, 5066), forward("dns", Protocol::Udp, 5300)];
         for mesh in [MeshAddress::Alias, MeshAddress::Fixed(Ipv4Addr::LOCALHOST)] {
-            let text = render_door(&templates, &forwards, mesh).unwrap();
+            let text = render(&forwards, mesh);
             let ports = BTreeMap::from([(5066, "shop_prod_api".to_owned()), (5300, "shop_prod_dns".to_owned())]);
             assert_eq!(read_door(&text), ports, "{text}");
         }

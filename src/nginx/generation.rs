@@ -4,7 +4,7 @@ use super::render::render_main;
 use super::templates::Templates;
 use super::types::MainSettings;
 use crate::model::GenerationId;
-use crate::script::layout::{BOOTSTRAP, GENERATION_FILE};
+use crate::script::layout::{BOOTSTRAP, GENERATION_FILE, MOUNT};
 use sha2::{Digest, Sha256};
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
@@ -31,10 +31,16 @@ fn hex(bytes: &[u8]) -> String {
 }
 
 /// The file from which NGINX serves its generation's id: one of the `files` of a StageNginx, always.
+///
+/// The id is the answer on `127.0.0.1:998` in NGINX's namespace, and the name of a unix socket: that NGINX listens on it can be read from
+/// `/proc/net/unix` there, in an image without any HTTP client.
 #[must_use]
 pub fn generation_file(id: &GenerationId, base: Option<&GenerationId>) -> (String, String) {
     let base = base.map_or("-", |base| base.0.as_str());
-    (GENERATION_FILE.to_owned(), format!("# generation: {id}\n# base: {base}\nreturn 200 \"{id}\\n\";\n"))
+    (
+        GENERATION_FILE.to_owned(),
+        format!("# generation: {id}\n# base: {base}\nlisten unix:{MOUNT}/run/generation-{id}.sock;\nreturn 200 \"{id}\\n\";\n"),
+    )
 }
 
 /// What a server's NGINX starts with before its first deploy: it routes nothing. Put below `releases/bootstrap/`.

@@ -61,3 +61,55 @@ pub fn read_service(text: &str) -> Result<MeshService, ReadError> {
         backends,
     })
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const FILE: &str = include_str!("../../tests/nginx_golden/single_server/expected/stream.d/new_project_uat_postgres.conf");
+
+    fn edited(from: &str, to: &str) -> Result<MeshService, ReadError> {
+        assert!(FILE.contains(from), "{from}");
+        read_service(&FILE.replace(from, to))
+    }
+
+    #[test]
+    fn the_live_side_is_what_is_routed() {
+        let service = read_service(FILE).unwrap();
+        assert_eq!((service.live, service.internal_port, service.backends.len()), (Side::Primary, 5228, 2));
+        assert_eq!(service.backends[0].backend.socket(), ("10.210.4.10".parse().unwrap(), 5432));
+    }
+
+    #[test]
+    fn a_hand_that_moves_down_is_found() {
+        let swapped = FILE
+            .replace("new_project_uat_postgres:5432 resolve", "new_project_uat_postgres:5432 resolve down")
+            .replace("_secondary:5432 resolve down", "_secondary:5432 resolve");
+        let error = read_service(&swapped).unwrap_err();
+        assert_eq!(
+            error.to_string(),
+            "the header says that the primary side is live, but traffic goes to the secondary side: the file was edited by hand"
+        );
+        assert_eq!(edited("resolve down", "resolve"), Err(ReadError::BothLive));
+        assert_eq!(edited("postgres:5432 resolve max", "postgres:5432 resolve down max"), Err(ReadError::NothingLive));
+    }
+
+    #[test]
+    fn a_file_that_makes_no_sense_says_where() {
+        assert_eq!(read_service("upstream x {}"), Err(ReadError::NoHeader));
+        assert_eq!(edited("# live: primary\n", ""), Err(ReadError::Missing("live")));
+        assert!(matches!(edited("port: 5228", "port: 99999"), Err(ReadError::Field { line: 6, field: "internal port", .. })));
+        for (from, to) in [
+            ("; # primary 1 lon1-a 10.210.4.10", ";"),
+            ("# primary 1 lon1-a 10.210.4.10", "# primary 0 lon1-a 10.210.4.10"),
+            ("server new_project_uat_postgres:5432", "server other_name:5432"),
+            ("server new_project_uat_postgres:5432", "server 10.0.0.1:5432"),
+        ] {
+            assert!(matches!(edited(from, to), Err(ReadError::Server { .. })), "{to}: {:?}", edited(from, to));
+        }
+        assert!(matches!(
+            edited("# primary 1 lon1-a", "# secondary 1 lon1-a"),
+            Err(ReadError::Contradiction { comment: "secondary", name: "primary", .. })
+        ));
+    }
+}

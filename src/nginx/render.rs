@@ -139,3 +139,65 @@ fn backend_value(backend: &MeshBackend) -> Value {
         words => write_words(backend),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::collections::BTreeMap;
+
+    fn services() -> Vec<MeshService> {
+        serde_json::from_str(include_str!("../../tests/nginx_golden/multi_server_zones/services.json")).unwrap()
+    }
+
+    fn built_in() -> Templates {
+        Templates::new(&BTreeMap::new()).unwrap()
+    }
+
+    #[test]
+    fn backups_alone_are_rendered_as_live() {
+        let mut service = services().remove(0);
+        service.backends.retain(|backend| backend.role == BackendRole::Backup);
+        let (_, text) = render_service(&built_in(), &service).unwrap();
+        assert!(text.contains("server 10.0.1.10:18440 max_fails=3"), "{text}");
+    }
+
+    #[test]
+    fn what_cannot_be_served_is_refused() {
+        let render = |change: fn(&mut MeshService)| {
+            let mut service = services().remove(0);
+            change(&mut service);
+            render_service(&built_in(), &service).unwrap_err()
+        };
+        assert!(matches!(render(|service| service.backends.clear()), RenderError::NoBackend { .. }));
+        assert!(matches!(render(|service| service.protocol = Protocol::Tcp), RenderError::HostsNeedHttp { protocol: "tcp", .. }));
+        for host in ["", "a b", "a;b", "a..b", "*", "a{}", "*.*.a"] {
+            let mut service = services().remove(0);
+            service.hosts = vec![host.to_owned()];
+            assert!(matches!(render_service(&built_in(), &service), Err(RenderError::Host { .. })), "{host:?}");
+        }
+    }
+
+    #[test]
+    fn a_template_must_leave_what_is_read_back() {
+        let own = |text: &str| Templates::new(&BTreeMap::from([(HTTP.to_owned(), text.to_owned())])).unwrap();
+        let service = services().remove(0);
+        let refused = |text| render_service(&own(text), &service).unwrap_err();
+        assert!(matches!(refused("upstream x {}\n"), RenderError::Unreadable { .. }));
+        assert!(matches!(refused("{{ header }}\nserver 10.0.0.10:18440; # secondary 1 lon1-a\n"), RenderError::ReadsDifferently { .. }));
+        let kept = "{{ header }}\n{% for b in backends %}\nserver {{ b.target }}{{ b.flags }}; # {{ b.words }}\n{% endfor %}\n";
+        assert!(render_service(&own(kept), &service).is_ok());
+        let RenderError::Template { source, .. } = refused("{{ header }}\n{{ nonsense }}\n") else { panic!("another error") };
+        assert_eq!(source.to_string(), "template `http_service.conf.j2`, line 2: undefined value: `nonsense` is undefined");
+    }
+
+    #[test]
+    fn the_main_file_keeps_the_drain_rule() {
+        let settings = MainSettings { client_header_timeout: Millis(12_400), ..MainSettings::default() };
+        let (_, text) = render_main(&built_in(), &settings).unwrap();
+        assert!(text.contains("client_header_timeout 13s;") && text.contains("keepalive_min_timeout 10s;"), "{text}");
+        assert_eq!(settings.quiet(), Millis(13_500), "quiet follows what is rendered: whole seconds");
+        for includes in ["include stream.d/*.conf;", "include http.d/*.conf;", "include generation.conf;"] {
+            assert!(text.contains(includes), "{includes} is relative to the file's own folder");
+        }
+    }
+}

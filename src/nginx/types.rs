@@ -83,6 +83,6 @@ impl MainSettings {
     /// After this no idle client of an old worker can send to the old side any more: `quiet` of a [`crate::model::DrainPolicy`].
     #[must_use]
     pub fn quiet(&self) -> Millis {
-        Millis(self.keepalive_min_timeout.max(self.client_header_timeout).0 + 500)
+        Millis(self.keepalive_min_timeout.max(self.client_header_timeout).seconds_ceil() * 1000 + 500)
     }
 }

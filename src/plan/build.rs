@@ -280,7 +280,7 @@ pub(super) fn stage(routing: &Routing<'_>, server: &ServerName, generation: &Gen
         remove: generation.remove.clone(),
         listeners: generation.listeners.clone(),
     };
-    plain(format!("stage generation {} and test it in NGINX", generation.id), action)
+    plain(format!("stage and test generation {}", generation.id), action)
         .undone_by(UndoKind::Cleans, vec![Action::DropGeneration { generation: generation.id.clone() }])
 }
 

@@ -8,8 +8,8 @@ use crate::model::{BackendMode, GenerationId, ServerName, Side, container_name, 
 use crate::script::layout::NGINX_CONTAINER;
 use std::net::Ipv4Addr;
 
-/// Free space below which images and containers are likely to fail, in bytes: 512 MiB.
-const LOW_DISK: u64 = 512 << 20;
+/// Free space below which images and containers are likely to fail, in bytes: 128 MiB.
+const LOW_DISK: u64 = 128 << 20;
 
 /// Checks the plan's ground: servers, names, volumes, ingress.
 #[must_use]

@@ -45,6 +45,10 @@ enum Mark {
 struct Row {
     mark: Mark,
     text: String,
+    /// ` (2 of 5)`, of a row that runs. It makes room for chatter.
+    place: String,
+    /// What was seen, of a row that failed.
+    why: String,
     open: BTreeSet<usize>,
     chatter: String,
 }
@@ -85,7 +89,7 @@ impl Bars {
                     wave.draw(self.paint);
                 }
             }
-            Notice::WaveOver { end, n_good, n_servers, took, .. } => self.finish(*end, *n_good, *n_servers, *took),
+            Notice::WaveOver { end, n_good, n_servers, took, .. } => return self.finish(*end, *n_good, *n_servers, *took),
             Notice::AbortAsked { .. } => return super::lines::lines(plan, notice, self.paint),
             Notice::Closed { .. } => {}
         }
@@ -104,7 +108,11 @@ impl Bars {
 
     fn begin(&mut self, plan: &Plan, wave: usize, way: Way, n_servers: usize) {
         let name = clip(&wave_name(plan, wave, way));
-        let widest = plan.waves.iter().map(|wave| wave.name.chars().count()).max().unwrap_or(0).min(NAME_WIDTH);
+        let widest = plan.waves.iter().map(|wave| wave.name.chars().count()).max().unwrap_or(0);
+        let widest = match way {
+            Way::Forward => widest.min(NAME_WIDTH),
+            Way::Back => (widest + "undo ".len()).min(NAME_WIDTH),
+        };
         let head = self.multi.add(ProgressBar::new_spinner());
         head.set_style(head_style());
         head.enable_steady_tick(TICK);
@@ -130,32 +138,22 @@ impl Bars {
         wave.draw(self.paint);
     }
 
-    fn finish(&mut self, end: WaveEnd, n_good: usize, n_servers: usize, took: Millis) {
-        let Some(wave) = self.wave.take() else { return };
+    /// What is over becomes ordinary text above the live lines, so that it scrolls away like any other.
+    fn finish(&mut self, end: WaveEnd, n_good: usize, n_servers: usize, took: Millis) -> Vec<String> {
+        let Some(wave) = self.wave.take() else { return Vec::new() };
         let text = format!("{}  {n_good}/{n_servers}  {}", wave.name, prose::seconds(took));
         let text = match end {
             WaveEnd::Passed | WaveEnd::Undone if n_good == n_servers => format!("{} {text}", self.paint.green("✔")),
             WaveEnd::Passed => format!("{} {text}", self.paint.yellow("!")),
             WaveEnd::Undone | WaveEnd::Broken => format!("{} {text}", self.paint.red("✘")),
         };
-        wave.head.disable_steady_tick();
-        wave.head.set_style(template("{wide_msg}"));
-        wave.head.finish_with_message(text);
-        let bad = wave.rows.iter().filter(|(_, row)| row.mark == Mark::Bad).take(wave.slots.len());
-        let mut texts = bad.map(|(server, row)| wave.line(server, row, self.paint)).collect::<Vec<_>>().into_iter();
-        for slot in &wave.slots {
-            slot.disable_steady_tick();
-            match texts.next() {
-                Some(text) => {
-                    slot.set_style(template("{wide_msg}"));
-                    slot.finish_with_message(text);
-                }
-                None => {
-                    slot.finish_and_clear();
-                    self.multi.remove(slot);
-                }
-            }
+        let bad = wave.rows.iter().filter(|(_, row)| row.mark == Mark::Bad).take(LIVE_LINES);
+        let bad: Vec<String> = bad.flat_map(|(server, row)| wave.epitaph(server, row, self.paint)).collect();
+        for bar in wave.slots.iter().rev().chain([&wave.head]) {
+            bar.finish_and_clear();
+            self.multi.remove(bar);
         }
+        std::iter::once(text).chain(bad).collect()
     }
 }
 
@@ -173,7 +171,7 @@ impl WaveBars {
     fn draw(&self, paint: Paint) {
         let over = self.rows.values().filter(|row| row.mark == Mark::Good).count();
         let more = self.rows.len().saturating_sub(self.slots.len());
-        let more = if more == 0 { String::new() } else { format!("  ({more} more below the edge)") };
+        let more = if more == 0 { String::new() } else { format!("  (and {more} more)") };
         self.head.set_prefix(format!("{}  {over}/{}{more}", self.name, self.n_servers));
         let mut shown: Vec<(&ServerName, &Row)> = self.rows.iter().collect();
         shown.sort_by_key(|(_, row)| row.mark);
@@ -188,37 +186,52 @@ impl WaveBars {
     fn line(&self, server: &ServerName, row: &Row, paint: Paint) -> String {
         let text = format!("{server:<width$}  {}", row.text, width = self.server_width);
         match row.mark {
-            Mark::Running if row.chatter.is_empty() => text,
+            Mark::Running if row.chatter.is_empty() => format!("{text}{}", row.place),
             Mark::Running => format!("{text} · {}", row.chatter),
             Mark::Waiting => format!("  · {}", paint.dim(&text)),
             Mark::Good => format!("  {} {text}", paint.green("✔")),
-            Mark::Bad => format!("  {} {text}", paint.red("✘")),
+            Mark::Bad => format!("  {} {text}: {}", paint.red("✘"), row.why),
         }
+    }
+
+    /// What stays of a server that failed: the step on one line, what was seen below it.
+    fn epitaph(&self, server: &ServerName, row: &Row, paint: Paint) -> [String; 2] {
+        let gap = " ".repeat(self.server_width + 6);
+        let line = format!("  {} {server:<width$}  {}", paint.red("✘"), row.text, width = self.server_width);
+        [line, format!("{gap}{}", row.why)]
     }
 }
 
 impl Row {
     fn waiting() -> Self {
-        Self { mark: Mark::Waiting, text: "waiting".to_owned(), open: BTreeSet::new(), chatter: String::new() }
+        Self {
+            mark: Mark::Waiting,
+            text: "waiting".to_owned(),
+            place: String::new(),
+            why: String::new(),
+            open: BTreeSet::new(),
+            chatter: String::new(),
+        }
     }
 
     fn came(&mut self, title: &str, way: Way, end: &StepEnd) {
         match (way, end) {
             (_, StepEnd::Done(_) | StepEnd::NotReached) => {}
-            (Way::Forward, StepEnd::Failed(failure)) => self.fail(&format!("{title}: {}", failure.seen)),
+            (Way::Forward, StepEnd::Failed(failure)) => self.fail(title, &failure.seen),
             (Way::Forward, StepEnd::Lost(failure)) => {
                 self.mark = Mark::Waiting;
                 self.text = prose::clean(&format!("looking again: {title}: {}", failure.seen));
             }
             (Way::Back, StepEnd::Failed(failure) | StepEnd::Lost(failure)) => {
-                self.fail(&format!("could not undo {title}: {}", failure.seen));
+                self.fail(&format!("could not undo: {title}"), &failure.seen);
             }
         }
     }
 
-    fn fail(&mut self, text: &str) {
+    fn fail(&mut self, text: &str, why: &str) {
         self.mark = Mark::Bad;
-        self.text = prose::clean(text);
+        text.clone_into(&mut self.text);
+        self.why = prose::clean(why);
     }
 
     /// The text of a running row: the step that is under way, and its place.
@@ -230,13 +243,15 @@ impl Row {
         let (Mark::Running, Some(index)) = (self.mark, present) else { return };
         let id = StepId { index: *index, ..step.clone() };
         let title = plan.step(&id).map_or("", |found| found.title.as_str());
-        let mut text = match way {
+        let text = match way {
             Way::Forward => verbs::running(title),
             Way::Back => format!("undoing: {title}"),
         };
         let n_steps = plan.waves.get(step.wave).and_then(|wave| wave.servers.get(&step.server)).map_or(0, Vec::len);
         if n_steps > 1 && way == Way::Forward {
-            text.push_str(&format!(" ({} of {n_steps})", index + 1));
+            self.place = format!(" ({} of {n_steps})", index + 1);
+        } else {
+            self.place.clear();
         }
         self.text = text;
     }

@@ -5,8 +5,8 @@ use super::reporter::Ending;
 use super::summary;
 use crate::ledger::{Ledger, StepState};
 use crate::model::{Action, Failure, ServerName, StepId, Verdict, failed_name};
-use crate::plan::{Change, Paint, Plan, WaveKind, describe, prose};
-use std::collections::BTreeMap;
+use crate::plan::{Change, Paint, Plan, UndoKind, WaveKind, describe, prose};
+use std::collections::{BTreeMap, BTreeSet};
 
 /// All that is to be said about what went wrong; nothing when nothing did.
 pub(super) fn lines(plan: &Plan, ledger: &Ledger, ending: &Ending<'_>, paint: Paint) -> Vec<String> {
@@ -27,7 +27,7 @@ pub(super) fn lines(plan: &Plan, ledger: &Ledger, ending: &Ending<'_>, paint: Pa
     };
     let mut lines = vec![format!("{} {}", paint.red("✘"), paint.bold(&title))];
     if let Some(reason) = &ledger.abort {
-        lines.push(field("asked by", &prose::clean(reason), paint));
+        lines.push(field("stopped by", &prose::clean(reason), paint));
     }
     lines.extend(failures(plan, ledger, paint));
     lines.extend(not_put_back(plan, ledger, ending, paint));
@@ -44,13 +44,14 @@ fn field(name: &str, text: &str, paint: Paint) -> String {
 
 /// The failure that turned the run, whole; others on one line each, servers that say the same together.
 fn failures(plan: &Plan, ledger: &Ledger, paint: Paint) -> Vec<String> {
-    let Some(first) = &ledger.first_failure else { return Vec::new() };
+    let unseen = |id: &&StepId| !ledger.seen.contains_key(*id);
+    let Some(first) = ledger.first_failure.as_ref().or_else(|| ledger.failures.keys().find(unseen)) else { return Vec::new() };
     let Some(failure) = ledger.failures.get(first) else { return Vec::new() };
     let mut lines = vec![String::new()];
     lines.extend(place(plan, first, paint));
     lines.extend(words(failure, paint));
     let mut others: BTreeMap<(&str, &str), Vec<&ServerName>> = BTreeMap::new();
-    for (id, failure) in ledger.failures.iter().filter(|(id, _)| *id != first && !ledger.seen.contains_key(*id)) {
+    for (id, failure) in ledger.failures.iter().filter(|(id, _)| *id != first && unseen(id)) {
         let title = plan.step(id).map_or("", |step| step.title.as_str());
         others.entry((title, failure.seen.as_str())).or_default().push(&id.server);
     }
@@ -100,7 +101,10 @@ fn not_put_back(plan: &Plan, ledger: &Ledger, ending: &Ending<'_>, paint: Paint)
     let mut lines = Vec::new();
     for (id, failure) in &ledger.undo_failures {
         lines.push(String::new());
-        lines.push(paint.bold(&format!("  Could not be undone on {}:", id.server)));
+        lines.push(match plan.step(id).map(|step| step.undo_kind) {
+            Some(UndoKind::Cleans) => paint.bold(&format!("  Left behind on {} (nothing hangs on it):", id.server)),
+            Some(UndoKind::Restores) | None => paint.red(&format!("  Could not be undone on {} (requests hang on it):", id.server)),
+        });
         lines.extend(place(plan, id, paint));
         lines.extend(words(failure, paint));
         lines.extend(by_hand(plan, id, Way::Undo, ending, paint));
@@ -143,20 +147,31 @@ fn leftovers(plan: &Plan, ledger: &Ledger, ending: &Ending<'_>, paint: Paint) ->
 
 /// What each server serves now; servers in the same state share a line.
 fn fleet(plan: &Plan, ledger: &Ledger, paint: Paint) -> Vec<String> {
-    let mut groups: BTreeMap<String, Vec<ServerName>> = BTreeMap::new();
+    let mut groups: BTreeMap<(u8, String), Vec<ServerName>> = BTreeMap::new();
     for (server, state) in serving(plan, ledger) {
-        groups.entry(state_text(plan, ledger, &state)).or_default().push(server);
+        groups.entry((urgency(&state), state_text(plan, ledger, &state))).or_default().push(server);
     }
-    let rows: Vec<Vec<String>> = groups.iter().map(|(text, servers)| vec![prose::server_list(servers), text.clone()]).collect();
+    let rows: Vec<Vec<String>> = groups.iter().map(|((_, text), servers)| vec![prose::server_list(servers), text.clone()]).collect();
     let mut lines = vec![paint.bold("  The fleet now")];
     lines.extend(prose::columns(&rows).into_iter().map(|line| format!("  {line}")));
-    let is_kept = |id: &StepId| ledger.state(id) == StepState::Done && plan.step(id).is_some_and(|step| !step.undo.is_empty());
-    let n_kept = plan.step_ids().filter(is_kept).count();
-    if ledger.closed == Some(Verdict::Stuck) && n_kept > 0 {
-        let steps = prose::count(n_kept, "step");
-        lines.push(format!("  {steps} not taken back on purpose: what is new keeps running, because requests may still need it"));
+    if ledger.closed == Some(Verdict::Stuck) {
+        let running = still_running(plan, ledger);
+        lines.extend(running.iter().map(|(container, servers)| {
+            format!("  {container} keeps running on {}, because requests may still need it", prose::server_list(servers))
+        }));
     }
     lines
+}
+
+/// The worst comes first.
+fn urgency(state: &Serving) -> u8 {
+    match state {
+        Serving::Stuck(_) => 0,
+        Serving::Unclear(_) => 1,
+        Serving::Between(_) => 2,
+        Serving::After => 3,
+        Serving::Before => 4,
+    }
 }
 
 fn state_text(plan: &Plan, ledger: &Ledger, state: &Serving) -> String {
@@ -193,8 +208,8 @@ fn next(plan: &Plan, ledger: &Ledger, ending: &Ending<'_>, paint: Paint) -> Vec<
     let again = format!("{program} {}", plan.intent.as_str());
     let mut rows: Vec<Vec<String>> = Vec::new();
     let mut row = |command: String, why: &str| rows.push(vec![format!("  {command}"), why.to_owned()]);
-    for (server, container) in kept_containers(plan, ledger) {
-        row(format!("docker logs {container}"), &format!("on {server}: the failed container is kept, stopped"));
+    for (container, servers) in kept_containers(plan, ledger) {
+        row(format!("docker logs {container}"), &format!("on {}: the failed container is kept, stopped", prose::server_list(&servers)));
     }
     match ledger.closed {
         Some(Verdict::Stuck) => {
@@ -217,15 +232,29 @@ fn next(plan: &Plan, ledger: &Ledger, ending: &Ending<'_>, paint: Paint) -> Vec<
     lines
 }
 
-/// Containers that undos have put aside under their failed name.
-fn kept_containers(plan: &Plan, ledger: &Ledger) -> Vec<(ServerName, String)> {
-    let mut kept = Vec::new();
+/// Containers that the run started and did not take back.
+fn still_running(plan: &Plan, ledger: &Ledger) -> BTreeMap<String, BTreeSet<ServerName>> {
+    let mut running: BTreeMap<String, BTreeSet<ServerName>> = BTreeMap::new();
+    for id in plan.step_ids().filter(|id| ledger.state(id) == StepState::Done) {
+        if let Some(Action::RunContainer(spec)) = plan.step(&id).map(|step| &step.action) {
+            running.entry(spec.name.clone()).or_default().insert(id.server);
+        }
+    }
+    running
+}
+
+/// Containers of services that failed on a server, which undos have put aside there under their failed name.
+fn kept_containers(plan: &Plan, ledger: &Ledger) -> BTreeMap<String, BTreeSet<ServerName>> {
+    let failed: BTreeSet<_> =
+        ledger.failures.keys().filter_map(|id| plan.step(id).map(|step| (&id.server, step.service.as_ref()))).collect();
+    let mut kept: BTreeMap<String, BTreeSet<ServerName>> = BTreeMap::new();
     for id in plan.step_ids().filter(|id| ledger.state(id) == StepState::Undone) {
-        for action in plan.step(&id).iter().flat_map(|step| &step.undo) {
+        let Some(step) = plan.step(&id).filter(|step| failed.contains(&(&id.server, step.service.as_ref()))) else { continue };
+        for action in &step.undo {
             if let Action::SetAside { name, to, .. } = action
                 && *to == failed_name(name)
             {
-                kept.push((id.server.clone(), to.clone()));
+                kept.entry(to.clone()).or_default().insert(id.server.clone());
             }
         }
     }

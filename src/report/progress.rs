@@ -108,7 +108,7 @@ impl Progress {
     }
 
     fn began(&mut self, plan: &Plan, step: &StepId, way: Way, at: u64, notices: &mut Vec<Notice>) {
-        if !self.current.as_ref().is_some_and(|current| (current.wave, current.way) == (step.wave, way)) {
+        if self.current.as_ref().is_none_or(|current| (current.wave, current.way) != (step.wave, way)) {
             self.leave(at, notices);
             let servers = self.servers(plan, step.wave, way);
             let over = servers.iter().filter(|server| self.is_over(plan, step.wave, way, server)).cloned().collect();

@@ -48,6 +48,9 @@ impl Reporter {
     /// A run of this plan begins.
     pub fn plan_begins(&mut self, plan: &Plan) {
         self.progress = Progress::new(plan, &Ledger::default());
+        if plan.waves.is_empty() {
+            return;
+        }
         let text = format!(
             "{} {}/{} {}: {} in {} on {}",
             plan.intent.as_str(),
@@ -111,11 +114,11 @@ impl Reporter {
     /// The run is over, or goes no further: what came of it, what the fleet serves now, and what to type next.
     /// The last line, on stdout, is one that suits a mail from cron.
     pub fn finished(&mut self, plan: &Plan, ledger: &Ledger, ending: &Ending<'_>) {
-        let mut talk = vec![String::new()];
-        talk.extend(failure::lines(plan, ledger, ending, self.paint));
-        talk.extend(summary::lines(plan, ledger, ending, &self.progress.times, self.paint));
-        for line in talk {
-            self.say(&line);
+        if !plan.waves.is_empty() {
+            let mut talk = vec![String::new()];
+            talk.extend(failure::lines(plan, ledger, ending, self.paint));
+            talk.extend(summary::lines(plan, ledger, ending, &self.progress.times, self.paint));
+            self.say(&talk.join("\n"));
         }
         let text = summary::one_line(plan, ledger, ending);
         match self.style {

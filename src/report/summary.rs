@@ -1,4 +1,5 @@
 //! The end of a run: a line for each service, the times, and the one line for cron mail. Deliberately absent: failures.
+use super::fleet::{Serving, serving};
 use super::lines::wave_name;
 use super::progress::Way;
 use super::reporter::Ending;
@@ -71,8 +72,10 @@ pub(super) fn one_line(plan: &Plan, ledger: &Ledger, ending: &Ending<'_>) -> Str
     let what = match ledger.closed {
         Some(Verdict::Done) => format!("done: {counts}"),
         Some(Verdict::DoneWithLeftovers) => format!("done, but not all was tidied up: {counts}"),
-        Some(Verdict::PutBack) => format!("{}, and everything was put back", why(plan, ledger)),
-        Some(Verdict::Stuck) => format!("{}, AND NOT EVERYTHING COULD BE PUT BACK", why(plan, ledger)),
+        Some(Verdict::PutBack) => format!("{} and was put back{}", how(ledger), why(plan, ledger)),
+        Some(Verdict::Stuck) => {
+            format!("{} and COULD NOT BE PUT BACK on {}{}", how(ledger), stuck_servers(plan, ledger), why(plan, ledger))
+        }
         None => format!("interrupted: {}; `{} resume` goes on", how_far(plan, ledger), ending.program),
     };
     format!("flipside: {target} {what}, {servers}, {time}")
@@ -94,12 +97,20 @@ fn counts(plan: &Plan) -> String {
     parts.join(", ")
 }
 
+fn how(ledger: &Ledger) -> &'static str {
+    if ledger.first_failure.is_some() { "failed" } else { "was stopped" }
+}
+
 fn why(plan: &Plan, ledger: &Ledger) -> String {
     let Some(id) = &ledger.first_failure else {
-        let reason = ledger.abort.as_deref().unwrap_or("no reason was given");
-        return format!("stopped ({})", prose::clean(reason));
+        return ledger.abort.as_deref().map_or_else(String::new, |reason| format!(": {}", prose::clean(reason)));
     };
     let title = plan.step(id).map_or("", |step| step.title.as_str());
     let seen = ledger.failures.get(id).map_or("", |failure| failure.seen.as_str());
-    format!("failed: {title} on {}: {}", id.server, prose::clean(seen.trim_end_matches('.')))
+    format!(": {title} on {}: {}", id.server, prose::clean(seen.trim_end_matches('.')))
+}
+
+fn stuck_servers(plan: &Plan, ledger: &Ledger) -> String {
+    let states = serving(plan, ledger);
+    prose::server_list(states.iter().filter(|(_, state)| matches!(state, Serving::Stuck(_))).map(|(server, _)| server))
 }

@@ -1,8 +1,19 @@
 //! Shell text that changes a server, and the one quoting function it all goes through. Deliberately absent: running it.
+mod action;
+mod commands;
 pub mod docker;
+mod frame;
 pub mod layout;
+mod lease;
 pub mod nginx;
 pub mod quote;
+mod watch;
+
+pub use action::{BodyError, body};
+pub use commands::commands;
+pub use frame::{Frame, Heard, Sound, Verdict};
+pub use lease::lease;
+pub use watch::{ContainerSight, command_probe, connect_probe, last_words, read_sight, watch};
 
 /// What every piece of a script needs to know about its server.
 #[derive(Debug, Clone, PartialEq, Eq)]

@@ -23,11 +23,14 @@ const TEST: &str = include_str!("nginx/test.sh");
 const STAGE: &str = include_str!("nginx/stage.sh");
 const SWITCH: &str = include_str!("nginx/switch.sh");
 const ROUTE: &str = include_str!("nginx/route.sh");
+const ROUTE_PERL: &str = include_str!("nginx/route.pl");
+const ROUTE_PYTHON: &str = include_str!("nginx/route.py");
+const CONNECTING: &str = include_str!("nginx/connecting.sh");
 const DRAIN: &str = include_str!("nginx/drain.sh");
 const DROP: &str = include_str!("nginx/drop.sh");
 const PRUNE: &str = include_str!("nginx/prune.sh");
 const DOOR_READY: &str = include_str!("nginx/door_ready.sh");
-const SERVED: &str = "served\n[ -n \"$generation\" ] || fail 'NGINX does not say which generation it serves'\nsay \"seen: $generation\"\n";
+const SERVED: &str = "serving\n[ -n \"$serving\" ] || fail 'NGINX does not say which generation it serves'\nsay \"seen:$serving\"\n";
 
 /// StageNginx: writes the generation beside the live one, with the base's other files, and tests it in the running container.
 ///
@@ -61,7 +64,7 @@ pub fn stage_nginx(
         ("inner", &format!("{LIB}{TEST}")),
         ("listeners", &listeners.join(" ")),
     ];
-    subshell(&format!("{}{LIB}{LOCK}{write}{STAGE}", assignments(&variables)))
+    subshell(&format!("{}{LIB}{write}{STAGE}", assignments(&variables)))
 }
 
 /// DropGeneration: removes a generation that is not live.
@@ -75,22 +78,20 @@ pub fn drop_generation(context: &ScriptContext, generation: &GenerationId) -> St
 #[must_use]
 pub fn switch(context: &ScriptContext, expect: Option<&GenerationId>, to: &GenerationId) -> String {
     let arguments = [expect.map_or("", |expect| &expect.0), &to.0];
-    let run = exec(context, NGINX_CONTAINER, &format!("{LIB}{LOCK}{SWITCH}"), &arguments);
     let docker = quote(&context.docker);
     // The log goes first: the last lines are what is looked at.
-    subshell(&format!(
-        "answer=$({run} 2>&1) && {{ printf '%s\\n' \"$answer\"; exit 0; }}\n\
-         {docker} logs --since 40s --tail 200 {NGINX_CONTAINER} 2>&1 | grep -E '\\[(emerg|alert|crit|error)\\]' | tail -n 10\n\
-         printf '%s\\n' \"$answer\"\n\
-         case $answer in *'error: '*) ;; *) echo 'error: the NGINX container did not run the switch: is it up?' ;; esac\n\
-         exit 1\n"
-    ))
+    let log = format!(
+        "case $answer in *'did not take over'*)\n\
+         {docker} logs --since 15s {NGINX_CONTAINER} 2>&1 | grep -E '\\[(emerg|alert|crit)\\]' | sed 's/^[0-9/]* [0-9:]* //' | awk '!seen[$0]++' | tail -n 10\nesac\n"
+    );
+    inside(context, NGINX_CONTAINER, &format!("{LIB}{LOCK}{SWITCH}"), &arguments, &log)
 }
 
-/// CheckRoute: one real request through the service's socket, or its internal port, reaches a backend; repeated until the deadline.
+/// CheckRoute: one real request through the service's socket reaches a backend; repeated until the deadline.
 ///
 /// http: any status but 502, 503 and 504. tcp: NGINX keeps the connection open for 150 ms and is not still connecting to a backend.
-/// An http service asked with `Tcp` gets `GET /`.
+/// An http service asked with `Tcp` gets `GET /`. Asked with the server's own perl or python3, through the socket; where it has neither,
+/// with curl from the NGINX image (the official ones have it).
 #[must_use]
 pub fn check_route(context: &ScriptContext, check: &RouteCheck) -> String {
     let stem = check.socket.rsplit('/').next().unwrap_or(&check.socket);
@@ -100,8 +101,22 @@ pub fn check_route(context: &ScriptContext, check: &RouteCheck) -> String {
         ProbeKind::Tcp => ("tcp", "/", "localhost"),
         ProbeKind::Command(_) | ProbeKind::Running => ("other", "/", "localhost"),
     };
-    let arguments = [kind, stem, &centiseconds(check.deadline), path, host];
-    subshell(&format!("{}\n", exec(context, NGINX_CONTAINER, &format!("{LIB}{ROUTE}"), &arguments)))
+    let variables = [
+        ("docker", context.docker.as_str()),
+        ("container", NGINX_CONTAINER),
+        ("service", &check.service),
+        ("socket", &check.socket),
+        ("inside", &format!("{}/run/{stem}.sock", layout::MOUNT)),
+        ("conf", &format!("{}/current/http.d/{stem}.conf", layout::nginx_folder(&context.remote_root))),
+        ("kind", kind),
+        ("path", path),
+        ("host", host),
+        ("deadline", &centiseconds(check.deadline)),
+        ("connecting", &format!("stem={}\n{CONNECTING}", quote(stem))),
+        ("perl_program", ROUTE_PERL),
+        ("python_program", ROUTE_PYTHON),
+    ];
+    subshell(&format!("{}{LIB}{ROUTE}", assignments(&variables)))
 }
 
 /// Drain: until the old workers are gone, or the quiet time is over and no socket leads to these backends, or the bound is reached.
@@ -120,7 +135,7 @@ pub fn drain(context: &ScriptContext, backends: &[Backend], policy: &DrainPolicy
         arguments.push(format!("0000000000000000FFFF0000{hex}={address}:{port}"));
     }
     let arguments: Vec<&str> = arguments.iter().map(String::as_str).collect();
-    subshell(&format!("{}\n", exec(context, NGINX_CONTAINER, &format!("{LIB}{DRAIN}"), &arguments)))
+    inside(context, NGINX_CONTAINER, &format!("{LIB}{DRAIN}"), &arguments, "")
 }
 
 /// PruneGenerations: keeps the newest `keep`, the live one, and the one that NGINX was set up with.
@@ -133,27 +148,37 @@ pub fn prune_generations(context: &ScriptContext, keep: u32) -> String {
 /// Reads which generation NGINX serves: `seen: <id>`.
 #[must_use]
 pub fn served_generation(context: &ScriptContext) -> String {
-    subshell(&format!("{}\n", exec(context, NGINX_CONTAINER, &format!("{LIB}{SERVED}"), &[])))
+    inside(context, NGINX_CONTAINER, &format!("{LIB}{SERVED}"), &[], "")
 }
 
 /// Waits until a door that was just run listens on all its ports. `docker run -d` returns earlier: run this before the app starts.
 #[must_use]
 pub fn door_ready(context: &ScriptContext, door: &str, deadline: Millis) -> String {
-    subshell(&format!("{}\n", exec(context, door, &format!("{LIB}{DOOR_READY}"), &[&centiseconds(deadline)])))
+    inside(context, door, &format!("{LIB}{DOOR_READY}"), &[&centiseconds(deadline)], &door_log(context, door))
 }
 
 /// Makes a door read its file again, after the file was put in place, and waits until it listens on all its ports. Connections stay.
 #[must_use]
 pub fn door_reload(context: &ScriptContext, door: &str, deadline: Millis) -> String {
     let script = format!("kill -HUP 1\nsleep 0.2\n{LIB}{DOOR_READY}");
-    subshell(&format!("{}\n", exec(context, door, &script, &[&centiseconds(deadline)])))
+    inside(context, door, &script, &[&centiseconds(deadline)], &door_log(context, door))
 }
 
-/// `docker exec CONTAINER sh -c SCRIPT flipside ARGUMENTS…`, quoted.
-fn exec(context: &ScriptContext, container: &str, script: &str, arguments: &[&str]) -> String {
+fn door_log(context: &ScriptContext, door: &str) -> String {
+    format!("{} logs --tail 5 {} 2>&1\n", quote(&context.docker), quote(door))
+}
+
+/// `docker exec CONTAINER sh -c SCRIPT flipside ARGUMENTS…`. Where it fails, `on_failure` may print more before the answer, and an answer
+/// that is docker's own, not the script's, is turned into an error.
+fn inside(context: &ScriptContext, container: &str, script: &str, arguments: &[&str], on_failure: &str) -> String {
     let head = [context.docker.as_str(), "exec", container, "sh", "-c", script, "flipside"];
     let words: Vec<String> = head.iter().chain(arguments).map(|word| quote(word)).collect();
-    words.join(" ")
+    let gone = quote(&format!("error: the container {container} cannot be asked: is it running?"));
+    subshell(&format!(
+        "answer=$({} 2>&1) && {{ printf '%s\\n' \"$answer\"; exit 0; }}\n{on_failure}printf '%s\\n' \"$answer\"\n\
+         case $answer in *'error: '*) ;; *) printf '%s\\n' {gone} ;; esac\nexit 1\n",
+        words.join(" ")
+    ))
 }
 
 fn assignments(variables: &[(&str, &str)]) -> String {

@@ -42,10 +42,10 @@ engine_up() {
   [ -z "${DOCKER_HOST:-}" ] || fail "DOCKER_HOST is set to $DOCKER_HOST, and no Docker engine answers there."
   if ! command -v dockerd >/dev/null && [ ! -x /usr/sbin/dockerd ]; then
     install_missing docker.io iptables
-    # Until trixie the client was in docker.io; since then it is a package of its own, which is only recommended.
-    command -v docker >/dev/null || install_missing docker-cli
-    engine_answers && return 0
   fi
+  # Until bookworm the client was in docker.io; since then it is a package of its own, which is only recommended.
+  command -v docker >/dev/null || install_missing docker-cli
+  engine_answers && return 0
   [ "$(id -u)" -eq 0 ] || fail "No Docker engine answers to this user, and only root can start one."
   say "Starting dockerd"
   mkdir -p "$FLEET_HOME"

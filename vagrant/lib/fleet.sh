@@ -28,7 +28,10 @@ docker() { command "$FLEET_DOCKER" "$@"; }
 container_of() { printf '%s_%s' "$FLEET_NAME" "$1"; }
 
 # address_of NAME: the address of a server on the fleet's bridge: server1 is .11.
-address_of() { printf '%s.%d' "$FLEET_NET" $((10 + ${1#server})); }
+address_of() {
+  [[ $1 =~ ^server([1-9][0-9]?)$ ]] || fail "There is no server \"$1\": they are named server1, server2 and so on."
+  printf '%s.%d' "$FLEET_NET" $((10 + BASH_REMATCH[1]))
+}
 
 # state_of NAME: running, paused, exited, created …, or nothing where there is no such container.
 state_of() { docker inspect -f '{{.State.Status}}' "$(container_of "$1")" 2>/dev/null | tr -d '\n' || true; }
@@ -52,7 +55,7 @@ need_server() {
 
 # for_each FUNCTION NAME…: runs FUNCTION NAME for all servers at once; fails when one of them failed.
 for_each() {
-  local function=$1 failed=0 pid
+  local function=$1 failed=0 name pid
   local -a pids=()
   shift
   for name in "$@"; do

@@ -129,3 +129,27 @@ inner_images() {
   printf '%s\n' "$NGINX_IMAGE"
   sed "s,^\([^ ]*\) .*,$APP_IMAGE:\1," <<<"$APP_TAGS"
 }
+
+# fleet_images: what "up" would build, and the archive of what servers start with.
+fleet_images() {
+  mkdir -p "$FLEET_HOME"
+  fleet_lock
+  engine_up
+  images_ensure
+  inner_archive
+}
+
+# fleet_send_images KEY ADDRESS: for machines that are not of this fleet, and are thrown away: their host keys are not looked at.
+fleet_send_images() {
+  [ $# -eq 2 ] || fail "vagrant/fleet send-images KEY ADDRESS"
+  fleet_images
+  local attempt present=
+  local -a login=(ssh -F none -i "$1" -o IdentitiesOnly=yes -o StrictHostKeyChecking=no -o UserKnownHostsFile=/dev/null
+    -o LogLevel=ERROR -o ConnectTimeout=10 "root@$2")
+  for attempt in $(seq 1 30); do
+    present=$("${login[@]}" "docker images --format '{{.Repository}}:{{.Tag}} {{.ID}}'" </dev/null 2>/dev/null) && break
+    sleep 1
+  done
+  [ -n "$(comm -23 - <(sort <<<"$present") <<<"$INNER_IMAGES")" ] || return 0
+  "${login[@]}" 'docker load -q >/dev/null' <"$FLEET_IMAGES/inner.tar" || fail "The images could not be loaded at $2."
+}

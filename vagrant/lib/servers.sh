@@ -37,8 +37,7 @@ server_up() {
   fi
   in_server "$name" engine-wait || return 1
   in_server "$name" authorize <"$FLEET_KEY.pub" || return 1
-  server_images "$name" || return 1
-  server_traffic_tool "$name"
+  server_images "$name"
 }
 
 # server_run NAME: whatever its state is, it runs now.
@@ -102,12 +101,13 @@ write_known_hosts() {
 
 # fleet_ssh [USER@]NAME [CMD…]
 fleet_ssh() {
-  local target=${1:-} user=root
+  local target=${1:-} user=root address
   [ -n "$target" ] || fail "Which server? There are: $(engine_up && fleet_names | tr '\n' ' ')"
   shift
   case $target in *@*) user=${target%%@*} target=${target#*@} ;; esac
+  address=$(address_of "$target") || exit 1
   ssh -F none -i "$FLEET_KEY" -o IdentitiesOnly=yes -o UserKnownHostsFile="$FLEET_KNOWN_HOSTS" -o ConnectTimeout=10 \
-    -o LogLevel=ERROR "$user@$(address_of "$target")" "$@"
+    -o LogLevel=ERROR "$user@$address" "$@"
 }
 
 server_login() {
@@ -155,7 +155,7 @@ fleet_status() {
     state=$(state_of "$name")
     if [ "$state" = running ]; then
       printf "$format" "$name" "$(address_of "$name")" "$state" \
-        "$(docker exec "$(container_of "$name")" docker info --format '{{.ServerVersion}}, {{.ContainersRunning}}/{{.Containers}} up' 2>/dev/null || echo 'no answer')" \
+        "$(docker exec "$(container_of "$name")" sh -c "docker version >/dev/null && docker info --format '{{.ServerVersion}}, {{.ContainersRunning}}/{{.Containers}} up'" 2>/dev/null || echo 'no answer')" \
         "$(in_server "$name" ailments </dev/null)"
     else
       printf "$format" "$name" "$(address_of "$name")" "$state" - "$([ "$state" = paused ] && echo frozen || echo stopped)"

@@ -20,9 +20,9 @@ server_traffic_tool() {
   docker cp "$TRAFFIC_BINARY" "$container:/usr/local/bin/fleet-traffic" >/dev/null 2>&1
 }
 
-# fleet_traffic [NAME] -- ARGS…
+# fleet_traffic [NAME] -- ARGS…: replaces this process where it can, so that a signal to it reaches the tool.
 fleet_traffic() {
-  local name=
+  local name= container pid
   if [ "${1:-}" != -- ]; then
     name=${1:-}
     [ $# -eq 0 ] || shift
@@ -31,11 +31,16 @@ fleet_traffic() {
   shift
   mkdir -p "$FLEET_HOME"
   TRAFFIC_BINARY=$(traffic_binary)
-  if [ -z "$name" ]; then
-    exec "$TRAFFIC_BINARY" "$@"
-  fi
+  [ -n "$name" ] || exec "$TRAFFIC_BINARY" "$@"
   engine_up
   need_server "$name"
+  container=$(container_of "$name")
+  pid=$(docker inspect -f '{{.State.Pid}}' "$container")
+  # In the server's network, but with this machine's files: one phase file serves all tools. Only root may do that; for
+  # others the tool runs in the server as a whole, and finds the files there.
+  if nsenter --target "$pid" --net true 2>/dev/null; then
+    exec nsenter --target "$pid" --net -- "$TRAFFIC_BINARY" "$@"
+  fi
   server_traffic_tool "$name"
-  docker exec "$(container_of "$name")" /usr/local/bin/fleet-traffic "$@"
+  exec "$FLEET_DOCKER" exec "$container" /usr/local/bin/fleet-traffic "$@"
 }

@@ -64,9 +64,5 @@ fn ports(service: &ServicePlan, mode: BackendMode) -> String {
 }
 
 fn why(service: &ServicePlan) -> String {
-    if service.hands_over && service.change != Change::Keep {
-        format!("{} (handed over: a gap between stop and switch)", service.reason)
-    } else {
-        service.reason.clone()
-    }
+    if service.hands_over && service.change != Change::Keep { format!("{} (handed over)", service.reason) } else { service.reason.clone() }
 }

@@ -1,6 +1,6 @@
 //! The shell of directories and files. Deliberately absent: keeping secrets; they are handed in at the last moment.
 use super::super::quote::quote;
-use super::prelude::report;
+use super::prelude::{report, subshell};
 use crate::model::Piece;
 
 /// A file names a secret that nobody has.
@@ -40,7 +40,7 @@ done_with "file $path, @SIZE@ bytes"
 /// `mkdir -p`; `mode` is given to the last component.
 #[must_use]
 pub fn ensure_directory(path: &str, mode: u32) -> String {
-    report() + &DIRECTORY.replace("@MODE@", &octal(mode)).replace("@PATH@", &quote(path))
+    subshell(&(report() + &DIRECTORY.replace("@MODE@", &octal(mode)).replace("@PATH@", &quote(path))))
 }
 
 /// Writes a file beside itself and renames it into place. The script holds the secrets that `resolve` gives: send it on
@@ -60,7 +60,7 @@ pub fn put_file(path: &str, mode: u32, content: &[Piece], resolve: impl Fn(&str)
         }
     }
     let body = FILE.replace("@MODE@", &octal(mode)).replace("@SIZE@", &text.len().to_string()).replace("@PATH@", &quote(path));
-    Ok(report() + &body.replace("@CONTENT@", &quote(&text)))
+    Ok(subshell(&(report() + &body.replace("@CONTENT@", &quote(&text)))))
 }
 
 fn octal(mode: u32) -> String {

@@ -1,7 +1,7 @@
 //! The shell that brings an image to a server. Deliberately absent: archives and builds.
 use super::super::ScriptContext;
 use super::super::quote::quote;
-use super::prelude::{line, report};
+use super::prelude::{line, report, subshell};
 use crate::docker;
 
 const PULL: &str = r#"image=@IMAGE@
@@ -35,5 +35,5 @@ pub fn pull_image(ctx: &ScriptContext, image: &str) -> String {
         .replace("@INSPECT@", &line(&docker::inspect_image(&ctx.docker, "{{.Id}}", image)))
         .replace("@PULL@", &line(&docker::pull(&ctx.docker, image)))
         .replace("@IMAGE@", &quote(image));
-    report() + &body
+    subshell(&(report() + &body))
 }

@@ -2,7 +2,7 @@
 use super::super::ScriptContext;
 use super::super::quote::quote;
 use super::ports::PORTS;
-use super::prelude::{line, report_and_look, stranger};
+use super::prelude::{line, report_and_look, stranger, subshell};
 use crate::docker;
 use crate::model::Millis;
 
@@ -169,7 +169,6 @@ fn script(ctx: &ScriptContext, functions: &[&str], variables: &[(&str, &str)], b
         text.push_str(&format!("{name}={}\n", quote(value)));
     }
     text.push_str(body);
-    text.replace("@STRANGER@", &quote(&stranger()))
-        .replace("@DOCKER_WORDS@", &line(&docker::Command::new(&ctx.docker)))
-        .replace("@DOCKER@", ctx.docker.trim())
+    let text = text.replace("@STRANGER@", &quote(&stranger()));
+    subshell(&text.replace("@DOCKER_WORDS@", &line(&docker::Command::new(&ctx.docker))).replace("@DOCKER@", ctx.docker.trim()))
 }

@@ -1,7 +1,7 @@
-//! Docker actions as bodies of POSIX sh (dash, bash, busybox ash), one function an action. Each may be performed twice without
-//! harm. A body prints what it met, then one last line `seen: …` with exit 0, or `error: …`, `wanted: …` and `hint: …` with
-//! exit 1; `note: …` is worth a word and no failure. It defines functions and exits, so it runs in a subshell of its own, with
-//! nothing on its standard input. Deliberately absent: the frame around bodies, deadlines, and everything about NGINX.
+//! Docker actions as subshells of POSIX sh (dash, bash, busybox ash), one function an action. Each may be performed twice without
+//! harm. It prints what it met, then one last line `seen: …` with exit 0, or `error: …`, `wanted: …` and `hint: …` with
+//! exit 1; `note: …` is worth a word and no failure. It reads nothing, so its standard input is the caller's to close.
+//! Deliberately absent: the frame around steps, deadlines, and everything about NGINX.
 mod files;
 mod images;
 mod lifecycle;

@@ -1,7 +1,7 @@
 //! The shell of networks. Deliberately absent: choosing a subnet.
 use super::super::ScriptContext;
 use super::super::quote::quote;
-use super::prelude::{line, report, report_and_look};
+use super::prelude::{line, report, report_and_look, subshell};
 use crate::docker;
 use crate::model::NetworkSpec;
 
@@ -39,8 +39,8 @@ done_with "network $name made with subnet "@SUBNET@
 
 const REMOVE: &str = r#"find_network @INSPECT@
 [ -n "$found" ] || done_with "there is no network $name"
-users=$(@LIST@) || fail "docker cannot say who uses network $name" '' ''
-mesh=$(@LIST_MESH@) || fail "docker cannot say who uses network $name" '' ''
+users=$(@LIST@ 2>&1) || fail "docker cannot say who uses network $name: $users" '' ''
+mesh=$(@LIST_MESH@ 2>&1) || fail "docker cannot say who uses network $name: $mesh" '' ''
 for user in $users; do
     case " $(printf %s "$mesh" | tr '\n' ' ') " in
         *" $user "*) ;;
@@ -88,7 +88,7 @@ pub fn ensure_network(ctx: &ScriptContext, spec: &NetworkSpec) -> String {
         .replace("@DOCKER@", ctx.docker.trim())
         .replace("@SUBNET@", &quote(&spec.subnet))
         .replace("@CREATE@", &line(&docker::create_network(&ctx.docker, spec)));
-    format!("{}{FIND}name={}\n{body}", report(), quote(&spec.name))
+    subshell(&format!("{}{FIND}name={}\n{body}", report(), quote(&spec.name)))
 }
 
 /// `docker network rm`. A missing network is fine. The mesh's own containers are detached first; any other user of the
@@ -106,7 +106,7 @@ pub fn remove_network(ctx: &ScriptContext, name: &str) -> String {
         .replace("@LIST_MESH@", &line(&docker::list_containers(&ctx.docker, &mesh)))
         .replace("@DISCONNECT@", &line(&docker::Command(disconnect)))
         .replace("@REMOVE@", &line(&docker::remove_network(&ctx.docker, name)));
-    format!("{}{FIND}name={}\n{body}", report(), quote(name))
+    subshell(&format!("{}{FIND}name={}\n{body}", report(), quote(name)))
 }
 
 /// `docker network connect`. A container that is attached already, under all the aliases, is fine.
@@ -119,5 +119,5 @@ pub fn connect_network(ctx: &ScriptContext, network: &str, container: &str, alia
         .replace("@ALIASES@", &aliases.iter().map(|alias| quote(alias)).collect::<Vec<_>>().join(" "))
         .replace("@DOCKER@", ctx.docker.trim())
         .replace("@CONNECT@", &line(&docker::connect_network(&ctx.docker, network, container, aliases)));
-    format!("{}name={}\ncontainer={}\n{body}", report_and_look(ctx), quote(network), quote(container))
+    subshell(&format!("{}name={}\ncontainer={}\n{body}", report_and_look(ctx), quote(network), quote(container)))
 }

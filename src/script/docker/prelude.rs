@@ -39,6 +39,11 @@ const LOOK: &str = r#"look() {
 /// The labels that say whose a container is.
 pub(super) const OWNER: [&str; 4] = [label::PROJECT, label::ENV, label::SERVICE, label::ROLE];
 
+/// `exit` ends the step, not the script that it is a part of; the functions and variables stay inside too.
+pub(super) fn subshell(body: &str) -> String {
+    format!("(\n{body})\n")
+}
+
 /// A command as one line of shell.
 pub(super) fn line(command: &Command) -> String {
     command.0.iter().map(|word| quote(word)).collect::<Vec<_>>().join(" ")

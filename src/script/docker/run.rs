@@ -2,7 +2,7 @@
 use super::super::ScriptContext;
 use super::super::quote::quote;
 use super::ports::{PORTS, ports_of};
-use super::prelude::{OWNER, labels_template, labels_text, line, report};
+use super::prelude::{OWNER, labels_template, labels_text, line, report, subshell};
 use crate::docker;
 use crate::model::{ContainerSpec, label};
 
@@ -41,13 +41,13 @@ case $state in
         ;;
     created)
         check_owner
-        @REMOVE@ >/dev/null || fail "container $name, which was never started, cannot be removed" '' ''
+        message=$(@REMOVE@ 2>&1) || fail "container $name, which was never started, cannot be removed: $message" "no container $name" ''
         echo "note: removed a container $name that was never started"
         ;;
     exited | dead)
         check_owner
         [ "$its_same" = "$same" ] || fail "container $name is there, stopped, with $its_same" "$same" ''
-        @REMOVE@ >/dev/null || fail "the stopped container $name cannot be removed" '' ''
+        message=$(@REMOVE@ 2>&1) || fail "the stopped container $name cannot be removed: $message" "no container $name" ''
         echo "note: removed a stopped container $name of the same making"
         ;;
     *)
@@ -60,7 +60,7 @@ message=$(@RUN@ 2>&1) || {
     printf '%s\n' "$message"
     look
     if [ "$state" = created ] && [ "$its_owner" = "$owner" ]; then
-        @REMOVE@ >/dev/null
+        @REMOVE@ >/dev/null 2>&1 || echo "note: $name, which was never started, could not be removed"
     fi
     blame_ports "$message" @TRIPLES@
     case $message in
@@ -114,5 +114,5 @@ pub fn run_container(ctx: &ScriptContext, spec: &ContainerSpec) -> String {
         body.push_str(&WRAPPED.replace("@PID@", &line(&docker::inspect_container(&ctx.docker, "{{.State.Pid}}", &spec.name))));
     }
     body.push_str("done_with \"container $name started, $(printf '%s\\n' \"$message\" | tail -n 1 | cut -c 1-12)\"\n");
-    body
+    subshell(&body)
 }

@@ -1,4 +1,6 @@
 # PID 1 of a door. It outlives NGINX: a container that joined its namespace would be left with a dead one.
+# Every connection is two descriptors; the default of some engines is 1024 in all.
+ulimit -n 65536 2>/dev/null || ulimit -n "$(ulimit -Hn)"
 conf=/tmp/flipside-door.conf
 child= stop=
 write_conf() {
@@ -29,6 +31,9 @@ while [ -z "$stop" ]; do
     child=$!
     while kill -0 "$child" 2>/dev/null; do wait "$child"; done
     child=
-    [ -n "$stop" ] || sleep 0.2
+    [ -z "$stop" ] || break
+    # Workers whose master was killed would hold the ports: they close them, finish their connections and go.
+    kill -QUIT -1 2>/dev/null
+    sleep 0.2
 done
 exit 0

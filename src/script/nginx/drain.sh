@@ -38,12 +38,12 @@ while :; do
             exit 0
         fi
         if [ "$over" -ge "$bound" ]; then
-            say "seen: drain_timeout is over $(show_centis $over) after the switch: $n_left connections to $where are left and will be cut"
+            say "seen: drain_timeout is over $(show_centis $over) after the switch; connections left to $where: $n_left"
             exit 0
         fi
     elif [ "$over" -ge "$bound" ]; then
         left "$@"
-        say "seen: drain_timeout is over $(show_centis $over) after the switch, before the quiet time: $n_left connections to the old side are left"
+        say "seen: drain_timeout is over $(show_centis $over) after the switch, before the quiet time; connections left to $where: $n_left"
         exit 0
     fi
     sleep 0.1

@@ -1,4 +1,4 @@
-# What the scripts inside the NGINX container share. Nothing but sh, ln, mv, sleep and one of curl, bash, wget is needed of the image.
+# What the scripts inside the NGINX container share. Of the image they need sh, ln, mv, rm, sleep and readlink.
 say() { printf '%s\n' "$*"; }
 fail() {
     say "error: $1"
@@ -24,18 +24,19 @@ workers() {
     done
 }
 count() { echo $#; }
-# The generation that NGINX answers with, or nothing.
-served() {
-    generation=
-    if command -v curl >/dev/null 2>&1; then
-        generation=$(curl -s -m 2 http://127.0.0.1:998/)
-    elif command -v bash >/dev/null 2>&1; then
-        generation=$(bash -c 'exec 3<>/dev/tcp/127.0.0.1/998 || exit; printf "GET / HTTP/1.0\r\n\r\n" >&3
-            while IFS= read -r -t 2 line <&3; do last=$line; done; printf %s "$last"' 2>/dev/null)
-    elif command -v wget >/dev/null 2>&1; then
-        generation=$(wget -q -T 2 -O - http://127.0.0.1:998/ 2>/dev/null)
-    else
-        fail 'the NGINX image has none of curl, bash and wget: what NGINX serves cannot be read' 'use an image that has one of them'
-    fi
-    case $generation in *[!a-z0-9]*) generation= ;; esac
+# The generations that NGINX listens for, one in calm times. Each has a socket of that name, bound by the master and by nobody else; a
+# reload that fails half-way binds it too, so it proves a switch only together with the workers. Read without any client in the image.
+serving() {
+    serving= bound=' '
+    while read -r slot references protocol flags type state inode path; do
+        [ "$flags" = 00010000 ] || continue
+        bound="$bound$path "
+        case $path in
+        /flipside/run/generation-*.sock)
+            path=${path#/flipside/run/generation-}
+            serving="$serving ${path%.sock}"
+            ;;
+        esac
+    done </proc/net/unix
 }
+serves() { case " $serving " in *" $1 "*) ;; *) return 1 ;; esac; }

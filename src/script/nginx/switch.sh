@@ -23,8 +23,8 @@ proven() {
             case " $active " in *" $pid "*) staying="$staying $pid" ;; esac
         done
         if [ -z "$staying" ] && [ -n "$active" ]; then
-            served
-            [ "$generation" != "$1" ] || return 0
+            serving
+            ! serves "$1" || return 0
         fi
         now
     done
@@ -32,22 +32,26 @@ proven() {
 }
 current=$(readlink current)
 current=${current##*/}
-served
-if [ "$current" = "$to" ] && [ "$generation" = "$to" ]; then
+serving
+if [ "$current" = "$to" ] && serves "$to"; then
     switched=
     { read -r switched rest <switched; } 2>/dev/null
     [ "$switched" = "$to" ] || record
     say "seen: generation $to was live already"
     exit 0
 fi
-[ -n "$generation" ] || fail 'NGINX does not say which generation it serves' 'look at its log: docker logs flipside_nginx'
+[ -n "$serving" ] || fail 'NGINX does not say which generation it serves' 'look at its log: docker logs flipside_nginx'
 # A switch that was cut off between the rename and the reload is taken up where it stands.
-if [ "$current" != "$expect" ] && { [ "$current" != "$to" ] || [ "$generation" != "$expect" ]; }; then
+if [ "$current" != "$expect" ] && { [ "$current" != "$to" ] || ! serves "$expect"; }; then
     fail "generation $current is live, and this run was made for $expect" 'somebody else has deployed here: plan again'
 fi
-[ "$generation" = "$expect" ] ||
-    fail "NGINX serves generation $generation, although $expect is the current one" 'reload it by hand (docker exec flipside_nginx nginx -s reload -c /flipside/nginx/current/nginx.conf) and look at its log'
+serves "$expect" ||
+    fail "NGINX serves generation$serving, although $expect is the current one" 'reload it by hand (docker exec flipside_nginx nginx -s reload -c /flipside/nginx/current/nginx.conf) and look at its log'
 [ -e "releases/$to/nginx.conf" ] || fail "generation $to is not on this server" 'it was never staged, or it was pruned: plan again'
+# A reload that failed, or a kill, leaves sockets that nobody listens on: NGINX cannot bind them again, and `nginx -t` does not see it.
+for socket in /flipside/run/*.sock; do
+    case $bound in *" $socket "*) ;; *) rm -f "$socket" ;; esac
+done
 workers
 before=$active
 point_to "$to" || fail "the link current cannot be moved to $to"
@@ -57,15 +61,16 @@ if proven "$to"; then
     say "seen: generation $to is served after $(show_centis $((centis - began))), $(count $leaving) old workers finish what they have"
     exit 0
 fi
-got=${generation:-nothing} held=$staying
+serving
+got=${serving:- nothing} held=$staying
 workers
 before=$active
 point_to "$expect"
 kill -HUP 1
 if proven "$expect"; then
-    say "error: NGINX did not take over generation $to within 10 s: it served $got${held:+, and the workers$held stayed}; $expect was put back and is served"
+    say "error: NGINX did not take over generation $to within 10 s: it listens for$got${held:+, and the workers$held stayed}; $expect was put back and is served"
 else
-    say "error: NGINX did not take over generation $to within 10 s, and $expect was put back on disk, but it serves ${generation:-nothing}"
+    say "error: NGINX did not take over generation $to within 10 s, and $expect was put back on disk, but it listens for${serving:- nothing}"
 fi
 say 'hint: the lines of its log above say why; a port that somebody else holds is the usual reason'
 exit 1

@@ -11,6 +11,8 @@ mod http;
 mod summary;
 mod tally;
 mod target;
+#[cfg(test)]
+mod tests;
 
 pub use summary::{Counts, Failure, PhaseCounts, Summary, TargetSummary};
 pub use target::{Kind, Target};

@@ -1,0 +1,69 @@
+//! Commands that need no server: `init`, `inventory`.
+use super::args::Global;
+use super::exit::Outcome;
+use super::load::{LoadError, load_inventory};
+use super::survey::complain;
+use crate::config::{starter_inventory, starter_playbook};
+use crate::plan::prose;
+use std::fs;
+use std::io::{self, Write};
+use std::path::Path;
+
+/// Writes a first playbook and inventory. A file that is there is never overwritten.
+pub(super) fn init(dir: &Path) -> Outcome {
+    let files = [("playbooks", "shop.toml", starter_playbook()), ("inventory", "fleet.toml", starter_inventory())];
+    for (folder, file, text) in files {
+        let path = dir.join(folder).join(file);
+        let written = fs::create_dir_all(dir.join(folder))
+            .and_then(|()| fs::OpenOptions::new().write(true).create_new(true).open(&path))
+            .and_then(|mut file| file.write_all(text.as_bytes()));
+        match written {
+            Ok(()) => println!("wrote {}", path.display()),
+            Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {
+                complain(&format!("{} is there already; it was left as it is", path.display()));
+                return Outcome::Configuration;
+            }
+            Err(error) => {
+                complain(&format!("cannot write {}: {error}", path.display()));
+                return Outcome::Configuration;
+            }
+        }
+    }
+    eprintln!("Next: read both files, then `flipside plan` shows what a deploy would do.");
+    Outcome::Done
+}
+
+/// Lists the servers.
+pub(super) fn inventory(global: &Global) -> Outcome {
+    let (inventory, _) = match load_inventory(global) {
+        Ok(loaded) => loaded,
+        Err(LoadError::Problems(problems)) => {
+            eprintln!("{problems}");
+            return Outcome::Configuration;
+        }
+        Err(error) => {
+            complain(&error.to_string());
+            return Outcome::Configuration;
+        }
+    };
+    let mut rows = vec![["SERVER", "ADDRESS", "PRIVATE", "ZONE", "TAGS", "USER"].map(str::to_owned).to_vec()];
+    for (name, server) in &inventory.servers {
+        let or_dash = |text: Option<String>| text.filter(|text| !text.is_empty()).unwrap_or_else(|| "-".to_owned());
+        rows.push(vec![
+            name.to_string(),
+            if server.port == 22 || server.address == "local" {
+                server.address.clone()
+            } else {
+                format!("{}:{}", server.address, server.port)
+            },
+            or_dash(server.private_address.map(|address| address.to_string())),
+            or_dash(server.zone.as_ref().map(ToString::to_string)),
+            or_dash(Some(server.tags.join(","))),
+            or_dash(server.user.clone()),
+        ]);
+    }
+    for line in prose::columns(&rows) {
+        println!("{line}");
+    }
+    Outcome::Done
+}

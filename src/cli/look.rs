@@ -1,0 +1,193 @@
+//! Commands that look and change nothing: `plan`, `status`, `ports`.
+use super::args::{Global, Output};
+use super::exit::Outcome;
+use super::survey::{Surveyed, commands_of, complain, read_files, survey, survey_all};
+use crate::model::{Action, ServerName, ServiceName};
+use crate::plan::{Back, CommandsOf, Finding, Force, Inputs, NginxFiles, Plan, State, View, Wanted, build, is_fatal, prose, show};
+use std::collections::{BTreeMap, BTreeSet};
+
+/// Services that were named and are not in the playbook: a mistake of the command line.
+pub(super) fn unknown_services(surveyed: &Surveyed, services: &[ServiceName]) -> Option<Outcome> {
+    let known = &surveyed.loaded.playbook.services;
+    let unknown = services.iter().find(|service| !known.contains_key(*service))?;
+    let names: Vec<&str> = known.keys().map(ServiceName::as_str).collect();
+    complain(&format!("there is no service `{unknown}` in the playbook; its services are {}", names.join(", ")));
+    Some(Outcome::Usage)
+}
+
+/// Makes a plan of what was surveyed.
+///
+/// # Errors
+/// The outcome to exit with.
+pub(super) fn make(surveyed: &Surveyed, wanted: &Wanted, removed: &BTreeSet<ServiceName>) -> Result<(Plan, Vec<Finding>), Outcome> {
+    let loaded = &surveyed.loaded;
+    let inputs = Inputs {
+        playbook: &loaded.playbook,
+        inventory: &loaded.inventory,
+        fleet: &surveyed.fleet,
+        templates: &loaded.templates,
+        wanted,
+        removed,
+    };
+    build(inputs).map_err(|error| {
+        complain(&error.to_string());
+        Outcome::Configuration
+    })
+}
+
+/// What each server's NGINX files are, and what they will be after the last switch.
+pub(super) fn nginx_files(surveyed: &Surveyed, plan: &Plan) -> BTreeMap<ServerName, NginxFiles> {
+    let mut all = BTreeMap::new();
+    for (server, facts) in &surveyed.fleet {
+        let stages = plan.waves.iter().filter_map(|wave| wave.servers.get(server)).flatten().filter_map(|step| match &step.action {
+            Action::StageNginx { files, remove, .. } => Some((files, remove)),
+            _ => None,
+        });
+        let Some((files, remove)) = stages.last() else { continue };
+        let old: BTreeMap<String, String> = facts.nginx.files.clone();
+        let mut new = old.clone();
+        new.retain(|path, _| !remove.contains(path));
+        new.extend(files.clone());
+        all.insert(server.clone(), NginxFiles { old, new });
+    }
+    all
+}
+
+/// `flipside plan`.
+pub(super) async fn plan(global: &Global, services: &[ServiceName], with_commands: bool, undo: bool, force: bool) -> Outcome {
+    let surveyed = match read_files(global) {
+        Ok(loaded) => match survey_all(global, loaded, "plan").await {
+            Ok(surveyed) => surveyed,
+            Err(outcome) => return outcome,
+        },
+        Err(outcome) => return outcome,
+    };
+    surveyed.servers.release().await;
+    if let Some(outcome) = unknown_services(&surveyed, services) {
+        return outcome;
+    }
+    let wanted = Wanted { selected: services.iter().cloned().collect(), force: if force { Force::Yes } else { Force::No }, back: Back::No };
+    let (plan, findings) = match make(&surveyed, &wanted, &BTreeSet::new()) {
+        Ok(made) => made,
+        Err(outcome) => return outcome,
+    };
+    match global.output {
+        Output::Json => print_json(&serde_json::json!({ "plan": plan, "findings": findings })),
+        Output::Text => {
+            let commands = commands_of(&surveyed.loaded);
+            let commands: &CommandsOf<'_> = &commands;
+            let nginx = nginx_files(&surveyed, &plan);
+            let paint = crate::report::ColorChoice::from(global.color).on_stdout();
+            let view = View { paint, findings: &findings, undo, commands: with_commands.then_some(commands), nginx: &nginx };
+            print!("{}", show(&plan, &view));
+        }
+    }
+    if is_fatal(&findings) { Outcome::FatalFindings } else { Outcome::Done }
+}
+
+/// `flipside status`.
+pub(super) async fn status(global: &Global, services: &[ServiceName]) -> Outcome {
+    let surveyed = match read_files(global) {
+        Ok(loaded) => match survey(global, loaded, "status").await {
+            Ok(surveyed) => surveyed,
+            Err(outcome) => return outcome,
+        },
+        Err(outcome) => return outcome,
+    };
+    surveyed.servers.release().await;
+    if surveyed.fleet.is_empty() {
+        return Outcome::Unreachable;
+    }
+    let mut all = crate::plan::status(&surveyed.loaded.playbook, &surveyed.loaded.inventory, &surveyed.fleet, &surveyed.silent);
+    all.retain(|name, _| services.is_empty() || services.contains(name));
+    if let Some(unknown) = services.iter().find(|service| !all.contains_key(*service)) {
+        complain(&format!("there is no service `{unknown}`, neither in the playbook nor on the servers"));
+        return Outcome::Usage;
+    }
+    match global.output {
+        Output::Json => print_json(&serde_json::json!({ "services": all, "silent": surveyed.silent })),
+        Output::Text => {
+            let paint = crate::report::ColorChoice::from(global.color).on_stdout();
+            let mut rows = vec![["SERVICE", "STATE", "LIVE", "VERSION", "REPLICAS", "PREVIOUS", "SERVERS"].map(str::to_owned).to_vec()];
+            for (name, status) in &all {
+                let or_dash = |text: String| if text.is_empty() { "-".to_owned() } else { text };
+                rows.push(vec![
+                    name.to_string(),
+                    status.state.as_str().to_owned(),
+                    status.live.map_or("-".to_owned(), |side| side.to_string()),
+                    or_dash(status.versions.iter().cloned().collect::<Vec<_>>().join(", ")),
+                    format!("{}/{}", status.n_running, status.n_wanted),
+                    or_dash(status.previous.clone().unwrap_or_default()),
+                    or_dash(prose::server_list(status.servers.keys())),
+                ]);
+            }
+            for (line, status) in prose::columns(&rows).into_iter().zip(std::iter::once(None).chain(all.values().map(Some))) {
+                let word = status.map_or("", |status| status.state.as_str());
+                let painted = match status.map(|status| status.state) {
+                    None => paint.bold(&line),
+                    Some(State::Running) => line.replacen(word, &paint.green(word), 1),
+                    Some(State::Mixed | State::Degraded) => line.replacen(word, &paint.yellow(word), 1),
+                    Some(State::Down) => line.replacen(word, &paint.red(word), 1),
+                    Some(State::Absent) => line.replacen(word, &paint.dim(word), 1),
+                };
+                println!("{painted}");
+            }
+            for (name, status) in &all {
+                for trouble in &status.troubles {
+                    println!("{name}: {trouble}");
+                }
+            }
+        }
+    }
+    Outcome::Done
+}
+
+/// `flipside ports`.
+pub(super) async fn ports(global: &Global) -> Outcome {
+    let surveyed = match read_files(global) {
+        Ok(loaded) => match survey_all(global, loaded, "ports").await {
+            Ok(surveyed) => surveyed,
+            Err(outcome) => return outcome,
+        },
+        Err(outcome) => return outcome,
+    };
+    surveyed.servers.release().await;
+    let (plan, _) = match make(&surveyed, &Wanted::default(), &BTreeSet::new()) {
+        Ok(made) => made,
+        Err(outcome) => return outcome,
+    };
+    let mut rows = vec![["SERVICE", "PROTOCOL", "PORT", "INTERNAL", "REPLICA", "BASE", "SECONDARY"].map(str::to_owned).to_vec()];
+    let mut table = Vec::new();
+    for (name, service) in &plan.services {
+        let (Some(port), Some(internal)) = (service.port, service.internal_port) else { continue };
+        for (replica, base) in &service.base_ports {
+            let secondary = crate::model::secondary_port(*base);
+            rows.push(vec![
+                name.to_string(),
+                service.protocol.as_str().to_owned(),
+                port.to_string(),
+                internal.to_string(),
+                replica.to_string(),
+                base.to_string(),
+                secondary.to_string(),
+            ]);
+            table.push(serde_json::json!({
+                "service": name, "protocol": service.protocol, "port": port, "internal": internal,
+                "replica": replica, "base": base, "secondary": secondary,
+            }));
+        }
+    }
+    match global.output {
+        Output::Json => print_json(&serde_json::Value::Array(table)),
+        Output::Text => {
+            for line in prose::columns(&rows) {
+                println!("{line}");
+            }
+        }
+    }
+    Outcome::Done
+}
+
+fn print_json(value: &serde_json::Value) {
+    println!("{value:#}");
+}

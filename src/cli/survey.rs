@@ -1,0 +1,144 @@
+//! What every command that needs servers begins with: read the files, connect, ask for facts. Deliberately absent: what is done with them.
+use super::args::Global;
+use super::exit::Outcome;
+use super::load::{Loaded, load};
+use crate::model::{Action, Millis, ServerName};
+use crate::plan::Fleet;
+use crate::remote::{ConnectOptions, Connector, Servers};
+use crate::script::{ScriptContext, commands};
+use std::collections::BTreeSet;
+use std::path::PathBuf;
+use std::time::Instant;
+
+/// Files read, servers asked.
+pub(super) struct Surveyed {
+    pub(super) loaded: Loaded,
+    pub(super) servers: Servers,
+    pub(super) fleet: Fleet,
+    /// Servers that did not answer.
+    pub(super) silent: BTreeSet<ServerName>,
+    /// Connecting and asking took this long.
+    pub(super) took: Millis,
+}
+
+/// Prints an error of ours as one text.
+pub(super) fn complain(text: &str) {
+    eprintln!("flipside: {text}");
+}
+
+/// Reads the files; problems are printed.
+///
+/// # Errors
+/// The outcome to exit with.
+pub(super) fn read_files(global: &Global) -> Result<Loaded, Outcome> {
+    load(global).map_err(|error| {
+        match error {
+            super::load::LoadError::Problems(problems) => eprintln!("{problems}"),
+            other => complain(&other.to_string()),
+        }
+        Outcome::Configuration
+    })
+}
+
+/// Connects to all servers of the inventory and asks for their facts. Servers that do not answer are printed.
+///
+/// # Errors
+/// The outcome to exit with.
+pub(super) async fn survey(global: &Global, loaded: Loaded, command: &str) -> Result<Surveyed, Outcome> {
+    let began = Instant::now();
+    let options = ConnectOptions { parallel: usize::from(global.parallel), ..ConnectOptions::default() };
+    let holder = holder(command);
+    let servers = Servers::new(Connector::new(options), &loaded.inventory, &loaded.inventory_dir, &holder).map_err(|error| {
+        complain(&error.to_string());
+        Outcome::Configuration
+    })?;
+    let mut fleet = Fleet::new();
+    let mut silent = BTreeSet::new();
+    for (name, facts) in servers.survey().await {
+        match facts {
+            Ok(facts) => {
+                fleet.insert(name, facts);
+            }
+            Err(error) => {
+                let text = error.to_string();
+                complain(&if text.starts_with(name.as_str()) { text } else { format!("{name}: {text}") });
+                silent.insert(name);
+            }
+        }
+    }
+    let took = Millis(u64::try_from(began.elapsed().as_millis()).unwrap_or(u64::MAX));
+    Ok(Surveyed { loaded, servers, fleet, silent, took })
+}
+
+/// As [`survey`], for commands that change servers: all must answer.
+///
+/// # Errors
+/// The outcome to exit with; nothing was changed anywhere.
+pub(super) async fn survey_all(global: &Global, loaded: Loaded, command: &str) -> Result<Surveyed, Outcome> {
+    let surveyed = survey(global, loaded, command).await?;
+    if surveyed.silent.is_empty() {
+        return Ok(surveyed);
+    }
+    let (n_silent, n_all) = (surveyed.silent.len(), surveyed.silent.len() + surveyed.fleet.len());
+    complain(&format!("{n_silent} of {n_all} servers cannot be used; nothing was changed on any server"));
+    surveyed.servers.release().await;
+    Err(Outcome::Unreachable)
+}
+
+/// `ann@laptop, flipside deploy, pid 4711, since 2026-11-21 12:00:00 UTC`: what another run is told while we hold the lease.
+fn holder(command: &str) -> String {
+    let user = std::env::var("USER").or_else(|_| std::env::var("LOGNAME")).unwrap_or_else(|_| "somebody".to_owned());
+    let machine =
+        std::fs::read_to_string("/proc/sys/kernel/hostname").map_or_else(|_| "a workstation".to_owned(), |name| name.trim().to_owned());
+    let seconds = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).map_or(0, |elapsed| elapsed.as_secs());
+    format!("{user}@{machine}: flipside {command} (pid {}, since {})", std::process::id(), utc(seconds))
+}
+
+/// Seconds since the Unix epoch as `2026-11-21 12:00:00 UTC`, by the proleptic Gregorian calendar (Howard Hinnant's days algorithm).
+fn utc(seconds: u64) -> String {
+    let (days, rest) = (seconds / 86_400, seconds % 86_400);
+    let z = days + 719_468;
+    let era = z / 146_097;
+    let day_of_era = z % 146_097;
+    let year_of_era = (day_of_era - day_of_era / 1460 + day_of_era / 36_524 - day_of_era / 146_096) / 365;
+    let day_of_year = day_of_era - (365 * year_of_era + year_of_era / 4 - year_of_era / 100);
+    let shifted = (5 * day_of_year + 2) / 153;
+    let day = day_of_year - (153 * shifted + 2) / 5 + 1;
+    let month = if shifted < 10 { shifted + 3 } else { shifted - 9 };
+    let year = year_of_era + era * 400 + u64::from(month <= 2);
+    format!("{year}-{month:02}-{day:02} {:02}:{:02}:{:02} UTC", rest / 3600, rest % 3600 / 60, rest % 60)
+}
+
+/// Where the runs of this project and environment are kept: `--state-dir`, or `$XDG_STATE_HOME/flipside`, or `~/.local/state/flipside`.
+pub(super) fn state_folder(global: &Global, loaded: &Loaded) -> PathBuf {
+    let base = global.state_dir.clone().unwrap_or_else(|| {
+        let state = std::env::var_os("XDG_STATE_HOME").filter(|value| !value.is_empty()).map(PathBuf::from);
+        let home = || PathBuf::from(std::env::var_os("HOME").unwrap_or_default()).join(".local/state");
+        state.unwrap_or_else(home).join("flipside")
+    });
+    base.join(format!("{}_{}", loaded.playbook.project, loaded.playbook.env))
+}
+
+/// The commands of an action as somebody would type them on a server.
+pub(super) fn commands_of(loaded: &Loaded) -> impl Fn(&ServerName, &Action) -> Vec<String> + '_ {
+    |server, action| match loaded.inventory.servers.get(server) {
+        Some(settings) => {
+            let context = ScriptContext { docker: settings.docker.clone(), remote_root: settings.remote_root.clone() };
+            commands(&context, action)
+        }
+        None => Vec::new(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_calendar_is_right_around_leap_days() {
+        assert_eq!(utc(0), "1970-01-01 00:00:00 UTC");
+        assert_eq!(utc(951_782_400), "2000-02-29 00:00:00 UTC");
+        assert_eq!(utc(1_795_262_399), "2026-11-21 11:59:59 UTC");
+        assert_eq!(utc(4_107_542_400), "2100-03-01 00:00:00 UTC");
+    }
+}

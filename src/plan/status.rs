@@ -1,0 +1,143 @@
+//! What runs where, judged: RUNNING, MIXED, DEGRADED, DOWN. Deliberately absent: what should be done about it.
+use super::place::place;
+use super::present::{Fleet, PresentService, present};
+use crate::config::{Inventory, Playbook};
+use crate::model::{ServerName, ServiceName, Side, label};
+use serde::Serialize;
+use std::collections::{BTreeMap, BTreeSet};
+
+/// The state of a service, in one word.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "UPPERCASE")]
+pub enum State {
+    /// Every replica of the live side runs, and every NGINX routes to it.
+    Running,
+    /// Part of the live side does not run, or servers disagree about side or version: some requests may fail or differ.
+    Mixed,
+    /// All of it runs, but something that it needs for the next failure does not: a door, or a server that does not answer.
+    Degraded,
+    /// Nothing of the live side runs.
+    Down,
+    /// It was never deployed.
+    Absent,
+}
+
+impl State {
+    /// The word.
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        match self {
+            State::Running => "RUNNING",
+            State::Mixed => "MIXED",
+            State::Degraded => "DEGRADED",
+            State::Down => "DOWN",
+            State::Absent => "ABSENT",
+        }
+    }
+}
+
+/// One service, as it is.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct ServiceStatus {
+    /// In one word.
+    pub state: State,
+    /// The side that NGINX routes.
+    pub live: Option<Side>,
+    /// Containers of the live side that run.
+    pub n_running: usize,
+    /// Containers of the live side that should run.
+    pub n_wanted: usize,
+    /// Versions on the live side; more than one when it is mixed.
+    pub versions: BTreeSet<String>,
+    /// The version that waits on the other side, stopped.
+    pub previous: Option<String>,
+    /// The live side's containers that run, by server.
+    pub servers: BTreeMap<ServerName, usize>,
+    /// What is wrong, one thing a line.
+    pub troubles: Vec<String>,
+}
+
+/// Judges every service of the playbook, and those that are there without being in it. `silent` are servers that did not answer.
+#[must_use]
+pub fn status(
+    playbook: &Playbook,
+    inventory: &Inventory,
+    fleet: &Fleet,
+    silent: &BTreeSet<ServerName>,
+) -> BTreeMap<ServiceName, ServiceStatus> {
+    let present = present(&playbook.project, &playbook.env, fleet);
+    let running = present.services.iter().map(|(name, service)| {
+        let live = service.live();
+        (name.clone(), service.units.iter().filter(|unit| Some(unit.side) == live).map(|unit| unit.server.clone()).collect())
+    });
+    let (placement, _) = place(playbook, inventory, &running.collect());
+    let mut all = BTreeMap::new();
+    for (name, service) in &playbook.services {
+        let n_wanted = placement.get(name).map_or(0, |servers| servers.len() * service.replicas as usize);
+        let empty = PresentService::default();
+        let found = present.services.get(name).unwrap_or(&empty);
+        all.insert(name.clone(), judge(found, n_wanted, silent));
+    }
+    for (name, service) in present.services.iter().filter(|(name, _)| !playbook.services.contains_key(*name)) {
+        let n_wanted = service.live().map_or(0, |live| service.side(live).count());
+        let mut status = judge(service, n_wanted, silent);
+        status.troubles.push("it is not in the playbook".to_owned());
+        all.insert(name.clone(), status);
+    }
+    all
+}
+
+fn judge(service: &PresentService<'_>, n_wanted: usize, silent: &BTreeSet<ServerName>) -> ServiceStatus {
+    let live = service.live();
+    let mut status = ServiceStatus {
+        state: State::Absent,
+        live,
+        n_running: 0,
+        n_wanted,
+        versions: BTreeSet::new(),
+        previous: None,
+        servers: BTreeMap::new(),
+        troubles: Vec::new(),
+    };
+    let Some(live) = live else {
+        if !service.units.is_empty() {
+            status.state = State::Down;
+            status.troubles.push("containers are there, but none is routed or runs".to_owned());
+        }
+        return status;
+    };
+    for unit in service.side(live) {
+        if let Some(version) = unit.label(label::VERSION) {
+            status.versions.insert(version.to_owned());
+        }
+        if unit.runs() {
+            status.n_running += 1;
+            *status.servers.entry(unit.server.clone()).or_default() += 1;
+            continue;
+        }
+        for container in [unit.app, unit.door].into_iter().flatten() {
+            if container.state != crate::facts::ContainerState::Running {
+                let state = format!("{:?}", container.state).to_lowercase();
+                status.troubles.push(format!("{} on {} is {state} (exit code {})", container.name, unit.server, container.exit_code));
+            }
+        }
+    }
+    status.previous = service.side(live.other()).find_map(|unit| unit.label(label::VERSION)).map(str::to_owned);
+    for unit in service.side(live.other()).filter(|unit| unit.runs()) {
+        status.troubles.push(format!("the {} side runs too, on {}: a run was cut off", live.other(), unit.server));
+    }
+    for (server, route) in service.routes.iter().filter(|(_, route)| route.live != live) {
+        status.troubles.push(format!("{server} routes the {} side", route.live));
+    }
+    status.troubles.extend(silent.iter().map(|server| format!("{server} does not answer")));
+    status.state = if status.n_running == 0 {
+        State::Down
+    } else if status.n_running < n_wanted || service.is_split() || status.versions.len() > 1 {
+        State::Mixed
+    } else if status.troubles.is_empty() {
+        State::Running
+    } else {
+        State::Degraded
+    };
+    status
+}

@@ -1,0 +1,301 @@
+//! Actions on the real servers: consecutive script actions travel as one script over one channel, health probes run side by side.
+//! Deliberately absent: what is done when one fails.
+use super::health::await_healthy;
+use super::perform::{Call, Remote, Update};
+use super::servers::{LeaseError, Servers, Site};
+use super::{ChannelError, Connection};
+use crate::facts::digest;
+use crate::model::{Action, Failure, Outcome, ServerName, StepId};
+use crate::script::{Frame, Heard, Sound, Verdict, body};
+use std::collections::BTreeMap;
+use std::hash::{BuildHasher, Hasher};
+use std::sync::Arc;
+use std::time::Duration;
+use tokio::sync::mpsc::UnboundedSender;
+
+/// One action of one call.
+struct Item {
+    call: usize,
+    action: Action,
+}
+
+/// Calls on their way.
+struct Work {
+    calls: Vec<Call>,
+    left: Vec<usize>,
+    seen: Vec<Vec<String>>,
+    begun: Vec<bool>,
+    tell: UnboundedSender<Update>,
+}
+
+impl Remote for Servers {
+    async fn perform(&self, server: ServerName, calls: Vec<Call>, tell: UnboundedSender<Update>) {
+        let n_calls = calls.len();
+        let left = calls.iter().map(|call| call.actions.len()).collect();
+        let mut work = Work { calls, left, seen: vec![Vec::new(); n_calls], begun: vec![false; n_calls], tell };
+        let Some(site) = self.site(&server) else {
+            let failure = Failure { seen: format!("{server} is not in the inventory"), ..Failure::default() };
+            work.stop(0, Outcome::Failed(failure));
+            return;
+        };
+        let items: Vec<Item> = work
+            .calls
+            .iter()
+            .enumerate()
+            .flat_map(|(call, c)| c.actions.iter().map(move |action| Item { call, action: action.clone() }))
+            .collect();
+        let mut rest = items.as_slice();
+        while let Some(first) = rest.first() {
+            let kind = kind(&first.action);
+            let n_together = match kind {
+                Kind::Alone => 1,
+                Kind::Script | Kind::Probe => rest.iter().take_while(|item| self::kind(&item.action) == kind).count(),
+            };
+            let (now, later) = rest.split_at(n_together);
+            rest = later;
+            let went_well = match kind {
+                Kind::Script => self.run_scripts(&site, now, &mut work).await,
+                Kind::Probe => self.run_probes(&site, now, &mut work).await,
+                Kind::Alone => self.run_alone(&site, first, &mut work).await,
+            };
+            if !went_well {
+                return;
+            }
+        }
+    }
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Kind {
+    Script,
+    Probe,
+    Alone,
+}
+
+fn kind(action: &Action) -> Kind {
+    match action {
+        Action::Lock | Action::ConfirmFacts { .. } => Kind::Alone,
+        Action::AwaitHealthy { .. } => Kind::Probe,
+        Action::EnsureDirectory { .. }
+        | Action::PutFile { .. }
+        | Action::EnsureNetwork(_)
+        | Action::RemoveNetwork { .. }
+        | Action::ConnectNetwork { .. }
+        | Action::PullImage { .. }
+        | Action::RunContainer(_)
+        | Action::SetAside { .. }
+        | Action::RenameContainer { .. }
+        | Action::StartContainer { .. }
+        | Action::StopContainer { .. }
+        | Action::RemoveContainer { .. }
+        | Action::BootNginx { .. }
+        | Action::ReloadDoor { .. }
+        | Action::AwaitDoor { .. }
+        | Action::StageNginx { .. }
+        | Action::DropGeneration { .. }
+        | Action::Switch { .. }
+        | Action::SwitchBack { .. }
+        | Action::CheckRoute(_)
+        | Action::Drain { .. }
+        | Action::PruneGenerations { .. } => Kind::Script,
+    }
+}
+
+impl Work {
+    fn begin(&mut self, call: usize) {
+        if !self.begun[call] {
+            self.begun[call] = true;
+            let _ = self.tell.send(Update::Begun(self.calls[call].id.clone()));
+        }
+    }
+
+    /// One action of the call is done.
+    fn done(&mut self, call: usize, seen: String) {
+        if !seen.is_empty() {
+            self.seen[call].push(seen);
+        }
+        self.left[call] = self.left[call].saturating_sub(1);
+        if self.left[call] == 0 {
+            let seen = self.seen[call].join("; ");
+            let _ = self.tell.send(Update::Ended(self.calls[call].id.clone(), Outcome::Done { seen }));
+        }
+    }
+
+    /// The call did not succeed: whatever else is not done is not reached.
+    fn stop(&mut self, call: usize, outcome: Outcome) {
+        for (number, other) in self.calls.iter().enumerate().filter(|(number, _)| self.left[*number] > 0) {
+            let outcome = if number == call { outcome.clone() } else { Outcome::NotReached };
+            let _ = self.tell.send(Update::Ended(other.id.clone(), outcome));
+        }
+    }
+
+    /// The time for these actions: that of their calls, in all.
+    fn within(&self, items: &[Item]) -> Duration {
+        let calls: BTreeMap<usize, u64> = items.iter().map(|item| (item.call, self.calls[item.call].within.0)).collect();
+        Duration::from_millis(calls.values().sum())
+    }
+}
+
+impl Servers {
+    async fn run_scripts(&self, site: &Arc<Site>, items: &[Item], work: &mut Work) -> bool {
+        let mut bodies = Vec::new();
+        for item in items {
+            match body(&site.context, &item.action, &|_| None) {
+                Ok(text) => bodies.push(text),
+                Err(error) => {
+                    work.stop(item.call, Outcome::Failed(Failure { seen: error.to_string(), ..Failure::default() }));
+                    return false;
+                }
+            }
+        }
+        let connection = match self.connection(site).await {
+            Ok(connection) => connection,
+            Err(error) => {
+                work.stop(items[0].call, Outcome::Failed(unreachable(&error.to_string())));
+                return false;
+            }
+        };
+        let frame = Frame::new(&nonce(), bodies);
+        let mut heard = Heard::default();
+        let mut n_done = 0;
+        let mut failed: Option<(usize, Failure)> = None;
+        let within = work.within(items);
+        let end = connection
+            .run_script(&frame.script(), within, &mut |line| match frame.hear(&mut heard, line) {
+                None => {}
+                Some(Sound::Begun(number)) => {
+                    if let Some(item) = items.get(number) {
+                        work.begin(item.call);
+                    }
+                }
+                Some(Sound::Ended(number, Verdict::Done(seen))) => {
+                    if let Some(item) = items.get(number) {
+                        n_done = number + 1;
+                        work.done(item.call, seen);
+                    }
+                }
+                Some(Sound::Ended(number, Verdict::Failed(failure))) => failed = Some((number, failure)),
+            })
+            .await;
+        if let Some((number, mut failure)) = failed {
+            let item = &items[number.min(items.len() - 1)];
+            self.explain(&connection, site, &item.action, &mut failure).await;
+            work.stop(item.call, Outcome::Failed(failure));
+            return false;
+        }
+        if n_done == items.len() {
+            return true;
+        }
+        let failure = cut_off(&end, &heard, within);
+        let outcome = match end {
+            Err(ChannelError::Refused { .. }) => Outcome::Failed(failure),
+            Ok(_) | Err(_) => Outcome::Unknown(failure),
+        };
+        work.stop(items[n_done].call, outcome);
+        false
+    }
+
+    async fn run_probes(&self, site: &Arc<Site>, items: &[Item], work: &mut Work) -> bool {
+        let connection = match self.connection(site).await {
+            Ok(connection) => connection,
+            Err(error) => {
+                work.stop(items[0].call, Outcome::Failed(unreachable(&error.to_string())));
+                return false;
+            }
+        };
+        let asked: Vec<(StepId, Action)> = items.iter().map(|item| (work.calls[item.call].id.clone(), item.action.clone())).collect();
+        for item in items {
+            work.begin(item.call);
+        }
+        let answers = await_healthy(&connection, &site.context, asked, work.tell.clone()).await;
+        let mut failed = None;
+        for (item, answer) in items.iter().zip(answers) {
+            match answer {
+                Some(Ok(seen)) => work.done(item.call, seen),
+                Some(Err(failure)) => failed = Some((item, failure)),
+                None => {}
+            }
+        }
+        let Some((item, mut failure)) = failed else { return true };
+        self.explain(&connection, site, &item.action, &mut failure).await;
+        work.stop(item.call, Outcome::Failed(failure));
+        false
+    }
+
+    async fn run_alone(&self, site: &Arc<Site>, item: &Item, work: &mut Work) -> bool {
+        work.begin(item.call);
+        let answer = match &item.action {
+            Action::Lock => match self.take_lease(site).await {
+                Ok(()) => Ok("locked".to_owned()),
+                Err(LeaseError::Held(who)) => Err(Failure {
+                    seen: format!("locked by {who}"),
+                    wanted: "a server that no other run works on".to_owned(),
+                    hint: "wait until that run has ended, and try again".to_owned(),
+                    ..Failure::default()
+                }),
+                Err(error) => Err(Failure { seen: format!("the lock cannot be taken: {error}"), ..Failure::default() }),
+            },
+            Action::ConfirmFacts { project, env, digest: expected } => match self.facts(site).await {
+                Ok(facts) if digest(&facts, project, env) == *expected => Ok("unchanged".to_owned()),
+                Ok(_) => Err(Failure {
+                    seen: "its containers or its NGINX have changed since the plan was made".to_owned(),
+                    wanted: "the server as the plan saw it".to_owned(),
+                    hint: "somebody else has deployed or worked here: run the command again to plan anew".to_owned(),
+                    ..Failure::default()
+                }),
+                Err(error) => Err(unreachable(&error.to_string())),
+            },
+            _ => Err(Failure { seen: "this action is a script".to_owned(), ..Failure::default() }),
+        };
+        match answer {
+            Ok(seen) => {
+                work.done(item.call, seen);
+                true
+            }
+            Err(failure) => {
+                work.stop(item.call, Outcome::Failed(failure));
+                false
+            }
+        }
+    }
+
+    /// Adds the container's last words to the failure of an action that has one.
+    async fn explain(&self, connection: &Connection, site: &Site, action: &Action, failure: &mut Failure) {
+        let container = match action {
+            Action::AwaitHealthy { container, .. } => container,
+            Action::RunContainer(spec) => &spec.name,
+            Action::StartContainer { name } => name,
+            Action::AwaitDoor { container, .. } => container,
+            _ => return,
+        };
+        super::health::last_words(connection, &site.context, container, failure).await;
+    }
+}
+
+fn unreachable(seen: &str) -> Failure {
+    Failure {
+        seen: seen.to_owned(),
+        wanted: "an answer from the server".to_owned(),
+        hint: "look at the server and at the network".to_owned(),
+        ..Failure::default()
+    }
+}
+
+fn cut_off(end: &Result<super::ScriptEnd, ChannelError>, heard: &Heard, within: Duration) -> Failure {
+    let (seen, causes) = match end {
+        Err(ChannelError::Deadline { .. }) => (format!("no end was seen within {} s", within.as_secs()), Vec::new()),
+        Err(error) => ("the connection was lost in the middle of it".to_owned(), vec![error.to_string()]),
+        Ok(end) => {
+            let tail = end.stderr_tail.trim();
+            ("the script ended before its last line".to_owned(), tail.lines().last().map(str::to_owned).into_iter().collect())
+        }
+    };
+    Failure { seen, wanted: "to see how it ended".to_owned(), causes, tail: heard.cut_off(), ..Failure::default() }
+}
+
+/// Sixteen hex digits that no output can foresee: the standard library seeds its hasher from the system's randomness.
+fn nonce() -> String {
+    let mut hasher = std::collections::hash_map::RandomState::new().build_hasher();
+    hasher.write_u8(0);
+    format!("{:016x}", hasher.finish())
+}

@@ -1,0 +1,314 @@
+//! Whether new containers answer: probes through the SSH tunnel, or from the server's own shell where tunnels are forbidden, while
+//! somebody watches that the containers stay up. Deliberately absent: what happens when they do not.
+use super::perform::Update;
+use super::{Connection, TunnelError};
+use crate::model::{Action, Failure, HealthPolicy, Probe, ProbeKind, StepId};
+use crate::script::{ContainerSight, ScriptContext, command_probe, connect_probe, read_sight, watch};
+use std::collections::BTreeMap;
+use std::net::Ipv4Addr;
+use std::time::Duration;
+use tokio::io::{AsyncBufReadExt, AsyncWriteExt, BufReader};
+use tokio::sync::mpsc::UnboundedSender;
+use tokio::sync::watch;
+use tokio::task::JoinSet;
+use tokio::time::{Instant, sleep, timeout};
+
+type Sights = BTreeMap<String, ContainerSight>;
+
+/// Waits for all of them side by side, until the first that fails. Answers in the order of the question: what was seen, or why not;
+/// None where another one failed first.
+pub(super) async fn await_healthy(
+    connection: &Connection,
+    context: &ScriptContext,
+    asked: Vec<(StepId, Action)>,
+    tell: UnboundedSender<Update>,
+) -> Vec<Option<Result<String, Failure>>> {
+    let names: Vec<String> = asked.iter().filter_map(|(_, action)| container(action).map(|(name, _, _)| name.to_owned())).collect();
+    let longest =
+        asked.iter().filter_map(|(_, action)| container(action)).map(|(_, _, policy)| policy.deadline.duration()).max().unwrap_or_default();
+    let (sights, seen) = watch::channel(Sights::new());
+    let watcher = {
+        let (connection, script) = (connection.clone(), watch(context, &names.iter().map(String::as_str).collect::<Vec<_>>()));
+        tokio::spawn(async move {
+            let _ = connection
+                .run_script(&script, longest + Duration::from_secs(10), &mut |line| {
+                    if let Some(sight) = read_sight(line) {
+                        sights.send_modify(|all| {
+                            all.insert(sight.name.clone(), sight);
+                        });
+                    }
+                })
+                .await;
+        })
+    };
+    let n_asked = asked.len();
+    let mut tasks = JoinSet::new();
+    for (number, (id, action)) in asked.into_iter().enumerate() {
+        let (connection, context, tell, seen) = (connection.clone(), context.clone(), tell.clone(), seen.clone());
+        tasks.spawn(async move {
+            let answer = match container(&action) {
+                Some((name, probe, policy)) => {
+                    let patient =
+                        Patient { connection, context, id, name: name.to_owned(), probe: probe.clone(), policy: *policy, tell, seen };
+                    patient.wait().await
+                }
+                None => Err(Failure { seen: "this action is not a health check".to_owned(), ..Failure::default() }),
+            };
+            (number, answer)
+        });
+    }
+    let mut answers: Vec<Option<Result<String, Failure>>> = vec![None; n_asked];
+    while let Some(done) = tasks.join_next().await {
+        if let Ok((number, answer)) = done {
+            let failed = answer.is_err();
+            answers[number] = Some(answer);
+            if failed {
+                break;
+            }
+        }
+    }
+    watcher.abort();
+    answers
+}
+
+fn container(action: &Action) -> Option<(&str, &Probe, &HealthPolicy)> {
+    match action {
+        Action::AwaitHealthy { container, probe, policy } => Some((container, probe, policy)),
+        _ => None,
+    }
+}
+
+/// One container that is being waited for.
+struct Patient {
+    connection: Connection,
+    context: ScriptContext,
+    id: StepId,
+    name: String,
+    probe: Probe,
+    policy: HealthPolicy,
+    tell: UnboundedSender<Update>,
+    seen: watch::Receiver<Sights>,
+}
+
+impl Patient {
+    async fn wait(&self) -> Result<String, Failure> {
+        let began = Instant::now();
+        let mut n_passes = 0;
+        let mut n_probes = 0_u32;
+        let mut last;
+        let mut by_shell = false;
+        loop {
+            let at = Instant::now();
+            n_probes += 1;
+            let answer = tokio::select! {
+                answer = timeout(self.policy.timeout.duration(), self.ask(&mut by_shell)) => match answer {
+                    Ok(answer) => answer,
+                    Err(_) => Err(format!("no answer within {}", self.policy.timeout)),
+                },
+                failure = self.fall() => return Err(failure),
+            };
+            match answer {
+                Ok(text) => {
+                    n_passes += 1;
+                    last = text;
+                    let _ = self.tell.send(Update::Chatter(self.id.clone(), format!("{last}, {n_passes} of {}", self.policy.retries)));
+                }
+                Err(text) => {
+                    n_passes = 0;
+                    last = text;
+                    let _ = self.tell.send(Update::Chatter(self.id.clone(), last.clone()));
+                }
+            }
+            if n_passes >= self.policy.retries && self.is_up() {
+                let elapsed = began.elapsed();
+                return Ok(format!("{last} after {}.{} s", elapsed.as_secs(), elapsed.subsec_millis() / 100));
+            }
+            if began.elapsed() >= self.policy.deadline.duration() {
+                return Err(self.too_late(&last, n_probes));
+            }
+            tokio::select! {
+                () = sleep(self.policy.interval.duration().saturating_sub(at.elapsed())) => {}
+                failure = self.fall() => return Err(failure),
+            }
+        }
+    }
+
+    /// Comes back when the container is seen to have exited.
+    async fn fall(&self) -> Failure {
+        let mut seen = self.seen.clone();
+        loop {
+            if let Some(failure) = self.fallen() {
+                return failure;
+            }
+            if seen.changed().await.is_err() {
+                return std::future::pending().await;
+            }
+        }
+    }
+
+    fn sight(&self) -> Option<ContainerSight> {
+        self.seen.borrow().get(&self.name).cloned()
+    }
+
+    /// It was looked at, and runs. Nothing is healthy that nobody has seen running.
+    fn is_up(&self) -> bool {
+        self.sight().is_some_and(|sight| sight.status == "running")
+    }
+
+    /// A container that exits, or that the engine keeps restarting, will not become healthy: no need to wait for the deadline.
+    fn fallen(&self) -> Option<Failure> {
+        let sight = self.sight()?;
+        let up = match sight.status.as_str() {
+            "running" => sight.restarts == 0,
+            "created" => true,
+            _ => false,
+        };
+        (!up).then(|| Failure {
+            seen: format!("{} exited with code {}{}", self.name, sight.exit, if sight.oom_killed { ": killed, out of memory" } else { "" }),
+            wanted: format!("a container that stays up, and {}", self.wanted()),
+            exit: Some(sight.exit),
+            ..Failure::default()
+        })
+    }
+
+    fn too_late(&self, last: &str, n_probes: u32) -> Failure {
+        Failure {
+            seen: format!("not healthy after {}: {last} ({n_probes} probes)", self.policy.deadline),
+            wanted: format!("{}, {} times in a row", self.wanted(), self.policy.retries),
+            ..Failure::default()
+        }
+    }
+
+    fn wanted(&self) -> String {
+        match &self.probe.kind {
+            ProbeKind::Http { path, .. } => format!("GET {path} on port {} to answer 2xx or 3xx", self.probe.port),
+            ProbeKind::Tcp => format!("port {} to accept connections", self.probe.port),
+            ProbeKind::Command(command) => format!("`{command}` to exit 0"),
+            ProbeKind::Running => "it to keep running".to_owned(),
+        }
+    }
+
+    async fn ask(&self, by_shell: &mut bool) -> Result<String, String> {
+        match &self.probe.kind {
+            ProbeKind::Running => match self.sight() {
+                Some(sight) if sight.status == "running" => Ok("it runs".to_owned()),
+                Some(sight) => Err(format!("it is {}", sight.status)),
+                None => Err("not looked at yet".to_owned()),
+            },
+            ProbeKind::Command(command) => {
+                let mut said = String::new();
+                let script = command_probe(&self.context, &self.name, command);
+                let end = self.connection.run_script(&script, self.policy.timeout.duration(), &mut |line| line.clone_into(&mut said)).await;
+                match end.map(|end| end.exit) {
+                    Ok(Some(0)) => Ok(format!("`{command}` exits 0")),
+                    Ok(Some(code)) => Err(format!("`{command}` exits {code}: {said}")),
+                    Ok(None) => Err("the command was cut off".to_owned()),
+                    Err(error) => Err(error.to_string()),
+                }
+            }
+            ProbeKind::Tcp => self.ask_port(None, by_shell).await,
+            ProbeKind::Http { path, host } => {
+                let request =
+                    format!("GET {path} HTTP/1.1\r\nHost: {host}\r\nUser-Agent: flipside\r\nAccept: */*\r\nConnection: close\r\n\r\n");
+                self.ask_port(Some(&request), by_shell).await
+            }
+        }
+    }
+
+    async fn ask_port(&self, request: Option<&str>, by_shell: &mut bool) -> Result<String, String> {
+        if *by_shell {
+            return self.ask_by_shell(request).await;
+        }
+        let address: Ipv4Addr = self.probe.address;
+        match self.connection.tunnel(&address.to_string(), self.probe.port, self.policy.timeout.duration()).await {
+            Ok(tunnel) => match request {
+                None => Ok(format!("port {} accepts connections", self.probe.port)),
+                Some(request) => {
+                    let mut stream = BufReader::new(tunnel);
+                    stream.write_all(request.as_bytes()).await.map_err(|error| format!("the connection broke: {error}"))?;
+                    let mut line = String::new();
+                    stream.read_line(&mut line).await.map_err(|error| format!("the connection broke: {error}"))?;
+                    judge(&line)
+                }
+            },
+            Err(TunnelError::Forbidden { .. }) => {
+                *by_shell = true;
+                self.ask_by_shell(request).await
+            }
+            Err(TunnelError::Refused { .. }) => Err(format!("port {} refuses connections", self.probe.port)),
+            Err(error) => Err(error.to_string()),
+        }
+    }
+
+    async fn ask_by_shell(&self, request: Option<&str>) -> Result<String, String> {
+        let script = connect_probe(&self.probe.address.to_string(), self.probe.port, request);
+        let mut answer = String::new();
+        let end = self
+            .connection
+            .run_script(&script, self.policy.timeout.duration(), &mut |line| {
+                if let Some(line) = line.strip_prefix("answer ") {
+                    line.clone_into(&mut answer);
+                }
+            })
+            .await;
+        match (end.map(|end| end.exit), request) {
+            (Ok(Some(0)), None) => Ok(format!("port {} accepts connections (asked by the server's shell)", self.probe.port)),
+            (Ok(Some(0)), Some(_)) => judge(&answer),
+            (Ok(Some(97)), _) => Err("the server forbids tunnels and has no bash to probe with".to_owned()),
+            (Ok(_), _) => Err(format!("port {} refuses connections", self.probe.port)),
+            (Err(error), _) => Err(error.to_string()),
+        }
+    }
+}
+
+/// The status line of an answer: 2xx and 3xx pass.
+fn judge(line: &str) -> Result<String, String> {
+    let line = line.trim();
+    let status: Option<u16> = line.strip_prefix("HTTP/").and_then(|rest| rest.split(' ').nth(1)).and_then(|code| code.parse().ok());
+    match status {
+        Some(code @ 200..=399) => Ok(format!("status {code}")),
+        Some(code) => Err(format!("status {code}")),
+        None if line.is_empty() => Err("the connection was closed without an answer".to_owned()),
+        None => Err(format!("an answer that is not HTTP: {line:.60}")),
+    }
+}
+
+/// Adds a container's last log lines, exit code and out-of-memory flag to a failure.
+pub(super) async fn last_words(connection: &Connection, context: &ScriptContext, container: &str, failure: &mut Failure) {
+    let mut lines = Vec::new();
+    let script = crate::script::last_words(context, container, 20);
+    let end = connection.run_script(&script, Duration::from_secs(10), &mut |line| lines.push(line.to_owned())).await;
+    if end.is_err() {
+        return;
+    }
+    if let Some(position) = lines.iter().rposition(|line| line.starts_with("@state ")) {
+        let state = lines.remove(position);
+        let words: Vec<&str> = state.split_whitespace().collect();
+        if let [_, status, exit, oom] = words[..] {
+            if status != "running" {
+                failure.exit = exit.parse().ok();
+            }
+            if oom == "true" {
+                failure.causes.push("the kernel killed it: out of memory".to_owned());
+            }
+        }
+    }
+    lines.retain(|line| !line.trim().is_empty());
+    if !lines.is_empty() {
+        failure.tail = lines;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_2xx_and_3xx_pass() {
+        assert_eq!(judge("HTTP/1.1 204 No Content\r\n"), Ok("status 204".to_owned()));
+        assert_eq!(judge("HTTP/1.0 302 Found"), Ok("status 302".to_owned()));
+        assert_eq!(judge("HTTP/1.1 503 Service Unavailable"), Err("status 503".to_owned()));
+        assert!(judge("").unwrap_err().contains("without an answer"));
+        assert!(judge("SSH-2.0-x").unwrap_err().contains("not HTTP"));
+    }
+}

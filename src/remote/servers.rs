@@ -1,0 +1,193 @@
+//! The real servers: one connection each, their facts, their leases. Deliberately absent: what is done to them (see `execute`).
+use super::{ChannelError, ConnectError, Connection, Connector, Held, Target, TargetError};
+use crate::config::Inventory;
+use crate::facts::{Facts, FactsError, question, read};
+use crate::model::ServerName;
+use crate::script::{ScriptContext, lease};
+use std::collections::{BTreeMap, BTreeSet};
+use std::path::Path;
+use std::sync::Arc;
+use std::time::Duration;
+use tokio::sync::Mutex;
+use tokio::task::JoinSet;
+
+/// The facts of one server may take this long.
+const FACTS_DEADLINE: Duration = Duration::from_secs(30);
+/// Taking the lease may take this long.
+const LEASE_DEADLINE: Duration = Duration::from_secs(15);
+
+/// Why a server has no facts.
+#[derive(Debug, thiserror::Error)]
+pub enum SurveyError {
+    /// The inventory does not say how to reach it.
+    #[error(transparent)]
+    Target(#[from] TargetError),
+    /// It cannot be reached.
+    #[error(transparent)]
+    Connect(#[from] ConnectError),
+    /// It was reached, and then lost or silent.
+    #[error(transparent)]
+    Channel(#[from] ChannelError),
+    /// It answered something that is no facts.
+    #[error("{server}: {source}")]
+    Facts {
+        /// The server.
+        server: ServerName,
+        /// Why.
+        source: FactsError,
+    },
+}
+
+/// Why a lease was not taken.
+#[derive(Debug, thiserror::Error)]
+pub enum LeaseError {
+    /// Somebody else holds it.
+    #[error("locked by {0}")]
+    Held(String),
+    /// It could not be asked for.
+    #[error("{0}")]
+    Failed(String),
+    /// The connection failed.
+    #[error(transparent)]
+    Channel(#[from] ChannelError),
+}
+
+/// One server in use.
+pub(super) struct Site {
+    pub(super) target: Target,
+    pub(super) context: ScriptContext,
+    connection: Mutex<Option<Connection>>,
+    lease: Mutex<Option<Held>>,
+}
+
+/// All servers in use. Clones share their connections and leases.
+#[derive(Clone)]
+pub struct Servers {
+    connector: Connector,
+    sites: Arc<BTreeMap<ServerName, Arc<Site>>>,
+    holder: Arc<str>,
+}
+
+impl Servers {
+    /// Prepares every server of the inventory; nothing is connected yet. `holder` is who takes leases, in words for a person.
+    ///
+    /// # Errors
+    /// [`TargetError`] when the inventory does not say how to reach a server.
+    pub fn new(connector: Connector, inventory: &Inventory, inventory_dir: &Path, holder: &str) -> Result<Servers, TargetError> {
+        let mut sites = BTreeMap::new();
+        for (name, server) in &inventory.servers {
+            let target = Target::from_inventory(inventory, name, inventory_dir)?;
+            let context = ScriptContext { docker: server.docker.clone(), remote_root: server.remote_root.clone() };
+            let site = Site { target, context, connection: Mutex::new(None), lease: Mutex::new(None) };
+            sites.insert(name.clone(), Arc::new(site));
+        }
+        Ok(Servers { connector, sites: Arc::new(sites), holder: holder.into() })
+    }
+
+    pub(super) fn site(&self, server: &ServerName) -> Option<Arc<Site>> {
+        self.sites.get(server).cloned()
+    }
+
+    /// The connection, made when there is none or when it was lost. A lease that went with it is taken again.
+    pub(super) async fn connection(&self, site: &Site) -> Result<Connection, SurveyError> {
+        let mut slot = site.connection.lock().await;
+        if let Some(connection) = slot.as_ref() {
+            if tokio::time::timeout(Duration::ZERO, connection.lost()).await.is_err() {
+                return Ok(connection.clone());
+            }
+            *slot = None;
+        }
+        let connection = self.connector.connect(&site.target).await?;
+        *slot = Some(connection.clone());
+        Ok(connection)
+    }
+
+    /// Connects to all servers and asks each for its facts, in parallel.
+    pub async fn survey(&self) -> BTreeMap<ServerName, Result<Facts, SurveyError>> {
+        let mut tasks = JoinSet::new();
+        for (name, site) in self.sites.iter() {
+            let (servers, name, site) = (self.clone(), name.clone(), Arc::clone(site));
+            tasks.spawn(async move {
+                let facts = servers.facts(&site).await;
+                (name, facts)
+            });
+        }
+        let mut all = BTreeMap::new();
+        while let Some(done) = tasks.join_next().await {
+            if let Ok((name, facts)) = done {
+                all.insert(name, facts);
+            }
+        }
+        all
+    }
+
+    /// Asks one server for its facts: one round trip.
+    pub(super) async fn facts(&self, site: &Site) -> Result<Facts, SurveyError> {
+        let connection = self.connection(site).await?;
+        let script = question(&site.context.docker, &site.context.remote_root);
+        let mut answer = String::new();
+        connection
+            .run_script(&script, FACTS_DEADLINE, &mut |line| {
+                answer.push_str(line);
+                answer.push('\n');
+            })
+            .await?;
+        read(&answer).map_err(|source| SurveyError::Facts { server: site.target.name.clone(), source })
+    }
+
+    /// Takes the server's lease; it is held until [`Servers::release`], until the connection is lost, or until we die.
+    pub(super) async fn take_lease(&self, site: &Site) -> Result<(), LeaseError> {
+        let connection = self.connection(site).await.map_err(|error| LeaseError::Failed(error.to_string()))?;
+        let mut slot = site.lease.lock().await;
+        if slot.is_some() {
+            return Ok(());
+        }
+        let mut held = connection.hold(&lease(&site.context, &self.holder), LEASE_DEADLINE).await?;
+        loop {
+            match held.line(LEASE_DEADLINE).await? {
+                None => return Err(LeaseError::Failed("the server ended the lease's script without a word".to_owned())),
+                Some(line) if line == "locked" => {
+                    *slot = Some(held);
+                    return Ok(());
+                }
+                Some(line) => {
+                    if let Some(who) = line.strip_prefix("held: ") {
+                        return Err(LeaseError::Held(who.to_owned()));
+                    }
+                    if let Some(why) = line.strip_prefix("failed: ") {
+                        return Err(LeaseError::Failed(why.to_owned()));
+                    }
+                }
+            }
+        }
+    }
+
+    /// Takes the leases of these servers again, for a run that was cut off.
+    ///
+    /// # Errors
+    /// The first server whose lease is not to be had, as one sentence.
+    pub async fn lease_again(&self, servers: &BTreeSet<&ServerName>) -> Result<(), String> {
+        for server in servers {
+            if let Some(site) = self.site(server) {
+                self.take_lease(&site).await.map_err(|error| format!("{server}: {error}"))?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Gives all leases back and closes all connections.
+    pub async fn release(&self) {
+        let mut tasks = JoinSet::new();
+        for site in self.sites.values().cloned() {
+            tasks.spawn(async move {
+                if let Some(held) = site.lease.lock().await.take() {
+                    let _ = held.close(Duration::from_secs(5)).await;
+                }
+                if let Some(connection) = site.connection.lock().await.take() {
+                    connection.close().await;
+                }
+            });
+        }
+        while tasks.join_next().await.is_some() {}
+    }
+}

@@ -1,0 +1,167 @@
+//! The loop: what is next, on disk; do it; what came of it, on disk; and again. It decides nothing.
+use super::journal::{Journal, JournalError};
+use crate::ledger::{Ledger, StepState};
+use crate::model::{Event, EventKind, ServerName, StepId, Verdict};
+use crate::plan::{Move, Plan, next};
+use crate::remote::{Call, Remote, Update};
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+use tokio::sync::{mpsc, watch};
+use tokio::task::JoinSet;
+
+/// Why a run ended without a verdict. It can be resumed.
+#[derive(Debug, thiserror::Error)]
+pub enum RunError {
+    /// The journal cannot be written.
+    #[error("the journal cannot be written, so nothing more is begun: {0}")]
+    Journal(#[from] JournalError),
+    /// The user insisted.
+    #[error("stopped at once, in the middle of the run")]
+    Stopped,
+    /// Nothing is next, nothing runs, and the run is not over: a bug.
+    #[error("the run does not know what is next; this is a bug")]
+    Stalled,
+}
+
+/// What somebody asked of a run from outside.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Stop {
+    /// Nothing: go on.
+    No,
+    /// Undo the run.
+    Undo,
+    /// Stop where it stands.
+    AtOnce,
+}
+
+/// What is told of a run while it goes on.
+#[derive(Debug)]
+pub enum Notice<'a> {
+    /// On disk.
+    Event(&'a Event),
+    /// A step is being worked on, of those that were started together.
+    Begun(&'a StepId),
+    /// Passing progress.
+    Chatter(&'a StepId, &'a str),
+}
+
+/// Runs the plan from wherever the ledger stands to its end.
+///
+/// # Errors
+/// [`RunError`] where the run has no end yet.
+pub async fn dispatch<R: Remote>(
+    plan: &Plan,
+    ledger: &mut Ledger,
+    journal: &mut Journal,
+    remote: &Arc<R>,
+    mut stop: watch::Receiver<Stop>,
+    tell: &mut (dyn FnMut(Notice<'_>) + Send),
+) -> Result<Verdict, RunError> {
+    let (sender, mut updates) = mpsc::unbounded_channel();
+    let mut tasks = JoinSet::new();
+    let mut under_way: BTreeSet<StepId> = BTreeSet::new();
+    loop {
+        if let Some(verdict) = ledger.closed {
+            return Ok(verdict);
+        }
+        let moves = next(plan, ledger);
+        if moves.is_empty() && under_way.is_empty() {
+            return Err(RunError::Stalled);
+        }
+        let (events, calls) = sort(plan, moves);
+        record(ledger, journal, events, tell)?;
+        for (server, calls) in calls {
+            under_way.extend(calls.iter().map(|call| call.id.clone()));
+            let (remote, sender) = (Arc::clone(remote), sender.clone());
+            tasks.spawn(async move { remote.perform(server, calls, sender).await });
+        }
+        if under_way.is_empty() {
+            continue;
+        }
+        tokio::select! {
+            Some(update) = updates.recv() => take(ledger, journal, &mut under_way, update, tell)?,
+            Some(Err(error)) = tasks.join_next(), if !tasks.is_empty() => {
+                if error.is_panic() {
+                    std::panic::resume_unwind(error.into_panic());
+                }
+            }
+            Ok(()) = stop.changed() => match *stop.borrow_and_update() {
+                Stop::No => {}
+                Stop::Undo => {
+                    let reason = "asked to stop".to_owned();
+                    record(ledger, journal, vec![EventKind::AbortRequested { reason }], tell)?;
+                }
+                Stop::AtOnce => return Err(RunError::Stopped),
+            },
+        }
+    }
+}
+
+/// Moves as events that come before their effect, and as calls, one bundle a server.
+fn sort(plan: &Plan, moves: Vec<Move>) -> (Vec<EventKind>, BTreeMap<ServerName, Vec<Call>>) {
+    let mut events = Vec::new();
+    let mut calls: BTreeMap<ServerName, Vec<Call>> = BTreeMap::new();
+    for step_move in moves {
+        let (id, actions) = match step_move {
+            Move::PassGate(wave) => {
+                events.push(EventKind::GatePassed { wave });
+                continue;
+            }
+            Move::Close(verdict) => {
+                events.push(EventKind::RunClosed { verdict });
+                continue;
+            }
+            Move::Do(id) | Move::Recheck(id) => {
+                events.push(EventKind::StepStarted { step: id.clone() });
+                let actions = plan.step(&id).map(|step| vec![step.action.clone()]);
+                (id, actions)
+            }
+            Move::Undo(id) => {
+                events.push(EventKind::UndoStarted { step: id.clone() });
+                let actions = plan.step(&id).map(|step| step.undo.clone());
+                (id, actions)
+            }
+        };
+        let within = plan.step(&id).map(|step| step.within).unwrap_or_default();
+        let call = Call { id: id.clone(), actions: actions.unwrap_or_default(), within };
+        calls.entry(id.server).or_default().push(call);
+    }
+    (events, calls)
+}
+
+fn record(
+    ledger: &mut Ledger,
+    journal: &mut Journal,
+    kinds: Vec<EventKind>,
+    tell: &mut (dyn FnMut(Notice<'_>) + Send),
+) -> Result<(), JournalError> {
+    if kinds.is_empty() {
+        return Ok(());
+    }
+    for event in journal.write(ledger, kinds)? {
+        tell(Notice::Event(&event));
+    }
+    Ok(())
+}
+
+fn take(
+    ledger: &mut Ledger,
+    journal: &mut Journal,
+    under_way: &mut BTreeSet<StepId>,
+    update: Update,
+    tell: &mut (dyn FnMut(Notice<'_>) + Send),
+) -> Result<(), JournalError> {
+    match update {
+        Update::Begun(id) => tell(Notice::Begun(&id)),
+        Update::Chatter(id, text) => tell(Notice::Chatter(&id, &text)),
+        Update::Ended(step, outcome) => {
+            under_way.remove(&step);
+            let kind = match ledger.state(&step) {
+                StepState::Undoing => EventKind::UndoEnded { step, outcome },
+                _ => EventKind::StepEnded { step, outcome },
+            };
+            record(ledger, journal, vec![kind], tell)?;
+        }
+    }
+    Ok(())
+}

@@ -1,0 +1,8 @@
+//! The only orchestration: journal, perform, journal. Deliberately absent: policy. Whenever it wonders what to do, it asks [`crate::plan::next`].
+mod dispatch;
+mod gaps;
+mod journal;
+
+pub use dispatch::{Notice, RunError, Stop, dispatch};
+pub use gaps::Gaps;
+pub use journal::{Journal, JournalError, OpenRun, open_runs};

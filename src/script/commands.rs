@@ -1,0 +1,74 @@
+//! An action as the commands that a person would type: for `plan --commands`, and for what has to be put back by hand.
+//! Deliberately absent: the checks around them that the real bodies have.
+use super::quote::quote;
+use super::{ScriptContext, layout};
+use crate::docker;
+use crate::model::{Action, ProbeKind};
+
+/// The commands, one a line. Files are named with their size. No secret is in them.
+#[must_use]
+pub fn commands(context: &ScriptContext, action: &Action) -> Vec<String> {
+    let docker = context.docker.as_str();
+    let nginx = layout::nginx_folder(&context.remote_root);
+    let link = |generation: &str| {
+        vec![
+            format!("ln -sfn {} {}", quote(&format!("releases/{generation}")), quote(&format!("{nginx}/current"))),
+            format!("{docker} exec {} nginx -s reload -c {}/nginx/current/nginx.conf", layout::NGINX_CONTAINER, layout::MOUNT),
+        ]
+    };
+    match action {
+        Action::Lock => vec![format!("flock -n {}", quote(&format!("{}/lock/lease", layout::folder(&context.remote_root))))],
+        Action::ConfirmFacts { .. } => Vec::new(),
+        Action::EnsureDirectory { path, mode } => vec![format!("install -d -m {mode:o} {}", quote(path))],
+        Action::PutFile { path, mode, .. } => vec![format!("write {} (mode {mode:o})", quote(path))],
+        Action::EnsureNetwork(spec) => vec![line(&docker::create_network(docker, spec))],
+        Action::RemoveNetwork { name } => vec![line(&docker::remove_network(docker, name))],
+        Action::ConnectNetwork { network, container, aliases } => vec![line(&docker::connect_network(docker, network, container, aliases))],
+        Action::PullImage { image } => vec![line(&docker::pull(docker, image))],
+        Action::RunContainer(spec) => vec![line(&docker::run(docker, spec))],
+        Action::SetAside { name, to, stop_timeout } => {
+            vec![line(&docker::stop(docker, name, *stop_timeout)), line(&docker::rename(docker, name, to))]
+        }
+        Action::RenameContainer { from, to } => vec![line(&docker::rename(docker, from, to))],
+        Action::StartContainer { name } => vec![line(&docker::start(docker, name))],
+        Action::StopContainer { name, timeout } => vec![line(&docker::stop(docker, name, *timeout))],
+        Action::RemoveContainer { name, .. } => vec![line(&docker::remove(docker, name))],
+        Action::AwaitHealthy { probe, .. } => vec![match &probe.kind {
+            ProbeKind::Http { path, .. } => format!("through an SSH tunnel: GET http://{}:{}{path}", probe.address, probe.port),
+            ProbeKind::Tcp => format!("through an SSH tunnel: connect to {}:{}", probe.address, probe.port),
+            ProbeKind::Command(command) => format!("in the container: {command}"),
+            ProbeKind::Running => format!("{docker} inspect"),
+        }],
+        Action::BootNginx { generation, files } => {
+            files.iter().map(|(path, text)| format!("write {nginx}/releases/{generation}/{path} ({} bytes)", text.len())).collect()
+        }
+        Action::ReloadDoor { container } => vec![format!("{docker} exec {} kill -HUP 1", quote(container))],
+        Action::AwaitDoor { .. } => Vec::new(),
+        Action::StageNginx { generation, files, remove, .. } => {
+            let folder = format!("{nginx}/releases/{generation}");
+            let written = files.iter().map(|(path, text)| format!("write {folder}/{path} ({} bytes)", text.len()));
+            let removed = remove.iter().map(|path| format!("leave out {path}"));
+            let test =
+                format!("{docker} exec {} nginx -t -c {}/nginx/releases/{generation}/nginx.conf", layout::NGINX_CONTAINER, layout::MOUNT);
+            written.chain(removed).chain([test]).collect()
+        }
+        Action::DropGeneration { generation } => vec![format!("rm -r {}", quote(&format!("{nginx}/releases/{generation}")))],
+        Action::Switch { to, .. } | Action::SwitchBack { to, .. } => link(&to.0),
+        Action::CheckRoute(check) => vec![format!("ask {}", quote(&check.socket))],
+        Action::Drain { backends, policy } => {
+            let sockets: Vec<String> =
+                backends.iter().map(|backend| backend.socket()).map(|(address, port)| format!("{address}:{port}")).collect();
+            vec![format!("wait, {} at most, until NGINX has no connection to {}", policy.timeout, sockets.join(", "))]
+        }
+        Action::PruneGenerations { keep } => vec![format!("keep the {keep} newest folders in {nginx}/releases")],
+    }
+}
+
+/// A command as it would be typed.
+fn line(command: &docker::Command) -> String {
+    command.0.iter().map(|word| if is_plain(word) { word.clone() } else { quote(word) }).collect::<Vec<_>>().join(" ")
+}
+
+fn is_plain(word: &str) -> bool {
+    !word.is_empty() && word.chars().all(|c| c.is_ascii_alphanumeric() || "-_./:=@,+%".contains(c))
+}

@@ -1,0 +1,19 @@
+# In the NGINX container: exit 0 while a connection to a backend of $stem that takes traffic is on its way and not there yet.
+backends=' '
+while IFS= read -r line; do
+    case $line in *' server '*';'*'# '*) ;; *) continue ;; esac
+    case ${line%%;*} in *' down'*) continue ;; esac
+    target=${line#* server }
+    target=${target%% *}
+    address=${line##* }
+    case $address in [0-9]*.[0-9]*.[0-9]*.[0-9]*) ;; *) address=${target%:*} ;; esac
+    IFS=.
+    set -- $address
+    unset IFS
+    backends="$backends$(printf '%02X%02X%02X%02X:%04X' "$4" "$3" "$2" "$1" "${target##*:}") "
+done <"/flipside/nginx/current/stream.d/$stem.conf"
+while read -r slot local remote state rest; do
+    [ "$state" = 02 ] || continue
+    case $backends in *" $remote "*) exit 0 ;; esac
+done </proc/net/tcp
+exit 1

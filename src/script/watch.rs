@@ -1,0 +1,73 @@
+//! Looking at containers while they become healthy: their state, again and again; a command inside; their last words.
+//! Deliberately absent: what counts as healthy.
+use super::ScriptContext;
+use super::quote::quote;
+
+/// What one look at a container shows.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ContainerSight {
+    /// Its name.
+    pub name: String,
+    /// docker's word: `running`, `exited`, `restarting`, …
+    pub status: String,
+    /// The last exit code.
+    pub exit: i32,
+    /// Killed by the kernel for memory.
+    pub oom_killed: bool,
+    /// Restarts by the engine since it was started.
+    pub restarts: u32,
+}
+
+/// A script that prints one line a container every half second until it is ended.
+#[must_use]
+pub fn watch(context: &ScriptContext, containers: &[&str]) -> String {
+    let names: Vec<String> = containers.iter().map(|name| quote(name)).collect();
+    format!(
+        "while :; do\n{} inspect --type container --format 'sight {{{{.Name}}}} {{{{.State.Status}}}} {{{{.State.ExitCode}}}} {{{{.State.OOMKilled}}}} {{{{.RestartCount}}}}' {} 2>/dev/null || echo 'sight-end'\nsleep 0.5\ndone\n",
+        docker_words(context),
+        names.join(" ")
+    )
+}
+
+/// Reads a line of [`watch`].
+#[must_use]
+pub fn read_sight(line: &str) -> Option<ContainerSight> {
+    let mut words = line.strip_prefix("sight ")?.split_whitespace();
+    Some(ContainerSight {
+        name: words.next()?.trim_start_matches('/').to_owned(),
+        status: words.next()?.to_owned(),
+        exit: words.next()?.parse().ok()?,
+        oom_killed: words.next()? == "true",
+        restarts: words.next()?.parse().ok()?,
+    })
+}
+
+/// Runs a health command in a container; the script's exit code is the command's.
+#[must_use]
+pub fn command_probe(context: &ScriptContext, container: &str, command: &str) -> String {
+    format!("{} exec {} sh -c {} 2>&1\n", docker_words(context), quote(container), quote(command))
+}
+
+/// Connects from the server itself, where tunnels are forbidden: exit 0 when the port accepts. With `request`, prints the first line of
+/// the answer to it.
+#[must_use]
+pub fn connect_probe(address: &str, port: u16, request: Option<&str>) -> String {
+    let ask = request.map_or(String::new(), |request| {
+        format!("printf '%s' {} >&3; IFS= read -r -t 10 line <&3 && printf 'answer %s\\n' \"$line\"", quote(request))
+    });
+    let script = format!("exec 3<>/dev/tcp/{address}/{port} || exit 1\n{ask}\n:");
+    format!("command -v bash >/dev/null 2>&1 || {{ echo 'no bash to probe with'; exit 97; }}\nbash -c {} 2>&1\n", quote(&script))
+}
+
+/// Prints the last lines of a container's log, then `state STATUS EXIT OOM`.
+#[must_use]
+pub fn last_words(context: &ScriptContext, container: &str, n_lines: u32) -> String {
+    let (docker, name) = (docker_words(context), quote(container));
+    format!(
+        "{docker} logs --tail {n_lines} {name} 2>&1\necho\n{docker} inspect --type container --format '@state {{{{.State.Status}}}} {{{{.State.ExitCode}}}} {{{{.State.OOMKilled}}}}' {name} 2>/dev/null\n"
+    )
+}
+
+fn docker_words(context: &ScriptContext) -> String {
+    context.docker.split_whitespace().map(quote).collect::<Vec<_>>().join(" ")
+}

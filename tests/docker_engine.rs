@@ -1,0 +1,275 @@
+//! Docker actions in a real shell against a real engine: each performed twice. They need the image of the local fleet's NGINX
+//! (`FACTS_IMAGE`, with a shell in it) and are therefore left out unless asked for: `cargo test --test docker_engine -- --ignored`.
+//! Every container and network is called `facts_test_…` and is removed by that name.
+use flipside::model::{ContainerSpec, Labels, Millis, NetworkMode, NetworkSpec, Publish, label};
+use flipside::script::{ScriptContext, docker};
+use std::collections::BTreeMap;
+use std::net::{Ipv4Addr, TcpListener};
+use std::process::{Command, Stdio};
+use std::sync::atomic::{AtomicUsize, Ordering};
+
+fn image() -> String {
+    std::env::var("FACTS_IMAGE").unwrap_or_else(|_| "flipside/nginx:stable".to_owned())
+}
+
+fn ctx() -> ScriptContext {
+    ScriptContext { docker: "docker".to_owned(), remote_root: "/nonexistent".to_owned() }
+}
+
+fn spec(name: &str, program: &str) -> ContainerSpec {
+    let labels = [(label::PROJECT, "facts_test"), (label::ENV, "uat"), (label::SERVICE, name), (label::ROLE, "app"), (label::SPEC, "aa")];
+    ContainerSpec {
+        name: format!("facts_test_{name}"),
+        image: image(),
+        network: NetworkMode::Bridge { network: "bridge".to_owned(), ip: None, aliases: vec![] },
+        publish: vec![],
+        env: BTreeMap::new(),
+        labels: labels.iter().map(|(key, value)| ((*key).to_owned(), (*value).to_owned())).collect(),
+        volumes: vec![],
+        entrypoint: Some("/bin/sh".to_owned()),
+        command: vec!["-c".to_owned(), program.to_owned()],
+        restart: "no".to_owned(),
+        stop_signal: None,
+        stop_timeout: Millis::seconds(1),
+    }
+}
+
+/// An app that ends at SIGTERM.
+const APP: &str = "exec sleep 300";
+
+/// What a body printed, by turns in the machine's own shell and in busybox ash where there is one.
+fn perform(body: &str) -> (i32, String) {
+    static TURN: AtomicUsize = AtomicUsize::new(0);
+    let busybox = TURN.fetch_add(1, Ordering::Relaxed) % 2 == 1 && Command::new("busybox").output().is_ok();
+    let mut shell = Command::new(if busybox { "busybox" } else { "sh" });
+    if busybox {
+        shell.arg("sh");
+    }
+    let output = shell.args(["-c", body]).stdin(Stdio::null()).output().unwrap();
+    assert!(output.stderr.is_empty(), "{}\n{body}", String::from_utf8_lossy(&output.stderr));
+    (output.status.code().unwrap(), String::from_utf8(output.stdout).unwrap())
+}
+
+fn good(body: &str, seen: &str) {
+    let (code, text) = perform(body);
+    assert!(code == 0 && text.contains(seen), "wanted `{seen}`, got {code}: {text}");
+    assert!(text.lines().next_back().unwrap().starts_with("seen: "), "{text}");
+}
+
+fn bad(body: &str, error: &str) {
+    let (code, text) = perform(body);
+    assert!(
+        code == 1 && text.lines().any(|line| line.starts_with("error: ") && line.contains(error)),
+        "wanted `{error}`, got {code}: {text}"
+    );
+    assert!(!text.contains("seen: "), "{text}");
+}
+
+fn engine(args: &[&str]) -> String {
+    let output = Command::new("docker").args(args).output().unwrap();
+    String::from_utf8_lossy(&output.stdout).trim().to_owned()
+}
+
+fn state(name: &str) -> String {
+    engine(&["inspect", "--type", "container", "--format", "{{.State.Status}}", name])
+}
+
+/// Containers and networks that go when the test ends, also when it fails.
+struct Leaves(&'static [&'static str], &'static [&'static str]);
+
+impl Leaves {
+    fn sweep(&self) {
+        for name in self.0 {
+            engine(&["rm", "-f", name]);
+        }
+        for name in self.1 {
+            engine(&["network", "rm", name]);
+        }
+    }
+}
+
+impl Drop for Leaves {
+    fn drop(&mut self) {
+        self.sweep();
+    }
+}
+
+fn leaves(containers: &'static [&'static str], networks: &'static [&'static str]) -> Leaves {
+    let leaves = Leaves(containers, networks);
+    leaves.sweep();
+    leaves
+}
+
+#[test]
+#[ignore = "needs a docker engine"]
+fn a_life() {
+    let _leaves = leaves(&["facts_test_life", "facts_test_life.previous"], &[]);
+    let (ctx, spec) = (ctx(), spec("life", APP));
+    let (name, previous) = ("facts_test_life", "facts_test_life.previous");
+    let second = Millis::seconds(1);
+    bad(&docker::stop_container(&ctx, name, second), "there is no container");
+    bad(&docker::start_container(&ctx, name), "there is no container");
+    bad(&docker::rename_container(&ctx, name, previous), "there is no container");
+    good(&docker::remove_container(&ctx, name, second), "there is no container");
+    good(&docker::run_container(&ctx, &spec), "facts_test_life started");
+    good(&docker::run_container(&ctx, &spec), "is running already");
+    good(&docker::start_container(&ctx, name), "runs already");
+    good(&docker::stop_container(&ctx, name, second), "stopped");
+    good(&docker::stop_container(&ctx, name, second), "was stopped already");
+    good(&docker::start_container(&ctx, name), "started");
+    good(&docker::set_aside(&ctx, name, previous, second), "waits as facts_test_life.previous");
+    good(&docker::set_aside(&ctx, name, previous, second), "waits already");
+    assert_eq!((state(name).as_str(), state(previous).as_str()), ("", "exited"));
+    good(&docker::run_container(&ctx, &spec), "started");
+    good(&docker::set_aside(&ctx, name, previous, second), "removed the older");
+    good(&docker::rename_container(&ctx, previous, name), "renamed");
+    good(&docker::rename_container(&ctx, previous, name), "has its name already");
+    good(&docker::run_container(&ctx, &spec), "removed a stopped container");
+    good(&docker::remove_container(&ctx, name, second), "removed");
+    good(&docker::remove_container(&ctx, name, second), "there is no container");
+}
+
+#[test]
+#[ignore = "needs a docker engine"]
+fn strangers_are_left_alone() {
+    let _leaves = leaves(&["facts_test_taken"], &[]);
+    let (ctx, name) = (ctx(), "facts_test_taken");
+    engine(&["run", "-d", "--name", name, "--label", "who=me", "--entrypoint", "sleep", &image(), "300"]);
+    bad(&docker::run_container(&ctx, &spec("taken", APP)), "is taken by a container of image");
+    let (_, text) = perform(&docker::run_container(&ctx, &spec("taken", APP)));
+    assert!(text.contains(r#""who":"me""#), "{text}");
+    bad(&docker::stop_container(&ctx, name, Millis(1)), "is not ours");
+    bad(&docker::set_aside(&ctx, name, "facts_test_taken.previous", Millis(1)), "is not ours");
+    bad(&docker::rename_container(&ctx, name, "facts_test_taken.previous"), "is not ours");
+    good(&docker::remove_container(&ctx, name, Millis(1)), "left alone");
+    assert_eq!(state(name), "running");
+}
+
+#[test]
+#[ignore = "needs a docker engine"]
+fn another_spec_under_the_same_name_is_refused() {
+    let _leaves = leaves(&["facts_test_spec"], &[]);
+    let mut other = spec("spec", APP);
+    good(&docker::run_container(&ctx(), &other), "started");
+    other.labels.insert(label::SPEC.to_owned(), "bb".to_owned());
+    bad(&docker::run_container(&ctx(), &other), "already runs with");
+    good(&docker::stop_container(&ctx(), &other.name, Millis(1000)), "stopped");
+    bad(&docker::run_container(&ctx(), &other), "is there, stopped, with");
+}
+
+#[test]
+#[ignore = "needs a docker engine"]
+fn a_taken_port_names_its_holder_and_leaves_nothing() {
+    let _leaves = leaves(&["facts_test_port", "facts_test_holder"], &[]);
+    let address = Ipv4Addr::LOCALHOST;
+    let taken = TcpListener::bind((address, 0)).unwrap();
+    let port = taken.local_addr().unwrap().port();
+    let publish = vec![Publish { address, host_port: port, container_port: 80, transport: "tcp".to_owned() }];
+    let ported = ContainerSpec { publish, ..spec("port", APP) };
+    let pid = format!("port {port} on 127.0.0.1 is taken by pid {} (", std::process::id());
+    bad(&docker::run_container(&ctx(), &ported), &pid);
+    assert_eq!(state("facts_test_port"), "");
+    drop(taken);
+    let mut holder = ContainerSpec { publish: ported.publish.clone(), ..spec("holder", APP) };
+    holder.labels = Labels::new();
+    good(&docker::run_container(&ctx(), &holder), "started");
+    let by = format!("port {port} on 127.0.0.1 is taken by container facts_test_holder");
+    bad(&docker::run_container(&ctx(), &ported), &by);
+    engine(&[
+        "create",
+        "--name",
+        "facts_test_port",
+        "--label",
+        "flipside.project=facts_test",
+        "-p",
+        &format!("127.0.0.1:{port}:80"),
+        &image(),
+    ]);
+    bad(&docker::start_container(&ctx(), "facts_test_port"), &by);
+}
+
+#[test]
+#[ignore = "needs a docker engine"]
+fn what_a_failed_run_left_behind_is_replaced() {
+    let _leaves = leaves(&["facts_test_created"], &[]);
+    let spec = spec("created", APP);
+    let mut args = vec!["create".to_owned(), "--name".to_owned(), spec.name.clone()];
+    args.extend(spec.labels.iter().map(|(key, value)| format!("--label={key}={value}")));
+    args.push(image());
+    engine(&args.iter().map(String::as_str).collect::<Vec<_>>());
+    assert_eq!(state(&spec.name), "created");
+    good(&docker::run_container(&ctx(), &spec), "never started");
+    assert_eq!(state(&spec.name), "running");
+}
+
+#[test]
+#[ignore = "needs a docker engine"]
+fn a_shell_in_front_of_the_app_is_noted() {
+    let _leaves = leaves(&["facts_test_wrapped", "facts_test_exec"], &[]);
+    let (_, text) = perform(&docker::run_container(&ctx(), &spec("wrapped", "sleep 300; true")));
+    assert!(text.contains("note: the first process of facts_test_wrapped is a shell"), "{text}");
+    let (_, text) = perform(&docker::run_container(&ctx(), &spec("exec", APP)));
+    assert!(!text.contains("note: "), "{text}");
+    let (_, text) = perform(&docker::stop_container(&ctx(), "facts_test_wrapped", Millis(1000)));
+    assert!(text.contains("was killed") && text.contains("exit code 137"), "{text}");
+}
+
+#[test]
+#[ignore = "needs a docker engine"]
+fn odd_text_arrives_exactly() {
+    let _leaves = leaves(&["facts_test_odd"], &[]);
+    let odd = "a'b \"c\" $HOME `id` \\n\nsecond line\n ü 🦀 @NAME@";
+    // The log shows a line when it is complete.
+    let mut spec = spec("odd", "printf '%s|%s.\\n' \"$ODD\" \"$0\"; exec sleep 300");
+    spec.env.insert("ODD".to_owned(), odd.to_owned());
+    spec.labels.insert("note".to_owned(), odd.to_owned());
+    spec.command.push(odd.to_owned());
+    good(&docker::run_container(&ctx(), &spec), "started");
+    assert_eq!(engine(&["logs", "facts_test_odd"]), format!("{odd}|{odd}."));
+    good(&docker::run_container(&ctx(), &spec), "already");
+}
+
+#[test]
+#[ignore = "needs a docker engine"]
+fn networks() {
+    let _leaves = leaves(&["facts_test_mesh", "facts_test_user"], &["facts_test_net"]);
+    let ctx = ctx();
+    let net = NetworkSpec {
+        name: "facts_test_net".to_owned(),
+        subnet: "10.213.4.0/24".to_owned(),
+        ip_range: "10.213.4.128/25".to_owned(),
+        labels: Labels::from([(label::PROJECT.to_owned(), "facts_test".to_owned())]),
+    };
+    good(&docker::remove_network(&ctx, &net.name), "there is no network");
+    bad(&docker::connect_network(&ctx, &net.name, "facts_test_mesh", &[]), "there is no container");
+    let mut mesh = spec("mesh", APP);
+    mesh.labels.insert(label::ROLE.to_owned(), "mesh".to_owned());
+    good(&docker::run_container(&ctx, &mesh), "started");
+    bad(&docker::connect_network(&ctx, &net.name, &mesh.name, &[]), "could not attach");
+    good(&docker::ensure_network(&ctx, &net), "made");
+    good(&docker::ensure_network(&ctx, &net), "is there with subnet 10.213.4.0/24");
+    bad(&docker::ensure_network(&ctx, &NetworkSpec { subnet: "10.213.5.0/24".to_owned(), ..net.clone() }), "with subnet 10.213.4.0/24");
+    bad(&docker::ensure_network(&ctx, &NetworkSpec { name: "facts_test_other".to_owned(), ..net.clone() }), "overlaps");
+    let aliases = ["mesh".to_owned()];
+    good(&docker::connect_network(&ctx, &net.name, &mesh.name, &aliases), "attached");
+    good(&docker::connect_network(&ctx, &net.name, &mesh.name, &aliases), "is on network");
+    bad(&docker::connect_network(&ctx, &net.name, &mesh.name, &["other".to_owned()]), "without the alias other");
+    let mut user = spec("user", APP);
+    let ip = Some(Ipv4Addr::new(10, 213, 4, 10));
+    user.network = NetworkMode::Bridge { network: net.name.clone(), ip, aliases: vec!["user".to_owned()] };
+    good(&docker::run_container(&ctx, &user), "started");
+    good(&docker::stop_container(&ctx, &user.name, Millis(1000)), "stopped");
+    bad(&docker::remove_network(&ctx, &net.name), "is used by");
+    good(&docker::remove_container(&ctx, &user.name, Millis(1000)), "removed");
+    good(&docker::remove_network(&ctx, &net.name), "removed");
+    good(&docker::remove_network(&ctx, &net.name), "there is no network");
+}
+
+#[test]
+#[ignore = "needs a docker engine"]
+fn images() {
+    good(&docker::pull_image(&ctx(), &image()), "is there, sha256:");
+    bad(&docker::pull_image(&ctx(), "127.0.0.1:9/facts_test:1"), "could not pull");
+    let missing = ContainerSpec { image: "facts_test_missing:1".to_owned(), ..spec("missing", APP) };
+    bad(&docker::run_container(&ctx(), &missing), "the image facts_test_missing:1 is not on this server");
+}

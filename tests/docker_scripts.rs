@@ -1,0 +1,148 @@
+//! Docker actions as exact text (`docker_scripts/*.sh`), and those that need no engine in real shells.
+//! Run with `SCRIPTS_BLESS=1` to write the texts anew, then read the diff.
+use flipside::model::{ContainerSpec, Labels, Millis, NetworkMode, NetworkSpec, Piece, Publish, label};
+use flipside::script::{ScriptContext, docker};
+use std::collections::BTreeMap;
+use std::fs;
+use std::net::Ipv4Addr;
+use std::os::unix::fs::PermissionsExt;
+use std::path::Path;
+use std::process::{Command, Stdio};
+
+fn ctx() -> ScriptContext {
+    ScriptContext { docker: "sudo docker".to_owned(), remote_root: "/local".to_owned() }
+}
+
+fn check(name: &str, text: &str) {
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/docker_scripts").join(format!("{name}.sh"));
+    if std::env::var_os("SCRIPTS_BLESS").is_some() {
+        fs::write(&path, text).unwrap();
+    }
+    assert_eq!(text, fs::read_to_string(&path).unwrap(), "{name}");
+    for shell in [vec!["sh"], vec!["bash", "--posix"], vec!["busybox", "sh"]] {
+        if let Ok(output) = Command::new(shell[0]).args(&shell[1..]).args(["-n", "-c", text]).output() {
+            assert!(output.status.success(), "{name} in {shell:?}: {output:?}");
+        }
+    }
+}
+
+fn spec() -> ContainerSpec {
+    let labels = [
+        (label::PROJECT, "shop"),
+        (label::ENV, "prod"),
+        (label::SERVICE, "api"),
+        (label::ROLE, "app"),
+        (label::SIDE, "secondary"),
+        (label::REPLICA, "1"),
+        (label::SPEC, "3f2a"),
+        (label::VERSION, "1.4.0 \"beta\""),
+    ];
+    ContainerSpec {
+        name: "shop_prod_api_secondary".to_owned(),
+        image: "registry.example.com/shop/api:1.4.0".to_owned(),
+        network: NetworkMode::Bridge { network: "shop_prod_network".to_owned(), ip: Some(Ipv4Addr::new(10, 210, 4, 11)), aliases: vec![] },
+        publish: vec![Publish {
+            address: Ipv4Addr::new(10, 0, 0, 10),
+            host_port: 18959,
+            container_port: 8000,
+            transport: "tcp".to_owned(),
+        }],
+        env: BTreeMap::from([("GREETING".to_owned(), "it's $HOME".to_owned())]),
+        labels: labels.iter().map(|(key, value)| ((*key).to_owned(), (*value).to_owned())).collect(),
+        volumes: vec![],
+        entrypoint: None,
+        command: vec![],
+        restart: "unless-stopped".to_owned(),
+        stop_signal: None,
+        stop_timeout: Millis::seconds(30),
+    }
+}
+
+#[test]
+fn containers() {
+    let (ctx, name, previous) = (ctx(), "shop_prod_api", "shop_prod_api.previous");
+    check("run_container", &docker::run_container(&ctx, &spec()));
+    check("set_aside", &docker::set_aside(&ctx, name, previous, Millis::seconds(30)));
+    check("start_container", &docker::start_container(&ctx, name));
+    check("stop_container", &docker::stop_container(&ctx, name, Millis::seconds(30)));
+    check("remove_container", &docker::remove_container(&ctx, name, Millis::seconds(30)));
+    check("rename_container", &docker::rename_container(&ctx, previous, name));
+}
+
+#[test]
+fn networks_and_images() {
+    let ctx = ctx();
+    let network = NetworkSpec {
+        name: "shop_prod_network".to_owned(),
+        subnet: "10.210.4.0/22".to_owned(),
+        ip_range: "10.210.7.0/24".to_owned(),
+        labels: Labels::from([(label::PROJECT.to_owned(), "shop".to_owned())]),
+    };
+    check("ensure_network", &docker::ensure_network(&ctx, &network));
+    check("remove_network", &docker::remove_network(&ctx, &network.name));
+    check("connect_network", &docker::connect_network(&ctx, &network.name, "flipside_nginx", &["mesh".to_owned()]));
+    check("pull_image", &docker::pull_image(&ctx, "registry.example.com/shop/api:1.4.0"));
+}
+
+#[test]
+fn files() {
+    check("ensure_directory", &docker::ensure_directory("/local/flipside/run", 0o755));
+    let content = [Piece::Text("user=shop\npassword='".to_owned()), Piece::Secret("db".to_owned()), Piece::Text("'\n".to_owned())];
+    let known = |name: &str| (name == "db").then(|| "hun'ter2".to_owned());
+    check("put_file", &docker::put_file("/local/flipside/env/shop", 0o600, &content, known).unwrap());
+    let error = docker::put_file("/local/flipside/env/shop", 0o600, &content, |_| None).unwrap_err();
+    assert_eq!(error.to_string(), "the file /local/flipside/env/shop needs the secret `db`, which is not given");
+}
+
+#[test]
+fn the_doors_shell_is_no_wrapper() {
+    let mut door = spec();
+    door.labels.insert(label::ROLE.to_owned(), "door".to_owned());
+    assert!(docker::run_container(&ctx(), &spec()).contains("wrapped"));
+    assert!(!docker::run_container(&ctx(), &door).contains("wrapped"));
+}
+
+/// Exit code and output, in each of the shells that servers have.
+fn perform(body: &str, then: impl Fn(i32, &str)) {
+    for shell in [vec!["sh"], vec!["bash", "--posix"], vec!["busybox", "sh"]] {
+        let Ok(output) = Command::new(shell[0]).args(&shell[1..]).args(["-c", body]).stdin(Stdio::null()).output() else { continue };
+        assert!(output.stderr.is_empty(), "{shell:?}: {}", String::from_utf8_lossy(&output.stderr));
+        then(output.status.code().unwrap(), &String::from_utf8(output.stdout).unwrap());
+    }
+}
+
+#[test]
+fn a_file_arrives_exactly_with_its_mode_and_nothing_beside_it() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("it's a file");
+    let text = "a'b \"c\" $HOME `id` \\n %s\n\nlast line without an end ü";
+    let content = [Piece::Text(text.to_owned())];
+    let body = docker::put_file(path.to_str().unwrap(), 0o640, &content, |_| None).unwrap();
+    fs::write(&path, "old").unwrap();
+    perform(&body, |code, output| {
+        assert_eq!(code, 0, "{output}");
+        assert!(output.ends_with(&format!("seen: file {}, {} bytes\n", path.display(), text.len())), "{output}");
+        assert_eq!(fs::read_to_string(&path).unwrap(), text);
+        assert_eq!(fs::metadata(&path).unwrap().permissions().mode() & 0o7777, 0o640);
+        assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 1);
+    });
+    let nowhere = docker::put_file("/proc/nowhere/file", 0o600, &content, |_| None).unwrap();
+    perform(&nowhere, |code, output| {
+        assert!(code == 1 && output.starts_with("error: the file /proc/nowhere/file cannot be written"), "{output}")
+    });
+}
+
+#[test]
+fn a_directory_is_made_once_and_a_file_in_its_place_is_kept() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("a b/c");
+    let body = docker::ensure_directory(path.to_str().unwrap(), 0o750);
+    perform(&body, |code, output| {
+        assert!(code == 0 && output.starts_with("seen: directory "), "{output}");
+        assert_eq!(fs::metadata(&path).unwrap().permissions().mode() & 0o7777, 0o750);
+    });
+    fs::remove_dir(&path).unwrap();
+    fs::write(&path, "kept").unwrap();
+    perform(&body, |code, output| assert!(code == 1 && output.contains("wanted: a directory"), "{output}"));
+    assert_eq!(fs::read_to_string(&path).unwrap(), "kept");
+}

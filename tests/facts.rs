@@ -1,0 +1,169 @@
+//! Facts: every folder of `facts_cases` holds an answer of a real server and what must be read from it; and the question
+//! itself is asked to the shells of this machine. Run with `FACTS_BLESS=1` to write `expected.json` anew, then read the diff.
+use flipside::facts::{Facts, FactsError, question, read};
+use std::fs;
+use std::path::Path;
+use std::process::Command;
+
+/// The one place that touches the API: an answer, as what is expected of it.
+fn outcome(answer: &[u8]) -> serde_json::Value {
+    match read(answer) {
+        Ok(facts) => serde_json::to_value(facts).unwrap(),
+        Err(error) => serde_json::json!({ "error": error.to_string() }),
+    }
+}
+
+#[test]
+fn every_case_is_read_as_expected() {
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/facts_cases");
+    let mut n_cases = 0;
+    for case in fs::read_dir(folder).unwrap() {
+        let case = case.unwrap().path();
+        let seen = outcome(&fs::read(case.join("answer.txt")).unwrap());
+        let expected = case.join("expected.json");
+        if std::env::var_os("FACTS_BLESS").is_some() {
+            fs::write(&expected, format!("{}\n", serde_json::to_string_pretty(&seen).unwrap())).unwrap();
+        }
+        let expected: serde_json::Value = serde_json::from_slice(&fs::read(&expected).unwrap()).unwrap();
+        assert_eq!(seen, expected, "{}", case.display());
+        n_cases += 1;
+    }
+    assert!(n_cases >= 5, "only {n_cases} cases");
+}
+
+/// What a shell of this machine answers, with a stand-in for docker: a shell function would not be found by `timeout`.
+fn ask(shell: &[&str], docker: &str, root: &Path) -> Vec<u8> {
+    let script = question(docker, root.to_str().unwrap());
+    let mut child = Command::new(shell[0]);
+    child.args(&shell[1..]).args(["-c", &script]);
+    child.output().unwrap().stdout
+}
+
+/// A docker that knows no container, network or image.
+fn stand_in(folder: &Path) -> String {
+    let path = folder.join("docker stand-in");
+    fs::write(&path, "#!/bin/sh\ncase $1 in version) echo 1.2.3 ;; esac\n").unwrap();
+    let mut permissions = fs::metadata(&path).unwrap().permissions();
+    std::os::unix::fs::PermissionsExt::set_mode(&mut permissions, 0o755);
+    fs::set_permissions(&path, permissions).unwrap();
+    // The command is split on blanks, so its path must not have one.
+    let link = folder.join("docker");
+    std::os::unix::fs::symlink(&path, &link).unwrap();
+    link.to_str().unwrap().to_owned()
+}
+
+/// Every shell that this machine has, of those that servers have.
+fn shells() -> Vec<Vec<&'static str>> {
+    let all = [vec!["dash"], vec!["bash"], vec!["bash", "--posix"], vec!["busybox", "sh"], vec!["sh"]];
+    all.into_iter().filter(|shell| Command::new(shell[0]).args(&shell[1..]).args(["-c", ":"]).status().is_ok_and(|s| s.success())).collect()
+}
+
+#[test]
+fn files_survive_every_shell_exactly() {
+    let folder = tempfile::tempdir().unwrap();
+    let root = folder.path().join("it's a root");
+    let flipside = root.join("flipside");
+    let live = flipside.join("nginx/releases/00aa11bb22cc33dd");
+    fs::create_dir_all(live.join("http.d")).unwrap();
+    fs::create_dir_all(flipside.join("nginx/releases/ff")).unwrap();
+    fs::create_dir_all(flipside.join("doors")).unwrap();
+    fs::create_dir_all(flipside.join("lock")).unwrap();
+    let odd = "no line feed, $HOME `id` \\ 'x'\n@@flipside end files 0\n\n@@flipside over";
+    fs::write(live.join("nginx.conf"), odd).unwrap();
+    fs::write(live.join("http.d/a b.conf"), "x\n\n\n").unwrap();
+    fs::write(live.join("http.d/latin.conf"), b"\xe4\xf6\n").unwrap();
+    fs::write(live.join("empty"), "").unwrap();
+    fs::write(flipside.join("doors/shop_prod_api.door.conf"), "door").unwrap();
+    fs::write(flipside.join("doors/notes.txt"), "no door").unwrap();
+    fs::write(flipside.join("lock/holder"), "somebody\n").unwrap();
+    fs::write(flipside.join("lock/lease"), "").unwrap();
+    std::os::unix::fs::symlink("releases/00aa11bb22cc33dd", flipside.join("nginx/current")).unwrap();
+    let docker = stand_in(folder.path());
+    for shell in shells() {
+        let facts = read(ask(&shell, &docker, &root)).unwrap();
+        let nginx = &facts.nginx;
+        assert_eq!(nginx.live.as_ref().unwrap().0, "00aa11bb22cc33dd", "{shell:?}");
+        assert_eq!(nginx.generations.len(), 2);
+        assert_eq!(nginx.files["nginx.conf"], odd, "{shell:?}");
+        assert_eq!(nginx.files["http.d/a b.conf"], "x\n\n\n");
+        assert_eq!(nginx.files["http.d/latin.conf"], "\u{fffd}\u{fffd}\n");
+        assert_eq!(nginx.files["empty"], "");
+        assert_eq!((nginx.files.len(), nginx.doors.len()), (4, 1));
+        assert_eq!(nginx.doors["shop_prod_api.door.conf"], "door");
+        assert_eq!((facts.docker_version.as_str(), facts.lease), ("1.2.3", None));
+        assert!(facts.root_writable && facts.free_bytes > 0 && facts.clock > 1_600_000_000_000);
+        assert!(facts.containers.is_empty() && nginx.served.is_none());
+    }
+}
+
+#[test]
+fn the_tools_of_busybox_are_enough() {
+    let folder = tempfile::tempdir().unwrap();
+    let tools = folder.path().join("tools");
+    fs::create_dir(&tools).unwrap();
+    let installed = Command::new("busybox").args(["--install", "-s", tools.to_str().unwrap()]).status();
+    if !installed.is_ok_and(|status| status.success()) {
+        eprintln!("left out: this machine has no busybox");
+        return;
+    }
+    let live = folder.path().join("flipside/nginx/releases/00aa");
+    fs::create_dir_all(&live).unwrap();
+    fs::write(live.join("a"), "1").unwrap();
+    fs::write(live.join("b"), "2\n").unwrap();
+    std::os::unix::fs::symlink("releases/00aa", folder.path().join("flipside/nginx/current")).unwrap();
+    let script = question(&stand_in(folder.path()), folder.path().to_str().unwrap());
+    let output = Command::new(tools.join("sh")).env("PATH", &tools).args(["-c", &script]).output().unwrap();
+    let facts = read(&output.stdout).unwrap_or_else(|error| panic!("{error}\n{}", String::from_utf8_lossy(&output.stdout)));
+    assert_eq!((facts.nginx.files["a"].as_str(), facts.nginx.files["b"].as_str()), ("1", "2\n"));
+    assert!(facts.clock > 1_600_000_000_000 && facts.free_bytes > 0 && facts.root_writable);
+}
+
+#[test]
+fn nothing_is_made_where_nothing_is() {
+    let folder = tempfile::tempdir().unwrap();
+    let docker = stand_in(folder.path());
+    let root = folder.path().join("not/yet");
+    for shell in shells() {
+        let facts = read(ask(&shell, &docker, &root)).unwrap();
+        assert!(facts.root_writable, "{shell:?}: the parent can be written");
+        assert_eq!(facts.nginx, flipside::facts::NginxFact::default());
+        assert!(!folder.path().join("not").exists());
+    }
+}
+
+#[test]
+fn a_held_lease_names_its_holder() {
+    let folder = tempfile::tempdir().unwrap();
+    let docker = stand_in(folder.path());
+    let lock = folder.path().join("flipside/lock");
+    fs::create_dir_all(&lock).unwrap();
+    fs::write(lock.join("holder"), "mia@laptop, run 7\n").unwrap();
+    let lease = fs::File::create(lock.join("lease")).unwrap();
+    lease.lock().unwrap();
+    for shell in shells() {
+        assert_eq!(read(ask(&shell, &docker, folder.path())).unwrap().lease.as_deref(), Some("mia@laptop, run 7"), "{shell:?}");
+    }
+    lease.unlock().unwrap();
+    assert_eq!(read(ask(&["sh"], &docker, folder.path())).unwrap().lease, None);
+}
+
+#[test]
+fn a_missing_docker_is_its_own_error() {
+    let folder = tempfile::tempdir().unwrap();
+    for shell in shells() {
+        let seen = read(ask(&shell, "no-such-docker", folder.path()));
+        assert_eq!(seen, Err(FactsError::DockerMissing { docker: "no-such-docker".to_owned() }), "{shell:?}");
+    }
+}
+
+#[test]
+fn an_answer_cut_at_any_byte_is_never_facts() {
+    let folder = tempfile::tempdir().unwrap();
+    let docker = stand_in(folder.path());
+    let answer = ask(&["sh"], &docker, folder.path());
+    let whole: Result<Facts, FactsError> = read(&answer);
+    assert!(whole.is_ok(), "{whole:?}");
+    for length in 0..answer.len() - 1 {
+        assert!(matches!(read(&answer[..length]), Err(FactsError::CutOff { .. })), "{length} of {} bytes", answer.len());
+    }
+}

@@ -1,0 +1,185 @@
+//! The scripts of NGINX's actions, run by a real `sh` against a folder of their own, with a `docker` that is not one.
+#![expect(clippy::unwrap_used, reason = "a test may panic")]
+use flipside::model::{GenerationId, Millis, ProbeKind, RouteCheck, StagedListener};
+use flipside::nginx::{generation_file, generation_id};
+use flipside::script::layout;
+use flipside::script::ScriptContext;
+use flipside::script::nginx::{check_route, drop_generation, prune_generations, stage_nginx, switch};
+use std::collections::BTreeMap;
+use std::fs;
+use std::io::{Read, Write};
+use std::os::unix::fs::{PermissionsExt, symlink};
+use std::os::unix::net::UnixListener;
+use std::path::PathBuf;
+use std::process::{Command, Stdio};
+use std::thread;
+use tempfile::TempDir;
+
+/// A server: its folder, and the `docker` that its scripts run.
+struct Server {
+    root: TempDir,
+}
+
+impl Server {
+    /// `docker` is the body of a shell script.
+    fn new(docker: &str) -> Self {
+        let server = Self { root: TempDir::new().unwrap() };
+        fs::create_dir_all(server.nginx().join("releases/bootstrap")).unwrap();
+        symlink("releases/bootstrap", server.nginx().join("current")).unwrap();
+        let path = server.root.path().join("docker it");
+        fs::write(&path, format!("#!/bin/sh\n{docker}\n")).unwrap();
+        fs::set_permissions(&path, fs::Permissions::from_mode(0o755)).unwrap();
+        server
+    }
+
+    fn context(&self) -> ScriptContext {
+        let path = self.root.path().to_str().unwrap();
+        ScriptContext { docker: format!("{path}/docker it"), remote_root: path.to_owned() }
+    }
+
+    fn nginx(&self) -> PathBuf {
+        PathBuf::from(layout::nginx_folder(self.root.path().to_str().unwrap()))
+    }
+
+    /// Exit status and output.
+    fn run(&self, script: &str) -> (bool, String) {
+        let output = Command::new("sh").arg("-c").arg(script).stdin(Stdio::null()).output().unwrap();
+        assert_eq!(String::from_utf8_lossy(&output.stderr), "", "nothing goes to stderr");
+        (output.status.success(), String::from_utf8(output.stdout).unwrap())
+    }
+
+    fn stage(
+        &self,
+        base: Option<&GenerationId>,
+        carried: &BTreeMap<String, String>,
+        own: &BTreeMap<String, String>,
+    ) -> (GenerationId, String) {
+        let mut all = carried.clone();
+        all.extend(own.clone());
+        let id = generation_id(&all, base);
+        let mut files = own.clone();
+        files.extend([generation_file(&id, base)]);
+        let listeners = [StagedListener { port: 5228, transport: "tcp".to_owned() }];
+        (id.clone(), stage_nginx(&self.context(), &id, base, &files, &[], &listeners))
+    }
+}
+
+fn files() -> BTreeMap<String, String> {
+    BTreeMap::from([
+        ("nginx.conf".to_owned(), "it's \"$HOME\" `id` \\n %s\n\n".to_owned()),
+        ("http.d/a_b_c.conf".to_owned(), "ä\n\tx".to_owned()),
+    ])
+}
+
+#[test]
+fn a_generation_is_written_to_the_byte_and_a_second_time() {
+    let server = Server::new("exit 0");
+    let (id, script) = server.stage(None, &BTreeMap::new(), &files());
+    for _ in 0..2 {
+        assert_eq!(server.run(&script), (true, format!("seen: generation {id} passes nginx -t\n")));
+        for (path, text) in files() {
+            let path = server.nginx().join("releases").join(&id.0).join(path);
+            assert_eq!(fs::read_to_string(&path).unwrap(), text);
+            assert_eq!(fs::metadata(&path).unwrap().permissions().mode() & 0o777, 0o644);
+        }
+    }
+}
+
+#[test]
+fn the_bases_other_files_come_along_unless_somebody_edited_them() {
+    let server = Server::new("exit 0");
+    let (base, script) = server.stage(None, &BTreeMap::new(), &files());
+    assert!(server.run(&script).0);
+    let own = BTreeMap::from([("stream.d/x_y_z.conf".to_owned(), "new\n".to_owned())]);
+    let (id, script) = server.stage(Some(&base), &files(), &own);
+    assert_eq!(server.run(&script), (true, format!("seen: generation {id} passes nginx -t\n")));
+    assert_eq!(fs::read_to_string(server.nginx().join(format!("releases/{id}/http.d/a_b_c.conf"))).unwrap(), "ä\n\tx");
+
+    fs::write(server.nginx().join(format!("releases/{base}/http.d/a_b_c.conf")), "edited").unwrap();
+    fs::remove_dir_all(server.nginx().join(format!("releases/{id}"))).unwrap();
+    let (done, output) = server.run(&script);
+    assert!(!done && output.starts_with(&format!("error: the files carried over from generation {base} are not the ones")), "{output}");
+    assert!(!server.nginx().join(format!("releases/{id}")).exists());
+    assert!(!server.nginx().join(format!("releases/{id}.new")).exists());
+}
+
+#[test]
+fn a_refused_candidate_is_gone_and_nginx_says_why() {
+    let server = Server::new("echo 'nginx: [emerg] unknown directive \"it\"' >&2; exit 1");
+    let (id, script) = server.stage(None, &BTreeMap::new(), &files());
+    let (done, output) = server.run(&script);
+    assert!(!done);
+    assert!(output.starts_with(&format!("error: NGINX refuses generation {id}: [emerg] unknown directive \"it\"\n")), "{output}");
+    let left: Vec<_> = fs::read_dir(server.nginx().join("releases")).unwrap().map(|entry| entry.unwrap().file_name()).collect();
+    assert_eq!(left, ["bootstrap"]);
+}
+
+#[test]
+fn the_live_generation_is_neither_dropped_nor_pruned() {
+    let server = Server::new("exit 0");
+    for name in ["a1", "a2", "a3", "a4", "a5.new"] {
+        fs::create_dir(server.nginx().join("releases").join(name)).unwrap();
+        thread::sleep(std::time::Duration::from_millis(15));
+    }
+    fs::remove_file(server.nginx().join("current")).unwrap();
+    symlink("releases/a1", server.nginx().join("current")).unwrap();
+    let (done, output) = server.run(&drop_generation(&server.context(), &GenerationId("a1".to_owned())));
+    assert!(!done && output.starts_with("error: generation a1 is live"), "{output}");
+    let gone = "seen: generation zz is not there\n".to_owned();
+    assert_eq!(server.run(&drop_generation(&server.context(), &GenerationId("zz".to_owned()))), (true, gone));
+    assert_eq!(server.run(&prune_generations(&server.context(), 1)), (true, "seen: 3 old generations removed\n".to_owned()));
+    let mut left: Vec<_> = fs::read_dir(server.nginx().join("releases")).unwrap().map(|entry| entry.unwrap().file_name()).collect();
+    left.sort();
+    assert_eq!(left, ["a1", "a4", "bootstrap"]);
+}
+
+#[test]
+fn a_container_that_is_away_is_named() {
+    let server = Server::new("echo 'Error response from daemon: No such container: flipside_nginx' >&2; exit 1");
+    let (done, output) = server.run(&switch(&server.context(), None, &GenerationId("ab".to_owned())));
+    assert!(!done);
+    assert!(output.ends_with("error: the container flipside_nginx cannot be asked: is it running?\n"), "{output}");
+}
+
+/// Asks a socket that answers each connection with `answer`, or says nothing and keeps it open, or hangs up.
+fn route(answer: Option<&'static str>, kind: ProbeKind) -> (bool, String) {
+    // No curl in the image, and no backend that is still being connected to.
+    let server = Server::new("exit 1");
+    let socket = server.root.path().join("p_e_s.sock");
+    let listener = UnixListener::bind(&socket).unwrap();
+    thread::spawn(move || {
+        let mut open = Vec::new();
+        for stream in listener.incoming() {
+            let mut stream = stream.unwrap();
+            match answer {
+                Some("") => open.push(stream),
+                Some(text) => {
+                    let _ = stream.read(&mut [0; 500]);
+                    let _ = stream.write_all(text.as_bytes());
+                }
+                None => drop(stream),
+            }
+        }
+    });
+    let check = RouteCheck { service: "api".to_owned(), socket: socket.to_str().unwrap().to_owned(), kind, deadline: Millis(300) };
+    server.run(&check_route(&server.context(), &check))
+}
+
+#[test]
+fn a_route_is_reached_by_any_answer_that_is_not_nginxs_own() {
+    let http = || ProbeKind::Http { path: "/up?a=1&b='2'".to_owned(), host: "api.example.com".to_owned() };
+    let (done, output) = route(Some("HTTP/1.1 404 Not Found\r\n\r\n"), http());
+    assert!(done && output.starts_with("seen: status 404 after 0."), "{output}");
+    let (done, output) = route(Some("HTTP/1.1 502 Bad Gateway\r\n\r\n"), http());
+    assert!(!done && output.starts_with("error: api is not reached through NGINX: status 502; "), "{output}");
+    let (done, output) = route(None, http());
+    assert!(!done && output.contains("no answer"), "{output}");
+}
+
+#[test]
+fn a_tcp_route_is_reached_by_a_connection_that_stays() {
+    let (done, output) = route(Some(""), ProbeKind::Tcp);
+    assert!(done && output.contains("the connection stays open"), "{output}");
+    let (done, output) = route(None, ProbeKind::Tcp);
+    assert!(!done && output.contains("the connection was closed at once"), "{output}");
+}

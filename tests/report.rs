@@ -1,0 +1,360 @@
+//! What people and programs read, whole: each case replays a run and compares every byte with a file of `tests/report_cases/`.
+//! `UPDATE=1 cargo test --test report` writes the files anew; read the difference before you keep it.
+#![expect(clippy::unwrap_used, reason = "a test may panic")]
+
+#[path = "report_cases/fixture.rs"]
+mod fixture;
+
+use fixture::{Fault, Script, crash, findings, nginx, plan, reload_fails, server, service};
+use flipside::ledger::Ledger;
+use flipside::model::{Action, Event, Millis, Outcome, ServerName};
+use flipside::plan::{Change, Finding, Level, Paint, Plan, View, describe, show};
+use flipside::report::{Ending, Reporter, Serving, Sinks, Style, serving};
+use indicatif::{InMemoryTerm, ProgressDrawTarget, TermLike};
+use std::collections::BTreeMap;
+use std::io::{self, Write};
+use std::path::Path;
+use std::sync::{Arc, Mutex};
+
+/// A sink that can be read afterwards.
+#[derive(Clone, Default)]
+struct Page(Arc<Mutex<Vec<u8>>>);
+
+impl Write for Page {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        self.0.lock().unwrap().extend_from_slice(bytes);
+        Ok(bytes.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
+impl Page {
+    fn text(&self) -> String {
+        String::from_utf8(self.0.lock().unwrap().clone()).unwrap()
+    }
+}
+
+/// A sink that is the terminal's own screen.
+struct Screen(InMemoryTerm);
+
+impl Write for Screen {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        self.0.write_str(&std::str::from_utf8(bytes).unwrap().replace('\n', "\r\n"))?;
+        Ok(bytes.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
+fn golden(name: &str, text: &str) {
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/report_cases").join(name);
+    if std::env::var_os("UPDATE").is_some() {
+        std::fs::write(&path, text).unwrap();
+    }
+    let expected = std::fs::read_to_string(&path).unwrap_or_default();
+    assert!(expected == text, "{name} differs; what came now is:\n{text}\nUPDATE=1 keeps it");
+}
+
+fn commands(_: &ServerName, action: &Action) -> Vec<String> {
+    match action {
+        Action::StopContainer { name, timeout } => vec![format!("docker stop --time {} {name}", timeout.seconds_ceil())],
+        Action::StartContainer { name } => vec![format!("docker start {name}")],
+        Action::SwitchBack { .. } => {
+            vec!["ln -sfn releases/aaaa000000000001 next && mv -T next current".into(), "docker exec flipside_nginx nginx -s reload".into()]
+        }
+        action => vec![format!("# {}", describe(action))],
+    }
+}
+
+/// Replays events; stderr and stdout come back.
+fn replay(style: Style, paint: Paint, plan: &Plan, events: &[Event], ledger: &Ledger) -> (String, String) {
+    let (stdout, stderr) = (Page::default(), Page::default());
+    let sinks = Sinks { stdout: Box::new(stdout.clone()), stderr: Box::new(stderr.clone()), terminal: ProgressDrawTarget::hidden() };
+    let mut reporter = Reporter::new(style, paint, sinks);
+    reporter.plan_begins(plan);
+    for event in events {
+        reporter.event(plan, event);
+    }
+    finish(&mut reporter, plan, ledger);
+    (stderr.text(), stdout.text())
+}
+
+fn finish(reporter: &mut Reporter, plan: &Plan, ledger: &Ledger) {
+    let gaps = BTreeMap::from([(service("postgres"), Millis(1240))]);
+    reporter.finished(plan, ledger, &Ending { elapsed: Millis(12_449), gaps: &gaps, program: "flipside -e prod", commands: &commands });
+}
+
+fn lines_of(name: &str, script: &Script) {
+    let plan = plan();
+    let (events, ledger) = script.run(&plan);
+    let (stderr, stdout) = replay(Style::Lines, Paint::Plain, &plan, &events, &ledger);
+    assert_eq!(stdout.lines().count(), 1, "stdout holds the one line for mail");
+    golden(name, &format!("{stderr}--- stdout\n{stdout}"));
+}
+
+fn fault(server: &'static str, title: &'static str, undo: bool, outcome: Outcome) -> Fault {
+    Fault { server, title, undo, outcome }
+}
+
+#[test]
+fn done() {
+    lines_of("done.lines.txt", &Script::of(Vec::new()));
+}
+
+#[test]
+fn put_back() {
+    let crashes = |server| fault(server, "wait for", false, Outcome::Failed(crash()));
+    lines_of("put_back.lines.txt", &Script::of(vec![crashes("lon1-b"), crashes("par2-edge")]));
+}
+
+#[test]
+fn stuck() {
+    let faults = vec![
+        fault("par2-edge", "switch", false, Outcome::Failed(reload_fails())),
+        fault("lon1-b", "switch", true, Outcome::Failed(reload_fails())),
+    ];
+    lines_of("stuck.lines.txt", &Script::of(faults));
+}
+
+#[test]
+fn done_with_leftovers() {
+    lines_of("leftovers.lines.txt", &Script::of(vec![fault("lon1-a", "stop shop_prod_api", false, Outcome::Failed(crash()))]));
+}
+
+#[test]
+fn aborted() {
+    lines_of("aborted.lines.txt", &Script { abort_before: Some("switch"), ..Script::of(Vec::new()) });
+}
+
+#[test]
+fn interrupted() {
+    lines_of("interrupted.lines.txt", &Script { cut_after: Some(42), ..Script::of(Vec::new()) });
+}
+
+#[test]
+fn lost_sight_of_and_found_again() {
+    lines_of("found_again.lines.txt", &Script::of(vec![fault("lon1-b", "switch", false, Outcome::Unknown(reload_fails()))]));
+}
+
+/// Found again on the first server, failed on the second with a step behind it that was never begun, and an idle lock left on the third.
+#[test]
+fn put_back_with_something_idle_left_behind() {
+    let faults = vec![
+        fault("lon1-a", "make", false, Outcome::Unknown(reload_fails())),
+        fault("lon1-b", "start", false, Outcome::Failed(crash())),
+        fault("par2-edge", "lock", true, Outcome::Failed(reload_fails())),
+    ];
+    lines_of("left_behind.lines.txt", &Script::of(faults));
+}
+
+#[test]
+fn a_run_that_stops_where_nobody_looks_says_what_was_last_seen() {
+    let plan = plan();
+    let script = Script { cut_after: Some(15), ..Script::of(vec![fault("lon1-a", "make", false, Outcome::Unknown(reload_fails()))]) };
+    let (events, ledger) = script.run(&plan);
+    let (stderr, _) = replay(Style::Lines, Paint::Plain, &plan, &events, &ledger);
+    assert!(stderr.contains("was interrupted") && stderr.contains("seen        NGINX still serves"), "{stderr}");
+}
+
+#[test]
+fn json() {
+    let plan = plan();
+    let (events, ledger) = Script::of(vec![fault("lon1-b", "wait for", false, Outcome::Failed(crash()))]).run(&plan);
+    let (_, stdout) = replay(Style::Json, Paint::Colour, &plan, &events, &ledger);
+    assert_eq!(stdout.lines().count(), events.len() + 1, "one line an event, and the summary");
+    for (line, event) in stdout.lines().zip(&events) {
+        let value: serde_json::Value = serde_json::from_str(line).unwrap();
+        let journal = serde_json::to_value(event).unwrap();
+        assert_eq!(value["event"], journal["kind"]["event"], "the same word as in the journal");
+    }
+    golden("put_back.json.txt", &stdout);
+}
+
+#[test]
+fn colour_only_adds_codes() {
+    let plan = plan();
+    let faults = vec![
+        fault("par2-edge", "switch", false, Outcome::Failed(reload_fails())),
+        fault("lon1-b", "switch", true, Outcome::Failed(reload_fails())),
+    ];
+    let (events, ledger) = Script::of(faults).run(&plan);
+    let (plain, _) = replay(Style::Lines, Paint::Plain, &plan, &events, &ledger);
+    let (colour, _) = replay(Style::Lines, Paint::Colour, &plan, &events, &ledger);
+    assert!(!plain.contains('\u{1b}'));
+    let stripped: Vec<String> = colour.split('\n').map(flipside::plan::prose::clean).collect();
+    assert_eq!(stripped.join("\n"), plain);
+}
+
+#[test]
+fn nothing_is_called_done_that_was_not_seen_to_be() {
+    let plan = plan();
+    let (events, ledger) = Script { cut_after: Some(4), ..Script::of(Vec::new()) }.run(&plan);
+    let (stderr, stdout) = replay(Style::Lines, Paint::Plain, &plan, &events, &ledger);
+    assert!(!stderr.contains("locked") && !stdout.contains("done:"), "three locks were begun and none was seen:\n{stderr}");
+}
+
+/// The screen of a terminal of this width: first in the middle of the run, then at its end.
+fn screens(width: u16, script: &Script, n_events: usize) -> (String, String) {
+    let plan = plan();
+    let (events, _) = script.run(&plan);
+    let terminal = InMemoryTerm::new(60, width);
+    let sinks = Sinks {
+        stdout: Box::new(io::sink()),
+        stderr: Box::new(Screen(terminal.clone())),
+        terminal: ProgressDrawTarget::term_like(Box::new(terminal.clone())),
+    };
+    let mut reporter = Reporter::new(Style::Bars, Paint::Plain, sinks);
+    reporter.plan_begins(&plan);
+    for event in &events[..n_events] {
+        reporter.event(&plan, event);
+    }
+    let running = events[..n_events].iter().rev().find_map(|event| match &event.kind {
+        flipside::model::EventKind::StepStarted { step } => Some(step.clone()),
+        _ => None,
+    });
+    reporter.chatter(&running.unwrap(), "answer 2 of 3");
+    reporter.say("(a word in between)");
+    let middle = terminal.contents();
+    for event in &events[n_events..] {
+        reporter.event(&plan, event);
+    }
+    reporter.say("(the last word)");
+    (middle, terminal.contents())
+}
+
+#[test]
+fn bars_collapse_to_one_line_a_wave_and_keep_who_failed() {
+    let script = Script::of(vec![fault("lon1-b", "wait for", false, Outcome::Failed(crash()))]);
+    for width in [40, 60, 120] {
+        let (middle, end) = screens(width, &script, 30);
+        assert!(middle.contains("par2-edge  starting shop_p"), "{width}:\n{middle}");
+        assert!(middle.contains("✔ prepare"), "{width}:\n{middle}");
+        assert!(middle.lines().chain(end.lines()).all(|line| line.chars().count() <= usize::from(width)));
+        golden(&format!("put_back.bars.{width}.txt"), &format!("{end}\n"));
+    }
+    let (middle, _) = screens(120, &script, 30);
+    assert!(middle.contains("starting shop_prod_api_secondary · answer 2 of 3"), "{middle}");
+}
+
+#[test]
+fn bars_show_an_undo_as_a_wave_of_its_own() {
+    let faults = vec![
+        fault("par2-edge", "switch", false, Outcome::Failed(reload_fails())),
+        fault("lon1-b", "switch", true, Outcome::Failed(reload_fails())),
+    ];
+    golden("stuck.bars.80.txt", &format!("{}\n", screens(80, &Script::of(faults), 30).1));
+}
+
+#[test]
+fn a_large_fleet_fits_a_terminal() {
+    let mut plan = plan();
+    let steps = plan.waves[5].servers[&server("lon1-a")].clone();
+    plan.waves = vec![plan.waves[5].clone()];
+    plan.waves[0].servers = (0..300).map(|n| (server(&format!("s{n:03}")), steps.clone())).collect();
+    let (events, ledger) = Script::of(vec![fault("s250", "switch", false, Outcome::Failed(reload_fails()))]).run(&plan);
+    let terminal = InMemoryTerm::new(24, 80);
+    let sinks = Sinks {
+        stdout: Box::new(io::sink()),
+        stderr: Box::new(Screen(terminal.clone())),
+        terminal: ProgressDrawTarget::term_like_with_hz(Box::new(terminal.clone()), 20),
+    };
+    let mut reporter = Reporter::new(Style::Bars, Paint::Plain, sinks);
+    reporter.plan_begins(&plan);
+    for event in &events {
+        reporter.event(&plan, event);
+        if event.seq % 50 == 0 {
+            assert!(terminal.contents().lines().count() <= 22, "{}", terminal.contents());
+        }
+    }
+    finish(&mut reporter, &plan, &ledger);
+    let end = terminal.contents();
+    assert!(end.contains("✘ s250") && end.contains("299/300") && end.contains("✔ undo switch"), "{end}");
+}
+
+#[test]
+fn a_resumed_run_counts_what_was_done_before() {
+    let plan = plan();
+    let (all, _) = Script::of(Vec::new()).run(&plan);
+    let (before, ledger) = Script { cut_after: Some(9), ..Script::of(Vec::new()) }.run(&plan);
+    let stderr = Page::default();
+    let sinks = Sinks { stdout: Box::new(io::sink()), stderr: Box::new(stderr.clone()), terminal: ProgressDrawTarget::hidden() };
+    let mut reporter = Reporter::new(Style::Lines, Paint::Plain, sinks);
+    reporter.plan_resumes(&plan, &ledger);
+    for event in &all[before.len()..] {
+        reporter.event(&plan, event);
+    }
+    let text = stderr.text();
+    assert!(text.starts_with("resuming deploy shop/prod: 3 of 31 steps are done\n== prepare (3 servers)\n"), "{text}");
+    assert!(!text.contains("complete on"), "no wave is called incomplete: {text}");
+}
+
+#[test]
+fn what_a_server_serves_follows_from_the_steps_that_requests_hang_on() {
+    let plan = plan();
+    let cut = |n: usize| serving(&plan, &Script { cut_after: Some(n), ..Script::of(Vec::new()) }.run(&plan).1);
+    let (events, _) = Script::of(Vec::new()).run(&plan);
+    let ended = |title: &str, nth: usize| {
+        let is = |event: &&Event| matches!(&event.kind, flipside::model::EventKind::StepEnded { step, .. } if plan.step(step).unwrap().title.starts_with(title));
+        usize::try_from(events.iter().filter(is).nth(nth).unwrap().seq).unwrap() + 1
+    };
+    assert!(cut(3).values().all(|state| *state == Serving::Before));
+    let gap = cut(ended("stop shop_prod_postgres", 0));
+    assert!(matches!(gap[&server("lon1-a")], Serving::Between(_)), "the handover has begun there");
+    assert_eq!(gap[&server("lon1-b")], Serving::Before);
+    let switching = cut(ended("switch", 0));
+    assert_eq!(switching[&server("lon1-a")], Serving::After);
+    assert!(matches!(switching[&server("lon1-b")], Serving::Unclear(_)));
+}
+
+fn view<'a>(findings: &'a [Finding], nginx: &'a BTreeMap<ServerName, flipside::plan::NginxFiles>) -> View<'a> {
+    View { paint: Paint::Plain, findings, undo: false, commands: None, nginx }
+}
+
+#[test]
+fn plan_text() {
+    golden("plan.txt", &show(&plan(), &view(&findings(), &nginx())));
+}
+
+#[test]
+fn plan_text_with_commands_and_undo() {
+    let (none, no_files) = (Vec::new(), BTreeMap::new());
+    let view = View { undo: true, commands: Some(&commands), ..view(&none, &no_files) };
+    golden("plan.commands.txt", &show(&plan(), &view));
+}
+
+#[test]
+fn plan_text_when_there_is_nothing_to_do_or_it_cannot_be_done() {
+    let mut plan = plan();
+    plan.waves.clear();
+    plan.services.values_mut().for_each(|service| {
+        service.change = Change::Keep;
+        "unchanged".clone_into(&mut service.reason);
+        service.to = service.from;
+        service.to_version.clone_from(&service.from_version);
+    });
+    plan.services.remove(&service("worker"));
+    let (none, no_files) = (Vec::new(), BTreeMap::new());
+    golden("plan.nothing.txt", &show(&plan, &view(&none, &no_files)));
+    let (stderr, stdout) = replay(Style::Lines, Paint::Plain, &plan, &[], &Ledger::default());
+    golden("nothing.lines.txt", &format!("{stderr}--- stdout\n{stdout}"));
+    let fatal = vec![Finding {
+        level: Level::Fatal,
+        server: Some(server("lon1-a")),
+        service: None,
+        text: "port 18123 is taken by a stranger (pid 812, sshd)".to_owned(),
+        hint: "stop it, or pin `host_port` of api".to_owned(),
+    }];
+    let text = show(&plan, &view(&fatal, &no_files));
+    assert!(text.contains("  fatal    lon1-a: port 18123") && text.ends_with("This plan cannot be run: 1 fatal finding.\n"), "{text}");
+}
+
+#[test]
+fn a_reporter_can_be_shared_between_threads() {
+    fn shared<T: Send>() {}
+    shared::<Mutex<Reporter>>();
+}
