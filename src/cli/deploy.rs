@@ -138,7 +138,7 @@ pub(super) async fn resume(global: &Global, began: Instant) -> Outcome {
             return Outcome::Configuration;
         }
     };
-    let Some(run) = runs.pop() else {
+    let Some(mut run) = runs.pop() else {
         complain(&format!("no run of {}/{} was cut off on this workstation", loaded.playbook.project, loaded.playbook.env));
         return Outcome::NothingToDo;
     };
@@ -151,7 +151,7 @@ pub(super) async fn resume(global: &Global, began: Instant) -> Outcome {
         surveyed.servers.release().await;
         return Outcome::Locked;
     }
-    let outcome = match Journal::reopen(&run) {
+    let outcome = match Journal::reopen(&mut run) {
         Ok(journal) => {
             let mut reporter = reporter(global);
             reporter.plan_resumes(&run.plan, &run.ledger);

@@ -93,27 +93,29 @@ impl Journal {
         file.write_all(&bytes).and_then(|()| file.sync_all()).map_err(io_error("write", &path))?;
         let path = folder.join(EVENTS);
         let mut journal = Journal { file: new_file(&path)?, path, folder: folder.clone() };
-        let digest = Sha256::digest(&bytes).iter().fold(String::new(), |mut text, byte| {
-            let _ = write!(text, "{byte:02x}");
-            text
-        });
-        journal.write(ledger, vec![EventKind::RunOpened { run, plan: digest }])?;
+        journal.write(ledger, vec![EventKind::RunOpened { run, plan: digest(&bytes) }])?;
         sync_folder(&folder)?;
         sync_folder(state)?;
         Ok(journal)
     }
 
-    /// Goes on with the journal of a run that was cut off. A torn last line is cut away.
+    /// Goes on with the journal of a run that was cut off. A torn last line is cut away, and that the run is opened again is written
+    /// down: without it the steps that are looked at again would read, after the next cut, as begun twice.
     ///
     /// # Errors
     /// [`JournalError`].
-    pub fn reopen(run: &OpenRun) -> Result<Journal, JournalError> {
+    pub fn reopen(run: &mut OpenRun) -> Result<Journal, JournalError> {
         let path = run.folder.join(EVENTS);
         let text = fs::read(&path).map_err(io_error("read", &path))?;
         let whole = text.iter().rposition(|byte| *byte == b'\n').map_or(0, |last| last + 1);
         let file = OpenOptions::new().append(true).open(&path).map_err(io_error("open", &path))?;
         file.set_len(whole as u64).map_err(io_error("cut", &path))?;
-        Ok(Journal { file, path, folder: run.folder.clone() })
+        let mut journal = Journal { file, path, folder: run.folder.clone() };
+        let plan = run.folder.join(PLAN);
+        let plan = digest(&fs::read(&plan).map_err(io_error("read", &plan))?);
+        let id = run.folder.file_name().map(|name| name.to_string_lossy().into_owned()).unwrap_or_default();
+        journal.write(&mut run.ledger, vec![EventKind::RunOpened { run: id, plan }])?;
+        Ok(journal)
     }
 
     /// Where the run is kept.
@@ -172,6 +174,14 @@ pub fn open_runs(state: &Path) -> Result<Vec<OpenRun>, JournalError> {
         fs::remove_dir_all(&folder).map_err(io_error("remove", &folder))?;
     }
     Ok(open)
+}
+
+/// SHA-256, hex.
+fn digest(bytes: &[u8]) -> String {
+    Sha256::digest(bytes).iter().fold(String::new(), |mut text, byte| {
+        let _ = write!(text, "{byte:02x}");
+        text
+    })
 }
 
 fn read_plan(path: &Path) -> Result<Plan, JournalError> {
