@@ -1,5 +1,5 @@
 //! Docker actions in a real shell against a real engine: each performed twice. They need the image of the local fleet's NGINX
-//! (`FACTS_IMAGE`, with a shell in it) and are therefore left out unless asked for: `cargo test --test docker_engine -- --ignored`.
+//! (`FACTS_IMAGE`, with a shell in it), so they run only when named: `cargo test --test docker_engine`.
 //! Every container and network is called `facts_test_…` and is removed by that name.
 use flipside::model::{ContainerSpec, Labels, Millis, NetworkMode, NetworkSpec, Publish, label};
 use flipside::script::{ScriptContext, docker};
@@ -101,7 +101,6 @@ fn leaves(containers: &'static [&'static str], networks: &'static [&'static str]
 }
 
 #[test]
-#[ignore = "needs a docker engine"]
 fn a_life() {
     let _leaves = leaves(&["facts_test_life", "facts_test_life.previous"], &[]);
     let (ctx, spec) = (ctx(), spec("life", APP));
@@ -130,7 +129,6 @@ fn a_life() {
 }
 
 #[test]
-#[ignore = "needs a docker engine"]
 fn strangers_are_left_alone() {
     let _leaves = leaves(&["facts_test_taken"], &[]);
     let (ctx, name) = (ctx(), "facts_test_taken");
@@ -146,7 +144,6 @@ fn strangers_are_left_alone() {
 }
 
 #[test]
-#[ignore = "needs a docker engine"]
 fn another_spec_under_the_same_name_is_refused() {
     let _leaves = leaves(&["facts_test_spec"], &[]);
     let mut other = spec("spec", APP);
@@ -158,7 +155,6 @@ fn another_spec_under_the_same_name_is_refused() {
 }
 
 #[test]
-#[ignore = "needs a docker engine"]
 fn a_taken_port_names_its_holder_and_leaves_nothing() {
     let _leaves = leaves(&["facts_test_port", "facts_test_holder"], &[]);
     let address = Ipv4Addr::LOCALHOST;
@@ -189,7 +185,6 @@ fn a_taken_port_names_its_holder_and_leaves_nothing() {
 }
 
 #[test]
-#[ignore = "needs a docker engine"]
 fn what_a_failed_run_left_behind_is_replaced() {
     let _leaves = leaves(&["facts_test_created"], &[]);
     let spec = spec("created", APP);
@@ -203,7 +198,6 @@ fn what_a_failed_run_left_behind_is_replaced() {
 }
 
 #[test]
-#[ignore = "needs a docker engine"]
 fn a_shell_in_front_of_the_app_is_noted() {
     let _leaves = leaves(&["facts_test_wrapped", "facts_test_exec"], &[]);
     let (_, text) = perform(&docker::run_container(&ctx(), &spec("wrapped", "sleep 300; true")));
@@ -215,7 +209,6 @@ fn a_shell_in_front_of_the_app_is_noted() {
 }
 
 #[test]
-#[ignore = "needs a docker engine"]
 fn odd_text_arrives_exactly() {
     let _leaves = leaves(&["facts_test_odd"], &[]);
     let odd = "a'b \"c\" $HOME `id` \\n\nsecond line\n ü 🦀 @NAME@";
@@ -230,7 +223,6 @@ fn odd_text_arrives_exactly() {
 }
 
 #[test]
-#[ignore = "needs a docker engine"]
 fn networks() {
     let _leaves = leaves(&["facts_test_mesh", "facts_test_user"], &["facts_test_net"]);
     let ctx = ctx();
@@ -266,7 +258,6 @@ fn networks() {
 }
 
 #[test]
-#[ignore = "needs a docker engine"]
 fn images() {
     good(&docker::pull_image(&ctx(), &image()), "is there, sha256:");
     bad(&docker::pull_image(&ctx(), "127.0.0.1:9/facts_test:1"), "could not pull");

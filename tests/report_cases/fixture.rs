@@ -43,7 +43,7 @@ pub(crate) fn plan() -> Plan {
         basis: Basis { playbook: "p".into(), inventory: "i".into(), templates: "t".into(), facts: BTreeMap::new() },
         services: services(),
         waves: vec![
-            wave("lock", WaveKind::Work, &|_| vec![step("lock the server", None, Action::Lock, vec![Action::Unlock])]),
+            wave("lock", WaveKind::Work, &|_| vec![step("lock the server", None, Action::Lock, vec![])]),
             wave("prepare", WaveKind::Work, &|_| {
                 let image = "registry.example.com/shop/api:2.0".to_owned();
                 vec![
@@ -60,7 +60,7 @@ pub(crate) fn plan() -> Plan {
                 let stop = Action::StopContainer { name: "shop_prod_api".into(), timeout: Millis::seconds(30) };
                 vec![step("stop shop_prod_api", Some("api"), stop, vec![])]
             }),
-            wave("finish", WaveKind::Cleanup, &|_| vec![step("unlock the server", None, Action::Unlock, vec![])]),
+            wave("finish", WaveKind::Cleanup, &|_| vec![step("prune NGINX generations", None, Action::PruneGenerations { keep: 5 }, vec![])]),
         ],
     }
 }
