@@ -1,5 +1,6 @@
 //! The load that watches a deploy, as a command. What it does is in `load/`; here is only what is said to it and what it says.
 mod load;
+mod report;
 
 use load::{Counts, Options, Summary, Target};
 use std::path::PathBuf;
@@ -10,6 +11,7 @@ const HELP: &str = "\
 Sends requests until it is told to stop, never one of them twice, and says what came of them.
 
 Usage: fleet-traffic [OPTIONS] TARGET…
+       fleet-traffic --report [LABEL=]FILE…   what earlier runs with --json saw, as one table for each phase
 
 Targets:
   new:URL            HTTP, a new connection for every request
@@ -46,7 +48,26 @@ fn main() -> ExitCode {
         println!("{HELP}");
         return ExitCode::SUCCESS;
     }
-    let outcome = read(arguments).and_then(|wishes| {
+    let outcome = match arguments.split_first() {
+        Some((first, files)) if first == "--report" => report::report(files).map(|(text, failed)| {
+            print!("{text}");
+            failed
+        }),
+        Some(_) | None => send(arguments),
+    };
+    match outcome {
+        Ok(0) => ExitCode::SUCCESS,
+        Ok(_) => ExitCode::from(1),
+        Err(problem) => {
+            eprintln!("fleet-traffic: {problem}");
+            ExitCode::from(2)
+        }
+    }
+}
+
+/// Sends requests, and returns how many failed.
+fn send(arguments: Vec<String>) -> Result<u64, String> {
+    read(arguments).and_then(|wishes| {
         let handle = load::start(wishes.targets, wishes.options).map_err(|problem| format!("cannot start a client: {problem}"))?;
         let began = Instant::now();
         while began.elapsed() < wishes.seconds && !wishes.until_file.as_ref().is_some_and(|file| file.exists()) {
@@ -59,15 +80,7 @@ fn main() -> ExitCode {
             print(&summary);
         }
         Ok(summary.failed())
-    });
-    match outcome {
-        Ok(0) => ExitCode::SUCCESS,
-        Ok(_) => ExitCode::from(1),
-        Err(problem) => {
-            eprintln!("fleet-traffic: {problem}");
-            ExitCode::from(2)
-        }
-    }
+    })
 }
 
 fn read(arguments: Vec<String>) -> Result<Wishes, String> {

@@ -1,0 +1,28 @@
+# What one types in this repository. `make help` lists it. Rules only call scripts and cargo: all that they do can be typed by hand.
+SHELL := /bin/bash
+.DEFAULT_GOAL := help
+.PHONY: help demo build test unit lint fleet fleet-down
+
+help: ## List the rules
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-11s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+
+demo: ## Three servers on this machine, a deploy under traffic, a broken release put back
+	@vagrant/demo
+
+build: ## Build the program: target/release/flipside
+	cargo build --release --locked
+
+test: ## All tests: format, lints, unit, SSH, Docker engine, acceptance on the local fleet
+	cargo test --release --locked
+
+unit: ## The tests that need neither a fleet nor root: seconds, once built
+	cargo test --locked
+
+lint: ## Format and lints
+	cargo fmt --check && cargo clippy --all-targets --locked
+
+fleet: ## Start the local fleet: three servers, named by inventory/local.toml
+	@vagrant/fleet up
+
+fleet-down: ## Take the local fleet away
+	@vagrant/fleet down
