@@ -2,8 +2,8 @@
 #![expect(clippy::unwrap_used, reason = "a test may panic")]
 use flipside::model::{GenerationId, Millis, ProbeKind, RouteCheck, StagedListener};
 use flipside::nginx::{generation_file, generation_id};
-use flipside::script::layout;
 use flipside::script::ScriptContext;
+use flipside::script::layout;
 use flipside::script::nginx::{check_route, drop_generation, prune_generations, stage_nginx, switch};
 use std::collections::BTreeMap;
 use std::fs;

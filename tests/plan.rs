@@ -23,7 +23,12 @@ fn every_case_is_planned_as_written_down() {
     for case in &cases {
         let (plan, findings) = plan(&case.playbook, &case.inventory, &case.servers, &case.ask);
         let (again, _) = self::plan(&case.playbook, &case.inventory, &case.servers, &case.ask);
-        assert_eq!(serde_json::to_string(&plan).unwrap(), serde_json::to_string(&again).unwrap(), "{}: equal inputs, equal bytes", case.name);
+        assert_eq!(
+            serde_json::to_string(&plan).unwrap(),
+            serde_json::to_string(&again).unwrap(),
+            "{}: equal inputs, equal bytes",
+            case.name
+        );
         let mut texts = vec![("expected.txt", masked(&plan, &text(&plan, &findings)))];
         if case.json {
             let mut json = serde_json::to_string_pretty(&plan).unwrap();
@@ -93,7 +98,8 @@ impl<'a> Watch<'a> {
             }
         }
         if !self.doubled {
-            self.faults.extend(double_writers(servers, &self.case.playbook).iter().map(|twice| format!("after {what}: two at once: {twice}")));
+            self.faults
+                .extend(double_writers(servers, &self.case.playbook).iter().map(|twice| format!("after {what}: two at once: {twice}")));
         }
     }
 }

@@ -163,18 +163,30 @@ impl Patient {
             "created" => true,
             _ => false,
         };
-        (!up).then(|| Failure {
-            seen: format!("{} exited with code {}{}", self.name, sight.exit, if sight.oom_killed { ": killed, out of memory" } else { "" }),
-            wanted: format!("a container that stays up, and {}", self.wanted()),
-            exit: Some(sight.exit),
-            ..Failure::default()
-        })
+        if up {
+            return None;
+        }
+        let killed = if sight.oom_killed { ": killed, out of memory" } else { "" };
+        // Between two starts the engine shows the exit code of the last one, after a start it shows 0.
+        let (seen, exit) = match sight.restarts {
+            0 => (format!("{} exited with code {}{killed}", self.name, sight.exit), Some(sight.exit)),
+            _ => (format!("{} exits again and again{killed}", self.name), (sight.exit != 0).then_some(sight.exit)),
+        };
+        Some(Failure { seen, wanted: format!("a container that stays up, and {}", self.wanted()), exit, ..Failure::default() })
     }
 
     fn too_late(&self, last: &str, n_probes: u32) -> Failure {
         Failure {
             seen: format!("not healthy after {}: {last} ({n_probes} probes)", self.policy.deadline),
-            wanted: format!("{}, {} times in a row", self.wanted(), self.policy.retries),
+            wanted: match self.policy.retries {
+                1 => self.wanted(),
+                retries => format!("{}, {retries} times in a row", self.wanted()),
+            },
+            hint: if last.contains("\"sh\": executable file not found") {
+                "the image has no sh to run a health command with: use `path`, or leave both out to ask whether the port accepts connections".to_owned()
+            } else {
+                String::new()
+            },
             ..Failure::default()
         }
     }

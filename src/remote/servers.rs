@@ -15,6 +15,10 @@ use tokio::task::JoinSet;
 const FACTS_DEADLINE: Duration = Duration::from_secs(30);
 /// Taking the lease may take this long.
 const LEASE_DEADLINE: Duration = Duration::from_secs(15);
+/// A server frees the lease of a connection that fell silent after 20 s: that long our own old lease may stand in our way.
+const OWN_LEASE_ENDS: Duration = Duration::from_secs(30);
+/// Between two questions for it.
+const OWN_LEASE_AGAIN: Duration = Duration::from_millis(500);
 
 /// Why a server has no facts.
 #[derive(Debug, thiserror::Error)]
@@ -35,6 +39,14 @@ pub enum SurveyError {
         server: ServerName,
         /// Why.
         source: FactsError,
+    },
+    /// It was lost and reached again, but its lease is not ours any more.
+    #[error("{server}: the connection was lost and made again, but the lock went with it: {why}")]
+    Lease {
+        /// The server.
+        server: ServerName,
+        /// Who holds it now, or why it is not to be had.
+        why: String,
     },
 }
 
@@ -98,6 +110,11 @@ impl Servers {
             *slot = None;
         }
         let connection = self.connector.connect(&site.target).await?;
+        let mut lease = site.lease.lock().await;
+        if lease.is_some() {
+            let taken = self.lease_over(&connection, site).await;
+            *lease = Some(taken.map_err(|error| SurveyError::Lease { server: site.target.name.clone(), why: error.to_string() })?);
+        }
         *slot = Some(connection.clone());
         Ok(connection)
     }
@@ -142,14 +159,29 @@ impl Servers {
         if slot.is_some() {
             return Ok(());
         }
+        *slot = Some(self.lease_over(&connection, site).await?);
+        Ok(())
+    }
+
+    /// Takes the lease over this connection. One that an older connection of ours still holds is waited for.
+    async fn lease_over(&self, connection: &Connection, site: &Site) -> Result<Held, LeaseError> {
+        let until = tokio::time::Instant::now() + OWN_LEASE_ENDS;
+        loop {
+            match self.ask_for_lease(connection, site).await {
+                Err(LeaseError::Held(who)) if who == *self.holder && tokio::time::Instant::now() < until => {
+                    tokio::time::sleep(OWN_LEASE_AGAIN).await;
+                }
+                answer => return answer,
+            }
+        }
+    }
+
+    async fn ask_for_lease(&self, connection: &Connection, site: &Site) -> Result<Held, LeaseError> {
         let mut held = connection.hold(&lease(&site.context, &self.holder), LEASE_DEADLINE).await?;
         loop {
             match held.line(LEASE_DEADLINE).await? {
                 None => return Err(LeaseError::Failed("the server ended the lease's script without a word".to_owned())),
-                Some(line) if line == "locked" => {
-                    *slot = Some(held);
-                    return Ok(());
-                }
+                Some(line) if line == "locked" => return Ok(held),
                 Some(line) => {
                     if let Some(who) = line.strip_prefix("held: ") {
                         return Err(LeaseError::Held(who.to_owned()));

@@ -4,8 +4,8 @@ use super::fleet::{Serving, serving};
 use super::reporter::Ending;
 use super::summary;
 use crate::ledger::{Ledger, StepState};
-use crate::model::{Action, Failure, ServerName, StepId, Verdict, failed_name};
-use crate::plan::{Change, Paint, Plan, UndoKind, WaveKind, describe, prose};
+use crate::model::{Action, Failure, ServerName, ServiceName, StepId, Verdict, failed_name};
+use crate::plan::{Change, Paint, Plan, Step, UndoKind, WaveKind, describe, prose};
 use std::collections::{BTreeMap, BTreeSet};
 
 /// All that is to be said about what went wrong; nothing when nothing did.
@@ -86,7 +86,12 @@ fn words(failure: &Failure, paint: Paint) -> Vec<String> {
     if let Some(exit) = failure.exit {
         lines.push(field("exit code", &exit.to_string(), paint));
     }
-    for (position, line) in failure.tail.iter().enumerate() {
+    // A tail of one line that has just been read is no news.
+    let tail: &[String] = match failure.tail.as_slice() {
+        [only] if failure.seen.contains(only.trim()) => &[],
+        tail => tail,
+    };
+    for (position, line) in tail.iter().enumerate() {
         let name = if position == 0 { "last lines" } else { "" };
         lines.push(field(name, &format!("{} {}", paint.dim("│"), prose::clean(line)), paint));
     }
@@ -243,20 +248,56 @@ fn still_running(plan: &Plan, ledger: &Ledger) -> BTreeMap<String, BTreeSet<Serv
     running
 }
 
-/// Containers of services that failed on a server, which undos have put aside there under their failed name.
+/// Containers that are worth a look: those that failed, which undos have set aside under their failed name. A failure that names no
+/// container is about all of its service's on that server.
 fn kept_containers(plan: &Plan, ledger: &Ledger) -> BTreeMap<String, BTreeSet<ServerName>> {
-    let failed: BTreeSet<_> =
-        ledger.failures.keys().filter_map(|id| plan.step(id).map(|step| (&id.server, step.service.as_ref()))).collect();
+    let failed: Vec<(&ServerName, &Step)> = ledger.failures.keys().filter_map(|id| Some((&id.server, plan.step(id)?))).collect();
+    let is_about = |server: &ServerName, service: Option<&ServiceName>, name: &str| {
+        failed.iter().any(|(at, step)| {
+            *at == server && step.service.as_ref() == service && container_of(&step.action).is_none_or(|container| container == name)
+        })
+    };
     let mut kept: BTreeMap<String, BTreeSet<ServerName>> = BTreeMap::new();
     for id in plan.step_ids().filter(|id| ledger.state(id) == StepState::Undone) {
-        let Some(step) = plan.step(&id).filter(|step| failed.contains(&(&id.server, step.service.as_ref()))) else { continue };
+        let Some(step) = plan.step(&id) else { continue };
         for action in &step.undo {
             if let Action::SetAside { name, to, .. } = action
                 && *to == failed_name(name)
+                && is_about(&id.server, step.service.as_ref(), name)
             {
                 kept.entry(to.clone()).or_default().insert(id.server.clone());
             }
         }
     }
     kept
+}
+
+/// The container that an action runs, starts or waits for.
+fn container_of(action: &Action) -> Option<&str> {
+    match action {
+        Action::RunContainer(spec) => Some(&spec.name),
+        Action::StartContainer { name } => Some(name),
+        Action::AwaitHealthy { container, .. } | Action::AwaitDoor { container, .. } => Some(container),
+        Action::Lock
+        | Action::ConfirmFacts { .. }
+        | Action::EnsureDirectory { .. }
+        | Action::PutFile { .. }
+        | Action::EnsureNetwork(_)
+        | Action::RemoveNetwork { .. }
+        | Action::ConnectNetwork { .. }
+        | Action::PullImage { .. }
+        | Action::SetAside { .. }
+        | Action::RenameContainer { .. }
+        | Action::StopContainer { .. }
+        | Action::RemoveContainer { .. }
+        | Action::BootNginx { .. }
+        | Action::ReloadDoor { .. }
+        | Action::StageNginx { .. }
+        | Action::DropGeneration { .. }
+        | Action::Switch { .. }
+        | Action::SwitchBack { .. }
+        | Action::CheckRoute(_)
+        | Action::Drain { .. }
+        | Action::PruneGenerations { .. } => None,
+    }
 }

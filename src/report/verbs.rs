@@ -29,6 +29,7 @@ const VERBS: &[Verb] = &[
     verb("rename", "renamed", "renaming"),
     verb("retire", "retired", "retiring"),
     verb("set aside", "set aside", "setting aside"),
+    verb("stage and test", "staged and tested", "staging and testing"),
     verb("stage", "staged", "staging"),
     verb("start", "started", "starting"),
     verb("stop", "stopped", "stopping"),
@@ -68,7 +69,7 @@ mod tests {
     use super::*;
 
     /// The verbs that the planner writes.
-    const USED: &str = "lock prepare make write pull check start stop remove rename set_aside wait_for stage switch drain retire keep \
+    const USED: &str = "lock prepare make write pull check start stop remove rename set_aside wait_for stage_and_test stage switch drain retire keep \
                         attach boot reload unlock prune put_back confirm";
 
     #[test]

@@ -59,12 +59,17 @@ pub fn connect_probe(address: &str, port: u16, request: Option<&str>) -> String 
     format!("command -v bash >/dev/null 2>&1 || {{ echo 'no bash to probe with'; exit 97; }}\nbash -c {} 2>&1\n", quote(&script))
 }
 
-/// Prints the last lines of a container's log, then `state STATUS EXIT OOM`.
+/// Prints the last lines of a container's log, then `state STATUS EXIT OOM`. One that the engine keeps restarting has an exit code only
+/// between two starts: that moment is waited for, 3 s at most.
 #[must_use]
 pub fn last_words(context: &ScriptContext, container: &str, n_lines: u32) -> String {
     let (docker, name) = (docker_words(context), quote(container));
     format!(
-        "{docker} logs --tail {n_lines} {name} 2>&1\necho\n{docker} inspect --type container --format '@state {{{{.State.Status}}}} {{{{.State.ExitCode}}}} {{{{.State.OOMKilled}}}}' {name} 2>/dev/null\n"
+        "tries=0\nwhile [ \"$tries\" -lt 15 ]; do\n\
+         state=$({docker} inspect --type container --format '@state {{{{.State.Status}}}} {{{{.State.ExitCode}}}} {{{{.State.OOMKilled}}}} {{{{.RestartCount}}}}' {name} 2>/dev/null)\n\
+         case $state in '@state running '*' 0' | '') break ;; '@state running '*) ;; *) break ;; esac\n\
+         tries=$((tries + 1))\nsleep 0.2\ndone\n\
+         {docker} logs --tail {n_lines} {name} 2>&1\necho\necho \"${{state% *}}\"\n"
     )
 }
 

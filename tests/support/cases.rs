@@ -170,8 +170,14 @@ fn happen(path: &Path, before: &Before, servers: &mut Servers) {
             assert_eq!(ended.verdict, wanted, "{}: {}", path.display(), ended.log.join("\n"));
         }
         Before::Container { server, name: container, labels, port } => {
-            let published = port.map(|port| PublishedFact { address: None, host_port: port, container_port: 80, transport: "tcp".to_owned() });
-            servers.get_mut(&name(server)).unwrap().add_container(container, "other/image:1", labels.clone(), published.into_iter().collect());
+            let published =
+                port.map(|port| PublishedFact { address: None, host_port: port, container_port: 80, transport: "tcp".to_owned() });
+            servers.get_mut(&name(server)).unwrap().add_container(
+                container,
+                "other/image:1",
+                labels.clone(),
+                published.into_iter().collect(),
+            );
         }
         Before::Listener { server, port } => {
             let listener = ListenerFact { address: None, port: *port, transport: "tcp".to_owned() };

@@ -78,9 +78,10 @@ pub fn double_writers(servers: &Servers, playbook: &Playbook) -> Vec<String> {
     let mut doubled = Vec::new();
     for (name, _) in playbook.services.iter().filter(|(_, service)| service.hands_over()) {
         let labels = [(label::SERVICE, name.as_str()), (label::PROJECT, playbook.project.as_str()), (label::ENV, playbook.env.as_str())];
-        let up = servers.values().flat_map(|server| &server.base.containers).filter(|container| {
-            is_up(container) && has(container, &labels) && has(container, &[(label::ROLE, "app")])
-        });
+        let up = servers
+            .values()
+            .flat_map(|server| &server.base.containers)
+            .filter(|container| is_up(container) && has(container, &labels) && has(container, &[(label::ROLE, "app")]));
         let releases: BTreeSet<_> = up.map(|container| (container.labels.get(label::SIDE), container.labels.get(label::RELEASE))).collect();
         if releases.len() > 1 {
             doubled.push(format!("{name}: {releases:?}"));
@@ -120,7 +121,8 @@ pub fn snapshot(servers: &Servers, playbook: &Playbook) -> Snapshot {
             let mesh = container.labels.contains_key(label::MESH);
             if !mesh && !container.name.ends_with(&failed_name("")) && !container.name.ends_with(".previous") {
                 let at = (name.clone(), container.name.clone());
-                let state = if idle.contains(&at) { String::new() } else { format!("{:?}", container.state).replace("Restarting", "Running") };
+                let state =
+                    if idle.contains(&at) { String::new() } else { format!("{:?}", container.state).replace("Restarting", "Running") };
                 snapshot.containers.insert(at, (container.id.clone(), state));
             }
         }

@@ -386,11 +386,9 @@ impl FakeServer {
             if !self.base.networks.iter().any(|there| there.name == *network) {
                 return fail(format!("network {network} not found"));
             }
-            let holder = self
-                .base
-                .containers
-                .iter()
-                .find(|other| is_up(other) && address.is_some() && other.name != container.name && other.networks.get(network) == Some(address));
+            let holder = self.base.containers.iter().find(|other| {
+                is_up(other) && address.is_some() && other.name != container.name && other.networks.get(network) == Some(address)
+            });
             if let Some(holder) = holder {
                 return fail(format!("address {address:?} of {} is in use by {}", container.name, holder.name));
             }
@@ -610,4 +608,3 @@ fn seen(text: &str) -> Result<String, Failure> {
 fn refuse(text: impl Into<String>) -> Result<String, Failure> {
     Err(Failure { seen: text.into(), ..Failure::default() })
 }
-
