@@ -103,9 +103,7 @@ impl<'a> World<'a> {
     }
 
     fn stuck_on(&self, server: Option<&ServerName>) -> bool {
-        self.steps.iter().any(|(id, seen)| {
-            seen.undo_failed && self.restores(id) && server.is_none_or(|server| id.server == *server)
-        })
+        self.steps.iter().any(|(id, seen)| seen.undo_failed && self.restores(id) && server.is_none_or(|server| id.server == *server))
     }
 
     fn restores(&self, id: &StepId) -> bool {
@@ -196,7 +194,9 @@ impl<'a> World<'a> {
 
     /// Every step before it on its server in its wave is over, or goes before it in the same batch.
     fn in_order(&self, id: &StepId, batch: Option<&Vec<(StepId, bool)>>) {
-        for (other, seen) in self.steps.iter().filter(|(other, _)| other.wave == id.wave && other.server == id.server && other.index < id.index) {
+        for (other, seen) in
+            self.steps.iter().filter(|(other, _)| other.wave == id.wave && other.server == id.server && other.index < id.index)
+        {
             let over = seen.done || (seen.failed && self.is_cleanup(other));
             assert!(over || batch.is_some_and(|batch| batch.iter().any(|(queued, _)| queued == other)), "{id} is begun before {other}");
         }
@@ -278,7 +278,8 @@ fn run(plan: &Plan, dice: &[(u8, u8)]) -> Verdict {
     let mut dice = dice.iter().copied();
     for _ in 0..5_000 {
         let moves = next(plan, &world.ledger);
-        let busy: BTreeSet<ServerName> = world.queues.iter().filter(|(_, queue)| !queue.is_empty()).map(|(server, _)| server.clone()).collect();
+        let busy: BTreeSet<ServerName> =
+            world.queues.iter().filter(|(_, queue)| !queue.is_empty()).map(|(server, _)| server.clone()).collect();
         assert!(!moves.is_empty() || !busy.is_empty(), "nothing comes next, and nothing runs");
         world.begin(moves);
         if let Some(verdict) = world.closed {

@@ -31,6 +31,8 @@ impl Templates {
     /// [`TemplateError`] for a name that replaces nothing, and for a syntax error, with its line.
     pub fn new(overrides: &BTreeMap<String, String>) -> Result<Self, TemplateError> {
         let mut environment = Environment::new();
+        // Errors name what is undefined in a release build, too.
+        environment.set_debug(true);
         environment.set_undefined_behavior(UndefinedBehavior::Strict);
         environment.set_auto_escape_callback(|_| AutoEscape::None);
         let syntax = environment.syntax().to_builder().trim_blocks(true).lstrip_blocks(true).keep_trailing_newline(true).build();

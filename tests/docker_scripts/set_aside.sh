@@ -41,7 +41,7 @@ look "$to"
 there=$state its_owner=$owner
 look "$name"
 case $state,$there in
-    ,) fail "there is no container $name and none $to" "container $name, to be set aside" '' ;;
+    ,) done_with "there is no container $name: nothing is in the way" ;;
     ,*) done_with "container $to waits already" ;;
 esac
 ours "$name"

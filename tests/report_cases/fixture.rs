@@ -60,7 +60,9 @@ pub(crate) fn plan() -> Plan {
                 let stop = Action::StopContainer { name: "shop_prod_api".into(), timeout: Millis::seconds(30) };
                 vec![step("stop shop_prod_api", Some("api"), stop, vec![])]
             }),
-            wave("finish", WaveKind::Cleanup, &|_| vec![step("prune NGINX generations", None, Action::PruneGenerations { keep: 5 }, vec![])]),
+            wave("finish", WaveKind::Cleanup, &|_| {
+                vec![step("prune NGINX generations", None, Action::PruneGenerations { keep: 5 }, vec![])]
+            }),
         ],
     }
 }

@@ -53,7 +53,10 @@ fn lonely(servers: &Servers, playbook: &Playbook) -> BTreeSet<(String, String)> 
             let here = consumer.backends.iter().any(|backend| backend.server == *name && backend.role != BackendRole::Idle);
             for used in settings.uses.keys().filter(|_| here) {
                 if !routed.iter().any(|service| service.service == *used && service.project == playbook.project) {
-                    lonely.insert((consumer.service.to_string(), format!("{name}: {} uses {used}, which is not routed there", consumer.service)));
+                    lonely.insert((
+                        consumer.service.to_string(),
+                        format!("{name}: {} uses {used}, which is not routed there", consumer.service),
+                    ));
                 }
             }
         }
