@@ -1,4 +1,4 @@
-# The images of the fleet, made from Debian packages and from this repository's package vagrant/: no registry is asked, ever.
+# The images of the fleet, made from Debian packages and from this repository's examples: no registry is asked, ever.
 # Packages become a tarball in the cache once; a tarball becomes an image whenever the engine has none of the same recipe.
 
 SERVER_IMAGE=flipside/server:trixie
@@ -96,12 +96,13 @@ nginx_image() {
   import_image "$NGINX_IMAGE" "$recipe" "$tarball" --change 'CMD ["nginx", "-g", "daemon off;"]' --change 'EXPOSE 80'
 }
 
-# fleet_binary NAME: builds a program of the package vagrant/, statically linked, and prints where it is.
-fleet_binary() {
+# example_binary NAME: builds an example of this repository, statically linked, and prints where it is. The flag goes to the
+# last compiler run alone, so that the build shares everything else with the release binary.
+example_binary() {
   local name=$1 target=${CARGO_TARGET_DIR:-$FLEET_TOP/target}
-  (cd "$FLEET_TOP" && cargo rustc -q --locked --release --package fleet --bin "$name" --target-dir "$target" -- -C target-feature=+crt-static) >&2 \
-    || fail "cargo could not build $name."
-  printf '%s' "$target/release/$name"
+  (cd "$FLEET_TOP" && cargo rustc -q --release --example "$name" --target-dir "$target" -- -C target-feature=+crt-static) >&2 \
+    || fail "cargo could not build the example $name."
+  printf '%s' "$target/release/examples/$name"
 }
 
 app_images() {
@@ -111,7 +112,7 @@ app_images() {
   while read -r tag behaviour; do has_recipe "$APP_IMAGE:$tag" "$recipe" || stale+=("$tag"); done <<<"$APP_TAGS"
   [ ${#stale[@]} -gt 0 ] || return 0
   say "Building the example app"
-  binary=$(fleet_binary fleet-app)
+  binary=$(example_binary fleet-app)
   rm -rf "$root" && mkdir -p "$root/tmp" "$root/data"
   chmod 1777 "$root/tmp" "$root/data"
   cp "$binary" "$root/app"

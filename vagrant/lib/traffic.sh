@@ -5,7 +5,7 @@ traffic_binary() {
   local copy=$FLEET_HOME/fleet-traffic
   if [ ! -x "$copy" ] || [ -n "$(find "$FLEET_VAGRANT/traffic" -name '*.rs' -newer "$copy" -print -quit)" ]; then
     say "Building the load tool"
-    cp "$(fleet_binary fleet-traffic)" "$copy.part"
+    cp "$(example_binary fleet-traffic)" "$copy.part"
     mv "$copy.part" "$copy"
   fi
   printf '%s' "$copy"
