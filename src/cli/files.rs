@@ -11,8 +11,8 @@ use std::path::Path;
 
 /// Writes a first playbook and inventory. A file that is there is never overwritten.
 pub(super) fn init(dir: &Path) -> Outcome {
-    let files = [("playbooks", "shop.toml", starter_playbook()), ("inventory", "fleet.toml", starter_inventory())];
-    for (folder, file, text) in files {
+    let inventory = starter_inventory(local_fleet(dir).as_deref());
+    for (folder, file, text) in [("playbooks", "shop.toml", starter_playbook()), ("inventory", "fleet.toml", &inventory)] {
         let path = dir.join(folder).join(file);
         let written = fs::create_dir_all(dir.join(folder))
             .and_then(|()| fs::OpenOptions::new().write(true).create_new(true).open(&path))
@@ -31,6 +31,15 @@ pub(super) fn init(dir: &Path) -> Outcome {
     }
     eprintln!("Next: read both files, then `flipside plan` shows what a deploy would do.");
     Outcome::Done
+}
+
+/// Where the local fleet keeps its keys, as a file in `dir/inventory` names it: looked for in the working folder and above. `None` when
+/// there is no fleet, and when it is where the starter inventory looks by itself.
+fn local_fleet(dir: &Path) -> Option<String> {
+    let here = std::env::current_dir().ok()?;
+    let root = here.ancestors().find(|folder| folder.join(".cache/fleet/id_ed25519").is_file())?;
+    let at_root = std::path::absolute(dir).ok()?.components().eq(root.components());
+    (!at_root).then(|| root.join(".cache/fleet").display().to_string())
 }
 
 /// Lists the servers.
