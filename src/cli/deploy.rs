@@ -84,10 +84,13 @@ impl Command {
         if plan.waves.is_empty() {
             return self.nothing_to_do(global, &plan);
         }
+        let asked = Instant::now();
         if !self.confirmed && !ask(self.word, &plan) {
             complain("nothing was changed");
             return Outcome::Declined;
         }
+        // The time that a person takes to answer is no part of the run.
+        let began = began + asked.elapsed();
         let state = state_folder(global, &surveyed.loaded);
         let mut ledger = Ledger::default();
         let journal = match Journal::create(&state, &plan, &mut ledger) {
