@@ -1,5 +1,6 @@
 //! Docker actions as exact text (`docker_scripts/*.sh`), and those that need no engine in real shells.
 //! Run with `SCRIPTS_BLESS=1` to write the texts anew, then read the diff.
+#![expect(clippy::unwrap_used, reason = "a test may panic")]
 use flipside::model::{ContainerSpec, Labels, Millis, NetworkMode, NetworkSpec, Piece, Publish, label};
 use flipside::script::{ScriptContext, docker};
 use std::collections::BTreeMap;

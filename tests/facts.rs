@@ -1,5 +1,6 @@
 //! Facts: every folder of `facts_cases` holds an answer of a real server and what must be read from it; and the question
 //! itself is asked to the shells of this machine. Run with `FACTS_BLESS=1` to write `expected.json` anew, then read the diff.
+#![expect(clippy::unwrap_used, reason = "a test may panic")]
 use flipside::facts::{Facts, FactsError, question, read};
 use std::fs;
 use std::path::Path;

@@ -1,5 +1,6 @@
 //! `plan::next` on random plans and random outcomes, against what must hold at every moment of any run. The rules below are written from
 //! the outside: they know the plan and what was begun and ended, not the ledger's states. Deliberately absent: what steps mean.
+#![expect(clippy::unwrap_used, reason = "a test may panic")]
 use flipside::ledger::Ledger;
 use flipside::model::{Action, EnvName, Event, EventKind, Failure, Millis, Outcome, ProjectName, ServerName, StepId, Verdict};
 use flipside::plan::{Basis, Intent, Move, PLAN_FORMAT, Plan, Step, UndoKind, Wave, WaveKind, next};

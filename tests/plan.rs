@@ -2,7 +2,7 @@
 //! printed plan. `UPDATE=1 cargo test --test plan` writes the expectations anew; read the difference as an operator would.
 //!
 //! Every plan that may be run is then run on servers in memory: to its end, with every step failing, and cut off after every step.
-#![expect(clippy::unwrap_used, reason = "a case that cannot be read is a broken test")]
+#![expect(clippy::unwrap_used, clippy::result_large_err, reason = "a case that cannot be read is a broken test, and tests are in no hurry")]
 #[expect(unreachable_pub, reason = "the fleet in memory is written like a room of the product")]
 mod support;
 

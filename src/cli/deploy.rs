@@ -44,7 +44,8 @@ struct Command {
 
 impl Command {
     async fn carry_out(self, global: &Global, services: &[ServiceName], began: Instant) -> Outcome {
-        if !self.confirmed && !(io::stdin().is_terminal() && io::stderr().is_terminal()) {
+        let can_be_asked = io::stdin().is_terminal() && io::stderr().is_terminal();
+        if !self.confirmed && !can_be_asked {
             complain(&format!("without a terminal nobody can be asked: give -y to {} without a question", self.word));
             return Outcome::Usage;
         }

@@ -39,11 +39,11 @@ pub(super) fn make(surveyed: &Surveyed, wanted: &Wanted, removed: &BTreeSet<Serv
 pub(super) fn nginx_files(surveyed: &Surveyed, plan: &Plan) -> BTreeMap<ServerName, NginxFiles> {
     let mut all = BTreeMap::new();
     for (server, facts) in &surveyed.fleet {
-        let stages = plan.waves.iter().filter_map(|wave| wave.servers.get(server)).flatten().filter_map(|step| match &step.action {
+        let mut stages = plan.waves.iter().filter_map(|wave| wave.servers.get(server)).flatten().filter_map(|step| match &step.action {
             Action::StageNginx { files, remove, .. } => Some((files, remove)),
             _ => None,
         });
-        let Some((files, remove)) = stages.last() else { continue };
+        let Some((files, remove)) = stages.next_back() else { continue };
         let old: BTreeMap<String, String> = facts.nginx.files.clone();
         let mut new = old.clone();
         new.retain(|path, _| !remove.contains(path));

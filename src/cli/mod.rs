@@ -5,6 +5,7 @@ pub mod exit;
 mod files;
 mod load;
 mod look;
+mod passphrase;
 mod survey;
 
 use args::{Args, Command};

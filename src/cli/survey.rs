@@ -2,9 +2,10 @@
 use super::args::Global;
 use super::exit::Outcome;
 use super::load::{Loaded, load};
+use super::passphrase::passphrase;
 use crate::model::{Action, Millis, ServerName};
 use crate::plan::Fleet;
-use crate::remote::{ConnectOptions, Connector, Servers};
+use crate::remote::{ConnectOptions, Connector, Servers, Surroundings};
 use crate::script::{ScriptContext, commands};
 use std::collections::BTreeSet;
 use std::path::PathBuf;
@@ -46,11 +47,18 @@ pub(super) fn read_files(global: &Global) -> Result<Loaded, Outcome> {
 /// The outcome to exit with.
 pub(super) async fn survey(global: &Global, loaded: Loaded, command: &str) -> Result<Surveyed, Outcome> {
     let began = Instant::now();
-    let options = ConnectOptions { parallel: usize::from(global.parallel), ..ConnectOptions::default() };
+    let mut surroundings = Surroundings::of_this_process();
+    surroundings.ask_ssh(&loaded.inventory).await;
+    let options =
+        ConnectOptions { parallel: usize::from(global.parallel), passphrase: passphrase(), surroundings, ..ConnectOptions::default() };
     let holder = holder(command);
     let servers = Servers::new(Connector::new(options), &loaded.inventory, &loaded.inventory_dir, &holder).map_err(|error| {
         complain(&error.to_string());
         Outcome::Configuration
+    })?;
+    servers.prepare().await.map_err(|error| {
+        complain(&format!("{error}; nothing was changed on any server"));
+        Outcome::Unreachable
     })?;
     let mut fleet = Fleet::new();
     let mut silent = BTreeSet::new();

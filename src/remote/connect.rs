@@ -1,7 +1,7 @@
 //! From a target to a connection: resolve, connect, shake hands, log in, through any number of jump hosts, with bounded
 //! parallelism and retries. Deliberately absent: what the connection is used for.
 use super::connection::Connection;
-use super::error::{ConnectError, Lost};
+use super::error::{ConnectError, Lost, NoKeyAtAll};
 use super::identity::{Identities, Passphrase};
 use super::login::{Login, login};
 use super::session::{Client, Failure, Session, config};
@@ -9,7 +9,7 @@ use super::target::{Hop, Reach, Surroundings, Target};
 use super::trust::Trust;
 use super::tunnel::Tunnel;
 use super::wire::{Greeting, Road, Wire};
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
 use std::hash::{BuildHasher, RandomState};
 use std::net::SocketAddr;
 use std::path::PathBuf;
@@ -95,19 +95,35 @@ impl Connector {
         }))
     }
 
+    /// Home directory, user and ssh_config.
+    #[must_use]
+    pub fn surroundings(&self) -> &Surroundings {
+        &self.0.options.surroundings
+    }
+
     /// Reads the key files of these targets, which asks for their passphrases. To be called once, before anything starts:
     /// a question that comes up while connecting takes its time from the deadline.
-    pub async fn prepare(&self, targets: &[Target]) {
+    ///
+    /// # Errors
+    /// What is wrong with the keys, each once, where there is none for any target: connecting is in vain then.
+    pub async fn prepare(&self, targets: &[&Target]) -> Result<(), NoKeyAtAll> {
+        let mut problems = BTreeSet::new();
+        let mut has_a_road = targets.is_empty();
         for target in targets {
             let mut hop = match &target.reach {
                 Reach::Local => None,
                 Reach::Ssh(hop) => Some(hop),
             };
+            let mut has_keys = true;
             while let Some(here) = hop {
-                self.0.identities.offer(here).await;
+                let offer = self.0.identities.offer(here).await;
+                has_keys &= !offer.candidates.is_empty();
+                problems.extend(offer.unusable);
                 hop = here.jump.as_deref();
             }
+            has_a_road |= has_keys;
         }
+        if has_a_road { Ok(()) } else { Err(NoKeyAtAll { problems: problems.into_iter().collect() }) }
     }
 
     /// Connects and logs in; with `sudo`, sees that it works. Waits for its turn first.

@@ -221,6 +221,23 @@ impl ConnectError {
     }
 }
 
+/// There is no key to offer to any server.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("there is no SSH key to log in with: {}", self.problems())]
+pub struct NoKeyAtAll {
+    /// What is wrong with each of those that were looked at.
+    pub problems: Vec<String>,
+}
+
+impl NoKeyAtAll {
+    fn problems(&self) -> String {
+        if self.problems.is_empty() {
+            return "load one with ssh-add, or name one by `identity_file` in the inventory".to_owned();
+        }
+        self.problems.join(", ")
+    }
+}
+
 /// Why a script has no end that we saw.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum ChannelError {

@@ -19,8 +19,11 @@ const DEFAULT_FILES: [&str; 3] = ["id_ed25519", "id_ecdsa", "id_rsa"];
 /// sshd's MaxAuthTries is 6 by default.
 const MOST: usize = 5;
 
-/// Asks for the passphrase of a key file; [`None`] when there is none to be had. Called once a file.
-pub type Passphrase = Arc<dyn Fn(&Path) -> Option<String> + Send + Sync>;
+/// A passphrase may be mistyped twice, as with OpenSSH.
+const TRIES: u32 = 3;
+
+/// Asks for the passphrase of a key file, for the first, second or third time; [`None`] when there is none to be had.
+pub type Passphrase = Arc<dyn Fn(&Path, u32) -> Option<String> + Send + Sync>;
 
 /// All keys that were looked at so far.
 pub(super) struct Identities {
@@ -88,12 +91,14 @@ impl Identities {
         };
         if hop.identity_files.is_empty() {
             offer.add_held(held);
+            // Where the agent has something to offer, nobody is asked for the passphrase of a file that nobody named.
+            let ask = if held.is_empty() { self.passphrase.as_ref() } else { None };
             for file in self.home.iter().flat_map(|home| DEFAULT_FILES.map(|name| home.join(".ssh").join(name))) {
-                offer.add_file(&file, &*self.file(&file).await, held, Absent::IsFine);
+                offer.add_file(&file, &*self.file(&file, held, ask).await, held, Absent::IsFine);
             }
         } else {
             for file in &hop.identity_files {
-                offer.add_file(file, &*self.file(file).await, held, Absent::IsSaid);
+                offer.add_file(file, &*self.file(file, held, self.passphrase.as_ref()).await, held, Absent::IsSaid);
             }
             offer.add_held(held);
         }
@@ -118,13 +123,14 @@ impl Identities {
     }
 
     /// The lock is held while a file is read, so that no two workers ask for one passphrase.
-    async fn file(&self, path: &Path) -> Arc<KeyFile> {
+    async fn file(&self, path: &Path, held: &[AgentIdentity], ask: Option<&Passphrase>) -> Arc<KeyFile> {
         let mut files = self.files.lock().await;
         if let Some(file) = files.get(path) {
             return Arc::clone(file);
         }
-        let (passphrase, owned) = (self.passphrase.clone(), path.to_owned());
-        let read = tokio::task::spawn_blocking(move || read_file(&owned, passphrase.as_ref())).await;
+        let (passphrase, owned) = (ask.cloned(), path.to_owned());
+        let held: Vec<PublicKey> = held.iter().map(|identity| identity.public_key().into_owned()).collect();
+        let read = tokio::task::spawn_blocking(move || read_file(&owned, &held, passphrase.as_ref())).await;
         let file = Arc::new(read.unwrap_or_else(|error| KeyFile {
             public: None,
             private: Err(Problem::Other(error.to_string())),
@@ -191,7 +197,7 @@ fn describe(name: &str, key: &PublicKey) -> String {
     format!("{} ({} {})", name.trim(), key.algorithm(), key.fingerprint(HashAlg::Sha256))
 }
 
-fn read_file(path: &Path, passphrase: Option<&Passphrase>) -> KeyFile {
+fn read_file(path: &Path, held: &[PublicKey], passphrase: Option<&Passphrase>) -> KeyFile {
     let beside = |ending: &str| {
         let mut name = path.as_os_str().to_owned();
         name.push(ending);
@@ -213,12 +219,24 @@ fn read_file(path: &Path, passphrase: Option<&Passphrase>) -> KeyFile {
     let public = PrivateKey::from_openssh(&text).ok().map(|key| key.public_key().clone()).or(public);
     let private = match decode_secret_key(&text, None) {
         Ok(key) => Ok(key),
-        Err(russh::keys::Error::KeyIsEncrypted) => match passphrase.and_then(|ask| ask(path)) {
-            None => Err("is encrypted: load it once with ssh-add".to_owned()),
-            Some(word) => decode_secret_key(&text, Some(&word)).map_err(|_| "is encrypted, and the passphrase does not open it".to_owned()),
-        },
+        Err(russh::keys::Error::KeyIsEncrypted) => {
+            let is_held = public.as_ref().is_some_and(|key| held.iter().any(|other| other.key_data() == key.key_data()));
+            decrypt(path, &text, passphrase.filter(|_| !is_held))
+        }
         Err(error) => Err(format!("is not a private key that can be used ({error})")),
     };
     let public = private.as_ref().ok().map(|key| key.public_key().clone()).or(public);
     KeyFile { public, private: private.map(Arc::new).map_err(Problem::Other), certificate }
+}
+
+fn decrypt(path: &Path, text: &str, passphrase: Option<&Passphrase>) -> Result<PrivateKey, String> {
+    for attempt in 1..=TRIES {
+        let Some(word) = passphrase.and_then(|ask| ask(path, attempt)) else {
+            return Err("is encrypted: load it once with ssh-add".to_owned());
+        };
+        if let Ok(key) = decode_secret_key(text, Some(&word)) {
+            return Ok(key);
+        }
+    }
+    Err("is encrypted, and the passphrase does not open it".to_owned())
 }

@@ -24,7 +24,7 @@ mod wire;
 
 pub use connect::{ConnectOptions, Connector};
 pub use connection::{Connection, Held, ScriptEnd};
-pub use error::{At, ChannelError, ConnectError, Lost, TunnelError};
+pub use error::{At, ChannelError, ConnectError, Lost, NoKeyAtAll, TunnelError};
 pub use identity::Passphrase;
 pub use known_hosts::Place;
 pub use perform::{Call, Remote, Update};

@@ -1,5 +1,5 @@
 //! The real servers: one connection each, their facts, their leases. Deliberately absent: what is done to them (see `execute`).
-use super::{ChannelError, ConnectError, Connection, Connector, Held, Target, TargetError};
+use super::{ChannelError, ConnectError, Connection, Connector, Held, NoKeyAtAll, Target, TargetError};
 use crate::config::Inventory;
 use crate::facts::{Facts, FactsError, question, read};
 use crate::model::ServerName;
@@ -88,12 +88,21 @@ impl Servers {
     pub fn new(connector: Connector, inventory: &Inventory, inventory_dir: &Path, holder: &str) -> Result<Servers, TargetError> {
         let mut sites = BTreeMap::new();
         for (name, server) in &inventory.servers {
-            let target = Target::from_inventory(inventory, name, inventory_dir)?;
+            let target = Target::resolve(inventory, name, inventory_dir, connector.surroundings())?;
             let context = ScriptContext { docker: server.docker.clone(), remote_root: server.remote_root.clone() };
             let site = Site { target, context, connection: Mutex::new(None), lease: Mutex::new(None) };
             sites.insert(name.clone(), Arc::new(site));
         }
         Ok(Servers { connector, sites: Arc::new(sites), holder: holder.into() })
+    }
+
+    /// Reads the keys for all servers, which asks for passphrases. Before anything is connected.
+    ///
+    /// # Errors
+    /// There is no key for any server.
+    pub async fn prepare(&self) -> Result<(), NoKeyAtAll> {
+        let targets: Vec<&Target> = self.sites.values().map(|site| &site.target).collect();
+        self.connector.prepare(&targets).await
     }
 
     pub(super) fn site(&self, server: &ServerName) -> Option<Arc<Site>> {

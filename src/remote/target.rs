@@ -156,19 +156,11 @@ impl Surroundings {
 }
 
 impl Target {
-    /// Resolves one server of an inventory: `~`, paths relative to the inventory's folder, the default user, and jump hosts at any depth.
-    /// A jump host that is not a server of the inventory inherits user, keys and host key policy from the server that names it.
+    /// Resolves one server of an inventory: `~`, paths relative to the inventory's folder, the default user, ssh_config, and jump hosts
+    /// at any depth. A jump host that is not a server of the inventory inherits user, keys and host key policy from the server that names it.
     ///
     /// # Errors
     /// [`TargetError`] when something needed is missing or the jump hosts make no sense.
-    pub fn from_inventory(inventory: &Inventory, name: &ServerName, inventory_dir: &Path) -> Result<Target, TargetError> {
-        Resolver { inventory, dir: inventory_dir, around: &Surroundings::of_this_process() }.target(name)
-    }
-
-    /// The same, with an environment given as a value.
-    ///
-    /// # Errors
-    /// As [`Target::from_inventory`].
     pub fn resolve(inventory: &Inventory, name: &ServerName, dir: &Path, around: &Surroundings) -> Result<Target, TargetError> {
         Resolver { inventory, dir, around }.target(name)
     }

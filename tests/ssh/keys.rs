@@ -89,16 +89,23 @@ async fn a_passphrase_is_asked_for_once() {
     authorize(&sshd, &["locked"]);
     let asked = Arc::new(std::sync::atomic::AtomicU32::new(0));
     let count = Arc::clone(&asked);
-    let ask = move |_: &std::path::Path| {
+    // Mistyped once.
+    let ask = move |_: &std::path::Path, attempt: u32| {
         count.fetch_add(1, std::sync::atomic::Ordering::SeqCst);
-        Some("open sesame".to_owned())
+        Some(if attempt == 1 { "open seasem" } else { "open sesame" }.to_owned())
     };
     let connector = Connector::new(ConnectOptions { passphrase: Some(Arc::new(ask)), ..options() });
     let hop = Hop { identity_files: vec![sshd.path("locked")], ..sshd.hop() };
+    connector.prepare(&[&target(hop.clone())]).await.unwrap();
+    assert_eq!(asked.load(std::sync::atomic::Ordering::SeqCst), 2);
     for _ in 0..3 {
         assert_eq!(whoami(&connector, hop.clone()).await.unwrap(), ["hello"]);
     }
-    assert_eq!(asked.load(std::sync::atomic::Ordering::SeqCst), 1);
+    assert_eq!(asked.load(std::sync::atomic::Ordering::SeqCst), 2);
+    let nobody = Connector::new(options());
+    let message = nobody.prepare(&[&target(hop.clone()), &target(hop.clone())]).await.unwrap_err().to_string();
+    assert_eq!(message.matches("is encrypted: load it once with ssh-add").count(), 1, "{message}");
+    assert_eq!(nobody.prepare(&[&target(hop), &target(sshd.hop())]).await, Ok(()), "one server has a key");
 }
 
 #[tokio::test]
