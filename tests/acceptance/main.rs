@@ -13,3 +13,5 @@ mod shop;
 mod traffic;
 
 mod deploy;
+mod put_back;
+mod server_fails;
