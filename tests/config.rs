@@ -94,7 +94,7 @@ proptest! {
     fn a_damaged_file_is_read_or_refused(
         which in 0..3usize, at in any::<prop::sample::Index>(), length in 0..12usize, insert in "[\\[\\]{}\"'=:,.#a-z0-9 \n\u{1F980}]{0,6}",
     ) {
-        let whole: Vec<char> = [starter_playbook(), starter_inventory(), NESTED][which].replace("#: ", "").chars().collect();
+        let whole: Vec<char> = [starter_playbook(), &starter_inventory(None), NESTED][which].replace("#: ", "").chars().collect();
         let at = at.index(whole.len());
         let end = (at + length).min(whole.len());
         let text: String = whole[..at].iter().copied().chain(insert.chars()).chain(whole[end..].iter().copied()).collect();

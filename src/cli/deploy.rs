@@ -3,7 +3,8 @@ use super::args::{Global, Output};
 use super::exit::Outcome;
 use super::load::Loaded;
 use super::look::{make, nginx_files, unknown_services};
-use super::survey::{Surveyed, commands_of, complain, read_files, state_folder, survey_all};
+use super::print::{complain, result_line, talk};
+use super::survey::{Surveyed, commands_of, read_files, state_folder, survey_all};
 use crate::ledger::Ledger;
 use crate::model::{Action, Millis, ServiceName, Verdict};
 use crate::plan::{Back, Finding, Force, Plan, View, Wanted, is_fatal, show};
@@ -11,7 +12,7 @@ use crate::remote::Servers;
 use crate::report::{ColorChoice, Ending, Reporter, Sinks, Style, running};
 use crate::run::{Gaps, Journal, Notice, RunError, Stop, dispatch, open_runs};
 use std::collections::BTreeSet;
-use std::io::{self, BufRead, IsTerminal, Write};
+use std::io::{self, BufRead, IsTerminal};
 use std::sync::Arc;
 use std::time::Instant;
 use tokio::sync::watch;
@@ -85,10 +86,13 @@ impl Command {
         if plan.waves.is_empty() {
             return self.nothing_to_do(global, &plan);
         }
+        let asked = Instant::now();
         if !self.confirmed && !ask(self.word, &plan) {
             complain("nothing was changed");
             return Outcome::Declined;
         }
+        // The time that a person takes to answer is no part of the run.
+        let began = began + asked.elapsed();
         let state = state_folder(global, &surveyed.loaded);
         let mut ledger = Ledger::default();
         let journal = match Journal::create(&state, &plan, &mut ledger) {
@@ -113,8 +117,8 @@ impl Command {
             crate::plan::prose::count(plan.services.len(), "service")
         );
         match global.output {
-            Output::Text => println!("{text}"),
-            Output::Json => println!("{}", serde_json::json!({ "event": "summary", "verdict": "nothing_to_do", "text": text })),
+            Output::Text => result_line(&text),
+            Output::Json => result_line(&serde_json::json!({ "event": "summary", "verdict": "nothing_to_do", "text": text }).to_string()),
         }
         match self.wanted.back {
             Back::No => Outcome::NothingToDo,
@@ -200,13 +204,12 @@ fn show_plan(global: &Global, surveyed: &Surveyed, plan: &Plan, findings: &[Find
     let nginx = if global.verbose > 0 { nginx_files(surveyed, plan) } else { std::collections::BTreeMap::new() };
     let view = View { paint: ColorChoice::from(global.color).on_stderr(), findings, undo: false, commands: None, nginx: &nginx };
     if global.output == Output::Text {
-        eprint!("{}", show(plan, &view));
+        talk(&show(plan, &view));
     }
 }
 
 fn ask(word: &str, plan: &Plan) -> bool {
-    eprint!("\n{word} {}/{} on {} servers? [y/N] ", plan.project, plan.env, plan.servers().len());
-    let _ = io::stderr().flush();
+    talk(&format!("\n{word} {}/{} on {} servers? [y/N] ", plan.project, plan.env, plan.servers().len()));
     let mut answer = String::new();
     let read = io::stdin().lock().read_line(&mut answer);
     read.is_ok() && matches!(answer.trim(), "y" | "Y" | "yes")

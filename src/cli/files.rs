@@ -2,7 +2,7 @@
 use super::args::Global;
 use super::exit::Outcome;
 use super::load::{LoadError, load_inventory};
-use super::survey::complain;
+use super::print::{complain, result_line, talk};
 use crate::config::{starter_inventory, starter_playbook};
 use crate::plan::prose;
 use std::fs;
@@ -11,14 +11,14 @@ use std::path::Path;
 
 /// Writes a first playbook and inventory. A file that is there is never overwritten.
 pub(super) fn init(dir: &Path) -> Outcome {
-    let files = [("playbooks", "shop.toml", starter_playbook()), ("inventory", "fleet.toml", starter_inventory())];
-    for (folder, file, text) in files {
+    let inventory = starter_inventory(local_fleet(dir).as_deref());
+    for (folder, file, text) in [("playbooks", "shop.toml", starter_playbook()), ("inventory", "fleet.toml", &inventory)] {
         let path = dir.join(folder).join(file);
         let written = fs::create_dir_all(dir.join(folder))
             .and_then(|()| fs::OpenOptions::new().write(true).create_new(true).open(&path))
             .and_then(|mut file| file.write_all(text.as_bytes()));
         match written {
-            Ok(()) => println!("wrote {}", path.display()),
+            Ok(()) => result_line(&format!("wrote {}", path.display())),
             Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {
                 complain(&format!("{} is there already; it was left as it is", path.display()));
                 return Outcome::Configuration;
@@ -29,8 +29,17 @@ pub(super) fn init(dir: &Path) -> Outcome {
             }
         }
     }
-    eprintln!("Next: read both files, then `flipside plan` shows what a deploy would do.");
+    talk("Next: read both files, then `flipside plan` shows what a deploy would do.\n");
     Outcome::Done
+}
+
+/// Where the local fleet keeps its keys, as a file in `dir/inventory` names it: looked for in the working folder and above. `None` when
+/// there is no fleet, and when it is where the starter inventory looks by itself.
+fn local_fleet(dir: &Path) -> Option<String> {
+    let here = std::env::current_dir().ok()?;
+    let root = here.ancestors().find(|folder| folder.join(".cache/fleet/id_ed25519").is_file())?;
+    let at_root = std::path::absolute(dir).ok()?.components().eq(root.components());
+    (!at_root).then(|| root.join(".cache/fleet").display().to_string())
 }
 
 /// Lists the servers.
@@ -38,7 +47,7 @@ pub(super) fn inventory(global: &Global) -> Outcome {
     let (inventory, _) = match load_inventory(global) {
         Ok(loaded) => loaded,
         Err(LoadError::Problems(problems)) => {
-            eprintln!("{problems}");
+            talk(&format!("{problems}\n"));
             return Outcome::Configuration;
         }
         Err(error) => {
@@ -63,7 +72,7 @@ pub(super) fn inventory(global: &Global) -> Outcome {
         ]);
     }
     for line in prose::columns(&rows) {
-        println!("{line}");
+        result_line(&line);
     }
     Outcome::Done
 }

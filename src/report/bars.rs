@@ -186,7 +186,7 @@ impl WaveBars {
     fn line(&self, server: &ServerName, row: &Row, paint: Paint) -> String {
         let text = format!("{server:<width$}  {}", row.text, width = self.server_width);
         match row.mark {
-            Mark::Running if row.chatter.is_empty() => format!("{text}{}", row.place),
+            Mark::Running if row.chatter.is_empty() || row.chatter == row.text => format!("{text}{}", row.place),
             Mark::Running => format!("{text} · {}", row.chatter),
             Mark::Waiting => format!("  · {}", paint.dim(&text)),
             Mark::Good => format!("  {} {text}", paint.green("✔")),

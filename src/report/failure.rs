@@ -249,9 +249,14 @@ fn still_running(plan: &Plan, ledger: &Ledger) -> BTreeMap<String, BTreeSet<Serv
 }
 
 /// Containers that are worth a look: those that failed, which undos have set aside under their failed name. A failure that names no
-/// container is about all of its service's on that server.
+/// container is about all of its service's on that server. One that could not even be started left no container to look at.
 fn kept_containers(plan: &Plan, ledger: &Ledger) -> BTreeMap<String, BTreeSet<ServerName>> {
-    let failed: Vec<(&ServerName, &Step)> = ledger.failures.keys().filter_map(|id| Some((&id.server, plan.step(id)?))).collect();
+    let failed: Vec<(&ServerName, &Step)> = ledger
+        .failures
+        .keys()
+        .filter_map(|id| Some((&id.server, plan.step(id)?)))
+        .filter(|(_, step)| !matches!(step.action, Action::RunContainer(_)))
+        .collect();
     let is_about = |server: &ServerName, service: Option<&ServiceName>, name: &str| {
         failed.iter().any(|(at, step)| {
             *at == server && step.service.as_ref() == service && container_of(&step.action).is_none_or(|container| container == name)

@@ -45,8 +45,11 @@ fn row(name: &ServiceName, service: &ServicePlan, ending: &Ending<'_>) -> Vec<St
             format!("on {}", prose::count(service.servers.len(), "server"))
         }
     };
-    let gap = ending.gaps.get(name).map_or_else(String::new, |gap| format!("handed over, no answer for {}", prose::seconds(*gap)));
-    vec![name.to_string(), change, servers, gap]
+    // A version that stayed the same tells nothing: what did change is said then.
+    let same = matches!(service.change, Change::Toggle | Change::Restore) && service.from_version == service.to_version;
+    let why = same.then(|| format!("({})", service.reason));
+    let gap = ending.gaps.get(name).map(|gap| format!("handed over, no answer for {}", prose::seconds(*gap)));
+    vec![name.to_string(), change, servers, [gap, why].into_iter().flatten().collect::<Vec<_>>().join(" ")]
 }
 
 /// `deploy shop/prod`.

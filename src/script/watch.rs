@@ -60,7 +60,7 @@ pub fn connect_probe(address: &str, port: u16, request: Option<&str>) -> String 
 }
 
 /// Prints the last lines of a container's log, then `state STATUS EXIT OOM`. One that the engine keeps restarting has an exit code only
-/// between two starts: that moment is waited for, 3 s at most.
+/// between two starts: that moment is waited for, 3 s at most. A container that is not there prints nothing.
 #[must_use]
 pub fn last_words(context: &ScriptContext, container: &str, n_lines: u32) -> String {
     let (docker, name) = (context.docker_words(), quote(container));
@@ -69,6 +69,7 @@ pub fn last_words(context: &ScriptContext, container: &str, n_lines: u32) -> Str
          state=$({docker} inspect --type container --format '@state {{{{.State.Status}}}} {{{{.State.ExitCode}}}} {{{{.State.OOMKilled}}}} {{{{.RestartCount}}}}' {name} 2>/dev/null)\n\
          case $state in '@state running '*' 0' | '') break ;; '@state running '*) ;; *) break ;; esac\n\
          tries=$((tries + 1))\nsleep 0.2\ndone\n\
+         [ -n \"$state\" ] || exit 0\n\
          {docker} logs --tail {n_lines} {name} 2>&1\necho\necho \"${{state% *}}\"\n"
     )
 }

@@ -11,7 +11,8 @@ const HELP: &str = "\
 Sends requests until it is told to stop, never one of them twice, and says what came of them.
 
 Usage: fleet-traffic [OPTIONS] TARGET…
-       fleet-traffic --report [LABEL=]FILE…   what earlier runs with --json saw, as one table for each phase
+       fleet-traffic --report [--expect PHASE=WORD,…] [LABEL=]FILE…
+                     what earlier runs with --json saw, as one table; in a PHASE, exactly these WORDs may answer
 
 Targets:
   new:URL            HTTP, a new connection for every request
@@ -31,7 +32,7 @@ Options:
   --phase-file PATH  Its content names the present phase; requests are counted by phase
   --json             Print the summary as JSON on stdout, instead of the table
 
-Exit code: 0 when no request failed, 1 when one did, 2 for a wrong command line.";
+Exit code: 0 when no request failed and all was as expected, 1 when not, 2 for a wrong command line.";
 
 /// What the command line says.
 struct Wishes {
@@ -49,7 +50,7 @@ fn main() -> ExitCode {
         return ExitCode::SUCCESS;
     }
     let outcome = match arguments.split_first() {
-        Some((first, files)) if first == "--report" => report::report(files).map(|(text, failed)| {
+        Some((first, rest)) if first == "--report" => report::report(rest).map(|(text, failed)| {
             print!("{text}");
             failed
         }),

@@ -1,0 +1,194 @@
+//! A project in a folder of its own, and the program that is run in it. Every run has a bound on its time.
+use crate::fleet::Fleet;
+use std::fs::{self, File};
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+use std::thread;
+use std::time::{Duration, Instant};
+use tempfile::TempDir;
+
+/// No run of the program may take longer.
+const PATIENCE: Duration = Duration::from_secs(150);
+
+/// A playbook, an inventory and a state folder.
+pub(crate) struct Project {
+    folder: TempDir,
+    n_runs: std::cell::Cell<usize>,
+}
+
+/// What a run of the program came to.
+#[derive(Debug, Clone)]
+pub(crate) struct Output {
+    /// The command line, for messages.
+    pub(crate) line: String,
+    /// The exit code; none after a signal that was not caught.
+    pub(crate) exit: Option<i32>,
+    /// Results.
+    pub(crate) stdout: String,
+    /// Talk.
+    pub(crate) stderr: String,
+}
+
+/// The program, running.
+pub(crate) struct Running {
+    child: Child,
+    line: String,
+    stdout: PathBuf,
+    stderr: PathBuf,
+    began: Instant,
+}
+
+impl Project {
+    /// A project with this playbook, on all servers of the fleet, as root.
+    pub(crate) fn new(fleet: &Fleet, playbook: &str) -> Self {
+        let project = Self { folder: tempfile::tempdir().expect("a folder"), n_runs: std::cell::Cell::new(0) };
+        project.playbook(playbook);
+        project.inventory(&inventory(fleet, "root", &[1, 2, 3]));
+        project
+    }
+
+    /// Replaces the playbook.
+    pub(crate) fn playbook(&self, text: &str) {
+        fs::write(self.path("playbook.toml"), text).expect("the playbook is written");
+    }
+
+    /// Replaces the inventory.
+    pub(crate) fn inventory(&self, text: &str) {
+        fs::write(self.path("inventory.toml"), text).expect("the inventory is written");
+    }
+
+    /// A path in the project's folder.
+    pub(crate) fn path(&self, name: &str) -> PathBuf {
+        self.folder.path().join(name)
+    }
+
+    /// Runs the program to its end.
+    pub(crate) fn flipside(&self, arguments: &[&str]) -> Output {
+        self.start(arguments).end()
+    }
+
+    /// Starts the program: no terminal, no agent, nothing from the environment that would change what it says.
+    pub(crate) fn start(&self, arguments: &[&str]) -> Running {
+        let n_run = self.n_runs.get() + 1;
+        self.n_runs.set(n_run);
+        let (stdout, stderr) = (self.path(&format!("{n_run}.stdout")), self.path(&format!("{n_run}.stderr")));
+        let mut command = Command::new(env!("CARGO_BIN_EXE_flipside"));
+        command
+            .current_dir(self.folder.path())
+            .args(["--state-dir", "state", "-p", "playbook.toml", "-i", "inventory.toml"])
+            .args(arguments)
+            .env_remove("SSH_AUTH_SOCK")
+            .env_remove("FLIPSIDE_ENV")
+            .env("HOME", self.folder.path())
+            .stdin(Stdio::null())
+            .stdout(File::create(&stdout).expect("a file"))
+            .stderr(File::create(&stderr).expect("a file"));
+        let child = command.spawn().expect("the program starts");
+        Running { child, line: format!("flipside {}", arguments.join(" ")), stdout, stderr, began: Instant::now() }
+    }
+}
+
+impl Running {
+    /// Waits until a line of stderr contains this text.
+    ///
+    /// # Panics
+    /// Where the program ends without it.
+    pub(crate) fn until(&mut self, text: &str) {
+        loop {
+            let ended = self.child.try_wait().expect("a child").is_some();
+            let said = read(&self.stderr);
+            if said.contains(text) {
+                return;
+            }
+            assert!(!ended, "{} ended without saying \"{text}\":\n{said}{}", self.line, read(&self.stdout));
+            self.look_at_the_clock();
+            thread::sleep(Duration::from_millis(10));
+        }
+    }
+
+    /// Sends a signal: `INT`, `TERM`, `KILL`.
+    pub(crate) fn signal(&self, name: &str) {
+        let sent = Command::new("kill").args([&format!("-{name}"), &self.child.id().to_string()]).status().expect("kill");
+        assert!(sent.success(), "{}: cannot send {name}", self.line);
+    }
+
+    /// Waits for the end.
+    pub(crate) fn end(mut self) -> Output {
+        loop {
+            if let Some(status) = self.child.try_wait().expect("a child") {
+                return Output { line: self.line.clone(), exit: status.code(), stdout: read(&self.stdout), stderr: read(&self.stderr) };
+            }
+            self.look_at_the_clock();
+            thread::sleep(Duration::from_millis(20));
+        }
+    }
+
+    fn look_at_the_clock(&mut self) {
+        if self.began.elapsed() > PATIENCE {
+            self.stop();
+            panic!("{} took more than {PATIENCE:?}:\n{}{}", self.line, read(&self.stderr), read(&self.stdout));
+        }
+    }
+
+    fn stop(&mut self) {
+        drop(self.child.kill());
+        drop(self.child.wait());
+    }
+}
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        // After its end this does nothing.
+        self.stop();
+    }
+}
+
+impl Output {
+    /// Everything that was said, for messages.
+    pub(crate) fn all(&self) -> String {
+        format!("$ {}\n{}{}(exit {:?})", self.line, self.stderr, self.stdout, self.exit)
+    }
+
+    /// The exit code is this one.
+    #[track_caller]
+    pub(crate) fn exits(self, code: i32) -> Self {
+        assert_eq!(self.exit, Some(code), "{}", self.all());
+        self
+    }
+
+    /// Every one of these texts was said, on stdout or stderr.
+    #[track_caller]
+    pub(crate) fn says(self, texts: &[&str]) -> Self {
+        for text in texts {
+            assert!(self.stderr.contains(text) || self.stdout.contains(text), "\"{text}\" was not said:\n{}", self.all());
+        }
+        self
+    }
+
+    /// None of these texts was said.
+    #[track_caller]
+    pub(crate) fn says_not(self, texts: &[&str]) -> Self {
+        for text in texts {
+            assert!(!self.stderr.contains(text) && !self.stdout.contains(text), "\"{text}\" was said:\n{}", self.all());
+        }
+        self
+    }
+}
+
+/// An inventory of some of the fleet's servers, logged in to as this user. More can be appended: the last table is a server's.
+pub(crate) fn inventory(fleet: &Fleet, user: &str, numbers: &[usize]) -> String {
+    let settings = format!(
+        "[nginx]\nimage = \"flipside/nginx:stable\"\n\n[defaults]\nuser = \"{user}\"\nzone = \"lon1\"\nidentity_files = [{:?}]\nknown_hosts = {:?}\n",
+        fleet.key(),
+        fleet.known_hosts()
+    );
+    let server = |number: &usize| {
+        let server = fleet.server(*number);
+        format!("\n[servers.{}]\naddress = \"{}\"\n", server.name, server.address)
+    };
+    settings + &numbers.iter().map(server).collect::<String>()
+}
+
+fn read(path: &Path) -> String {
+    fs::read(path).map(|bytes| String::from_utf8_lossy(&bytes).into_owned()).unwrap_or_default()
+}

@@ -1,0 +1,112 @@
+//! One server, looked at from outside: its containers, its files, its answers. Faults are `vagrant/fleet`'s.
+use crate::fleet::tool;
+use std::collections::BTreeMap;
+use std::io::{Read, Write};
+use std::net::TcpStream;
+use std::process::{Command, Stdio};
+use std::time::Duration;
+
+/// One server.
+#[derive(Debug, Clone)]
+pub(crate) struct Server {
+    /// `server1` …
+    pub(crate) name: String,
+    /// Its address on the fleet's bridge.
+    pub(crate) address: String,
+}
+
+/// What `docker ps -a` says of a container.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Container {
+    /// The whole id.
+    pub(crate) id: String,
+    /// `running`, `exited`, …
+    pub(crate) state: String,
+    /// The image's name.
+    pub(crate) image: String,
+    /// Ports, as docker writes them: those that the image merely names, too.
+    ports: String,
+}
+
+impl Container {
+    /// The ports that are published: `10.77.0.11:8925->8000/tcp`.
+    pub(crate) fn published(&self) -> Vec<&str> {
+        self.ports.split(", ").filter(|port| port.contains("->")).collect()
+    }
+}
+
+impl Server {
+    /// Runs a shell command as root and returns what it prints, whatever its exit code.
+    pub(crate) fn run(&self, command: &str) -> String {
+        let output = self.try_run(command);
+        String::from_utf8_lossy(&output.stdout).into_owned()
+    }
+
+    /// Runs a shell command as root, which must succeed.
+    pub(crate) fn must(&self, command: &str) -> String {
+        let output = self.try_run(command);
+        assert!(output.status.success(), "on {}: {command}: {}", self.name, String::from_utf8_lossy(&output.stderr));
+        String::from_utf8_lossy(&output.stdout).into_owned()
+    }
+
+    fn try_run(&self, command: &str) -> std::process::Output {
+        Command::new(crate::fleet::program()).args(["ssh", &self.name, command]).stdin(Stdio::null()).output().expect("vagrant/fleet runs")
+    }
+
+    /// A fault, or its partner: `fault("cut", &[])`, `fault("occupy", &["18925"])`.
+    pub(crate) fn fault(&self, what: &str, arguments: &[&str]) {
+        let line: Vec<&str> = [what, &self.name].into_iter().chain(arguments.iter().copied()).collect();
+        tool(&line);
+    }
+
+    /// All containers, running or not, by name.
+    pub(crate) fn containers(&self) -> BTreeMap<String, Container> {
+        self.must("docker ps -a --no-trunc --format '{{.Names}}|{{.ID}}|{{.State}}|{{.Image}}|{{.Ports}}'")
+            .lines()
+            .map(|line| {
+                let mut fields = line.split('|').map(str::to_owned);
+                let mut field = || fields.next().unwrap_or_default();
+                (field(), Container { id: field(), state: field(), image: field(), ports: field() })
+            })
+            .collect()
+    }
+
+    /// The names of the containers that run and begin so, doors included.
+    pub(crate) fn running(&self, prefix: &str) -> Vec<String> {
+        let running = |container: &Container| container.state == "running";
+        self.containers().into_iter().filter(|(name, found)| name.starts_with(prefix) && running(found)).map(|(name, _)| name).collect()
+    }
+
+    /// The generation that is live.
+    pub(crate) fn generation(&self) -> String {
+        self.must("readlink /local/flipside/nginx/current").trim().to_owned()
+    }
+
+    /// One request to port 80 of this server, without a retry: status and body. Status 0 where there is no HTTP answer at all.
+    pub(crate) fn get(&self, host: &str, path: &str) -> (u16, String) {
+        let ask = || -> std::io::Result<String> {
+            let address = format!("{}:80", self.address).parse().expect("an address");
+            let mut stream = TcpStream::connect_timeout(&address, Duration::from_secs(5))?;
+            stream.set_read_timeout(Some(Duration::from_secs(30)))?;
+            write!(stream, "GET {path} HTTP/1.1\r\nHost: {host}\r\nConnection: close\r\n\r\n")?;
+            let mut answer = Vec::new();
+            stream.read_to_end(&mut answer)?;
+            Ok(String::from_utf8_lossy(&answer).into_owned())
+        };
+        match ask() {
+            Ok(answer) => {
+                let (head, body) = answer.split_once("\r\n\r\n").unwrap_or((&answer, ""));
+                let status = head.split_whitespace().nth(1).and_then(|word| word.parse().ok()).unwrap_or(0);
+                (status, body.to_owned())
+            }
+            Err(problem) => (0, problem.to_string()),
+        }
+    }
+
+    /// A line from a process of this server, outside all containers, to a port of its localhost, and the line that comes back.
+    pub(crate) fn line_to_localhost(&self, port: u16, line: &str) -> String {
+        let program = "use IO::Socket::INET; my $s = IO::Socket::INET->new(PeerAddr => '127.0.0.1', PeerPort => $ARGV[0], Timeout => 5) \
+                       or die \"cannot connect: $!\\n\"; print $s \"$ARGV[1]\\n\"; $s->flush; print scalar(<$s>) // 'closed';";
+        self.run(&format!("perl -e '{}' {port} {line} 2>&1", program.replace('\'', "'\\''"))).trim().to_owned()
+    }
+}
