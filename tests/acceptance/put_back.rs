@@ -19,7 +19,15 @@ fn a_broken_release_is_put_back_and_its_reason_told() {
 
     let cases: [(&str, &[&str]); 4] = [
         // The container's own words, its exit code, and the container that is kept to look at.
-        ("3.0-exit", &["exits again and again", "exit code", "configuration key DATABASE_URL is missing", "docker logs shop_prod_api_secondary.failed"]),
+        (
+            "3.0-exit",
+            &[
+                "exits again and again",
+                "exit code",
+                "configuration key DATABASE_URL is missing",
+                "docker logs shop_prod_api_secondary.failed",
+            ],
+        ),
         ("3.0-unhealthy", &["GET /up", "503"]),
         ("3.0-wrong-port", &["GET /up", "port 8000 refuses connections"]),
         ("no-such-tag", &["flipside/app:no-such-tag"]),
