@@ -1,7 +1,7 @@
 # What one types in this repository. `make help` lists it. Rules only call scripts and cargo: all that they do can be typed by hand.
 SHELL := /bin/bash
 .DEFAULT_GOAL := help
-.PHONY: help demo build test unit lint fleet fleet-down
+.PHONY: help demo build test unit lint bench fleet fleet-down
 
 help: ## List the rules
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-11s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -13,13 +13,16 @@ build: ## Build the program: target/release/flipside
 	cargo build --release --locked
 
 test: ## All tests: format, lints, unit, SSH, Docker engine, acceptance on the local fleet
-	cargo test --release --locked
+	@tests/run
 
-unit: ## The tests that need neither a fleet nor root: seconds, once built
+unit: ## The tests that need neither a fleet nor root
 	cargo test --locked
 
 lint: ## Format and lints
-	cargo fmt --check && cargo clippy --all-targets --locked
+	cargo fmt --check && cargo clippy --locked --all-targets -- -D warnings
+
+bench: ## What a deploy takes beside what it cannot do without, on the local fleet
+	@tests/bench/run
 
 fleet: ## Start the local fleet: three servers, named by inventory/local.toml
 	@vagrant/fleet up

@@ -12,6 +12,7 @@
 //! - When the script ends, what it left running in its process group is killed, and its exit status is ours.
 //!
 //! Only builtins, `sh`, `setsid`, `timeout`, `sleep` and `kill` are used; dash, busybox ash and bash agree on all of it.
+use crate::script::quote::quote;
 use std::time::Duration;
 
 /// How often a newline is sent while a script runs.
@@ -51,11 +52,6 @@ pub(super) fn guarded(script: &str) -> String {
 fn with_silence(script: &str, silence: Duration) -> String {
     let watch = WATCH.replace("@SILENCE@", &silence.as_secs().to_string());
     format!("flipside_script={}\n{watch}", quote(&format!("{{\n{script}\n}} </dev/null")))
-}
-
-/// One word of shell, whatever the text.
-fn quote(text: &str) -> String {
-    format!("'{}'", text.replace('\'', r"'\''"))
 }
 
 #[cfg(test)]

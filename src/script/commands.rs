@@ -66,9 +66,5 @@ pub fn commands(context: &ScriptContext, action: &Action) -> Vec<String> {
 
 /// A command as it would be typed.
 fn line(command: &docker::Command) -> String {
-    command.0.iter().map(|word| if is_plain(word) { word.clone() } else { quote(word) }).collect::<Vec<_>>().join(" ")
-}
-
-fn is_plain(word: &str) -> bool {
-    !word.is_empty() && word.chars().all(|c| c.is_ascii_alphanumeric() || "-_./:=@,+%".contains(c))
+    command.0.iter().map(|word| quote(word)).collect::<Vec<_>>().join(" ")
 }
