@@ -226,6 +226,9 @@ async fn perform(
     mut reporter: Reporter,
     began: Instant,
 ) -> Outcome {
+    for event in journal.opened() {
+        reporter.event(plan, event);
+    }
     let mut gaps = Gaps::default();
     let (stop, stopped) = watch::channel(Stop::No);
     let signals = tokio::spawn(listen(stop));

@@ -63,6 +63,7 @@ pub struct Journal {
     file: File,
     path: PathBuf,
     folder: PathBuf,
+    opened: Vec<Event>,
 }
 
 /// A run that was begun and not closed.
@@ -92,8 +93,8 @@ impl Journal {
         let mut file = new_file(&path)?;
         file.write_all(&bytes).and_then(|()| file.sync_all()).map_err(io_error("write", &path))?;
         let path = folder.join(EVENTS);
-        let mut journal = Journal { file: new_file(&path)?, path, folder: folder.clone() };
-        journal.write(ledger, vec![EventKind::RunOpened { run, plan: digest(&bytes) }])?;
+        let mut journal = Journal { file: new_file(&path)?, path, folder: folder.clone(), opened: Vec::new() };
+        journal.opened = journal.write(ledger, vec![EventKind::RunOpened { run, plan: digest(&bytes) }])?;
         sync_folder(&folder)?;
         sync_folder(state)?;
         Ok(journal)
@@ -110,11 +111,11 @@ impl Journal {
         let whole = text.iter().rposition(|byte| *byte == b'\n').map_or(0, |last| last + 1);
         let file = OpenOptions::new().append(true).open(&path).map_err(io_error("open", &path))?;
         file.set_len(whole as u64).map_err(io_error("cut", &path))?;
-        let mut journal = Journal { file, path, folder: run.folder.clone() };
+        let mut journal = Journal { file, path, folder: run.folder.clone(), opened: Vec::new() };
         let plan = run.folder.join(PLAN);
         let plan = digest(&fs::read(&plan).map_err(io_error("read", &plan))?);
         let id = run.folder.file_name().map(|name| name.to_string_lossy().into_owned()).unwrap_or_default();
-        journal.write(&mut run.ledger, vec![EventKind::RunOpened { run: id, plan }])?;
+        journal.opened = journal.write(&mut run.ledger, vec![EventKind::RunOpened { run: id, plan }])?;
         Ok(journal)
     }
 
@@ -122,6 +123,12 @@ impl Journal {
     #[must_use]
     pub fn folder(&self) -> &Path {
         &self.folder
+    }
+
+    /// The event that opened the run, or took it up: on disk, and told to nobody yet.
+    #[must_use]
+    pub fn opened(&self) -> &[Event] {
+        &self.opened
     }
 
     /// Takes events into the ledger and puts them on disk, in one write and one flush. Gives them back numbered.
