@@ -1,5 +1,6 @@
 //! argv in, exit code out.
 use flipside::cli::{args, exit, run};
+use std::io::Write;
 use std::process::ExitCode;
 use std::time::Instant;
 
@@ -9,7 +10,7 @@ fn main() -> ExitCode {
     let outcome = match tokio::runtime::Builder::new_multi_thread().enable_all().build() {
         Ok(runtime) => runtime.block_on(run(args, began)),
         Err(error) => {
-            eprintln!("flipside: cannot start its runtime: {error}");
+            let _ = writeln!(std::io::stderr(), "flipside: cannot start its runtime: {error}");
             exit::Outcome::Bug
         }
     };

@@ -1,5 +1,5 @@
 //! Docker actions as exact text (`docker_scripts/*.sh`), and those that need no engine in real shells.
-//! Run with `SCRIPTS_BLESS=1` to write the texts anew, then read the diff.
+//! Run with `UPDATE=1` to write the texts anew, then read the diff.
 #![expect(clippy::unwrap_used, reason = "a test may panic")]
 use flipside::model::{ContainerSpec, Labels, Millis, NetworkMode, NetworkSpec, Piece, Publish, label};
 use flipside::script::{ScriptContext, docker};
@@ -16,7 +16,7 @@ fn ctx() -> ScriptContext {
 
 fn check(name: &str, text: &str) {
     let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/docker_scripts").join(format!("{name}.sh"));
-    if std::env::var_os("SCRIPTS_BLESS").is_some() {
+    if std::env::var_os("UPDATE").is_some() {
         fs::write(&path, text).unwrap();
     }
     assert_eq!(text, fs::read_to_string(&path).unwrap(), "{name}");
@@ -87,7 +87,6 @@ fn networks_and_images() {
 
 #[test]
 fn files() {
-    check("ensure_directory", &docker::ensure_directory("/local/flipside/run", 0o755));
     let content = [Piece::Text("user=shop\npassword='".to_owned()), Piece::Secret("db".to_owned()), Piece::Text("'\n".to_owned())];
     let known = |name: &str| (name == "db").then(|| "hun'ter2".to_owned());
     check("put_file", &docker::put_file("/local/flipside/env/shop", 0o600, &content, known).unwrap());
@@ -131,19 +130,4 @@ fn a_file_arrives_exactly_with_its_mode_and_nothing_beside_it() {
     perform(&nowhere, |code, output| {
         assert!(code == 1 && output.starts_with("error: the file /proc/nowhere/file cannot be written"), "{output}")
     });
-}
-
-#[test]
-fn a_directory_is_made_once_and_a_file_in_its_place_is_kept() {
-    let folder = tempfile::tempdir().unwrap();
-    let path = folder.path().join("a b/c");
-    let body = docker::ensure_directory(path.to_str().unwrap(), 0o750);
-    perform(&body, |code, output| {
-        assert!(code == 0 && output.starts_with("seen: directory "), "{output}");
-        assert_eq!(fs::metadata(&path).unwrap().permissions().mode() & 0o7777, 0o750);
-    });
-    fs::remove_dir(&path).unwrap();
-    fs::write(&path, "kept").unwrap();
-    perform(&body, |code, output| assert!(code == 1 && output.contains("wanted: a directory"), "{output}"));
-    assert_eq!(fs::read_to_string(&path).unwrap(), "kept");
 }

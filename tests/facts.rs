@@ -1,5 +1,5 @@
 //! Facts: every folder of `facts_cases` holds an answer of a real server and what must be read from it; and the question
-//! itself is asked to the shells of this machine. Run with `FACTS_BLESS=1` to write `expected.json` anew, then read the diff.
+//! itself is asked to the shells of this machine. Run with `UPDATE=1` to write `expected.json` anew, then read the diff.
 #![expect(clippy::unwrap_used, reason = "a test may panic")]
 use flipside::facts::{Facts, FactsError, question, read};
 use std::fs;
@@ -22,7 +22,7 @@ fn every_case_is_read_as_expected() {
         let case = case.unwrap().path();
         let seen = outcome(&fs::read(case.join("answer.txt")).unwrap());
         let expected = case.join("expected.json");
-        if std::env::var_os("FACTS_BLESS").is_some() {
+        if std::env::var_os("UPDATE").is_some() {
             fs::write(&expected, format!("{}\n", serde_json::to_string_pretty(&seen).unwrap())).unwrap();
         }
         let expected: serde_json::Value = serde_json::from_slice(&fs::read(&expected).unwrap()).unwrap();

@@ -21,12 +21,12 @@ struct Server {
 }
 
 impl Server {
-    /// `docker` is the body of a shell script.
+    /// `docker` is the body of a shell script. It is called by a command of several words, as `sudo docker` is.
     fn new(docker: &str) -> Self {
         let server = Self { root: TempDir::new().unwrap() };
         fs::create_dir_all(server.nginx().join("releases/bootstrap")).unwrap();
         symlink("releases/bootstrap", server.nginx().join("current")).unwrap();
-        let path = server.root.path().join("docker it");
+        let path = server.root.path().join("docker");
         fs::write(&path, format!("#!/bin/sh\n{docker}\n")).unwrap();
         fs::set_permissions(&path, fs::Permissions::from_mode(0o755)).unwrap();
         server
@@ -34,7 +34,7 @@ impl Server {
 
     fn context(&self) -> ScriptContext {
         let path = self.root.path().to_str().unwrap();
-        ScriptContext { docker: format!("{path}/docker it"), remote_root: path.to_owned() }
+        ScriptContext { docker: format!("env  WHO=admin {path}/docker"), remote_root: path.to_owned() }
     }
 
     fn nginx(&self) -> PathBuf {

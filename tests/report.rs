@@ -5,7 +5,7 @@
 #[path = "report_cases/fixture.rs"]
 mod fixture;
 
-use fixture::{Fault, Script, crash, findings, nginx, plan, reload_fails, server, service};
+use fixture::{Fault, Script, crash, engine_away, findings, nginx, plan, reload_fails, server, service};
 use flipside::ledger::Ledger;
 use flipside::model::{Action, Event, Millis, Outcome, ServerName};
 use flipside::plan::{Change, Finding, Level, Paint, Plan, View, describe, show};
@@ -123,7 +123,7 @@ fn stuck() {
 
 #[test]
 fn done_with_leftovers() {
-    lines_of("leftovers.lines.txt", &Script::of(vec![fault("lon1-a", "stop shop_prod_api", false, Outcome::Failed(crash()))]));
+    lines_of("leftovers.lines.txt", &Script::of(vec![fault("lon1-a", "prune", false, Outcome::Failed(engine_away()))]));
 }
 
 #[test]
@@ -141,13 +141,13 @@ fn lost_sight_of_and_found_again() {
     lines_of("found_again.lines.txt", &Script::of(vec![fault("lon1-b", "switch", false, Outcome::Unknown(reload_fails()))]));
 }
 
-/// Found again on the first server, failed on the second with a step behind it that was never begun, and an idle lock left on the third.
+/// Found again on the first server, failed on the second with a step behind it that was never begun, and an idle container left on the third.
 #[test]
 fn put_back_with_something_idle_left_behind() {
     let faults = vec![
         fault("lon1-a", "make", false, Outcome::Unknown(reload_fails())),
         fault("lon1-b", "start", false, Outcome::Failed(crash())),
-        fault("par2-edge", "lock", true, Outcome::Failed(reload_fails())),
+        fault("par2-edge", "start", true, Outcome::Failed(engine_away())),
     ];
     lines_of("left_behind.lines.txt", &Script::of(faults));
 }

@@ -3,15 +3,18 @@ use super::args::{Global, Output};
 use super::exit::Outcome;
 use super::load::Loaded;
 use super::look::{make, nginx_files, unknown_services};
-use super::survey::{Surveyed, commands_of, complain, read_files, state_folder, survey_all};
+use super::print::{complain, result_line, talk};
+use super::survey::{Surveyed, commands_of, read_files, state_folder, survey_all};
 use crate::ledger::Ledger;
 use crate::model::{Action, Millis, ServiceName, Verdict};
 use crate::plan::{Back, Finding, Force, Plan, View, Wanted, is_fatal, show};
 use crate::remote::Servers;
 use crate::report::{ColorChoice, Ending, Reporter, Sinks, Style, running};
-use crate::run::{Gaps, Journal, Notice, RunError, Stop, dispatch, open_runs};
+use crate::run::{Gaps, Journal, Notice, OpenRun, RunError, Stop, dispatch, open_runs};
+use crate::script::quote::quote;
 use std::collections::BTreeSet;
-use std::io::{self, BufRead, IsTerminal, Write};
+use std::io::{self, BufRead, IsTerminal};
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Instant;
 use tokio::sync::watch;
@@ -116,8 +119,8 @@ impl Command {
             crate::plan::prose::count(plan.services.len(), "service")
         );
         match global.output {
-            Output::Text => println!("{text}"),
-            Output::Json => println!("{}", serde_json::json!({ "event": "summary", "verdict": "nothing_to_do", "text": text })),
+            Output::Text => result_line(&text),
+            Output::Json => result_line(&serde_json::json!({ "event": "summary", "verdict": "nothing_to_do", "text": text }).to_string()),
         }
         match self.wanted.back {
             Back::No => Outcome::NothingToDo,
@@ -142,6 +145,9 @@ pub(super) async fn resume(global: &Global, began: Instant) -> Outcome {
             return Outcome::Configuration;
         }
     };
+    if let Some(running) = runs.iter().find(|run| run.is_running) {
+        return still_running(running);
+    }
     let Some(mut run) = runs.pop() else {
         complain(&format!("no run of {}/{} was cut off on this workstation", loaded.playbook.project, loaded.playbook.env));
         return Outcome::NothingToDo;
@@ -175,12 +181,13 @@ fn unfinished(global: &Global, loaded: &Loaded) -> Option<Outcome> {
     match open_runs(&state_folder(global, loaded)) {
         Ok(runs) if runs.is_empty() => None,
         Ok(runs) => {
+            if let Some(running) = runs.iter().find(|run| run.is_running) {
+                return Some(still_running(running));
+            }
+            let program = program(global);
             for run in &runs {
-                complain(&format!(
-                    "a {} was cut off here ({}): `flipside resume` goes on with it",
-                    run.plan.intent.as_str(),
-                    run.folder.display()
-                ));
+                let folder = run.folder.display();
+                complain(&format!("a {} was cut off here ({folder}): `{program} resume` goes on with it", run.plan.intent.as_str()));
             }
             Some(Outcome::Interrupted)
         }
@@ -189,6 +196,29 @@ fn unfinished(global: &Global, loaded: &Loaded) -> Option<Outcome> {
             Some(Outcome::Configuration)
         }
     }
+}
+
+/// Another process of this workstation has the same project and environment in hand.
+fn still_running(run: &OpenRun) -> Outcome {
+    let (plan, folder) = (&run.plan, run.folder.display());
+    complain(&format!("a {} of {}/{} is running here ({folder}): wait until it has ended", plan.intent.as_str(), plan.project, plan.env));
+    Outcome::Locked
+}
+
+/// How this program was called, as far as another command has to be called in the same way.
+fn program(global: &Global) -> String {
+    let path = |path: &PathBuf| quote(&path.display().to_string());
+    let options = [
+        ("-p", global.playbook.as_ref().map(path)),
+        ("-i", global.inventory.as_ref().map(path)),
+        ("-e", global.env.as_ref().map(ToString::to_string)),
+        ("--state-dir", global.state_dir.as_ref().map(path)),
+        ("--templates", global.templates.as_ref().map(path)),
+    ];
+    options
+        .into_iter()
+        .filter_map(|(flag, value)| value.map(|value| format!(" {flag} {value}")))
+        .fold("flipside".to_owned(), |all, option| all + &option)
 }
 
 fn reporter(global: &Global) -> Reporter {
@@ -203,13 +233,12 @@ fn show_plan(global: &Global, surveyed: &Surveyed, plan: &Plan, findings: &[Find
     let nginx = if global.verbose > 0 { nginx_files(surveyed, plan) } else { std::collections::BTreeMap::new() };
     let view = View { paint: ColorChoice::from(global.color).on_stderr(), findings, undo: false, commands: None, nginx: &nginx };
     if global.output == Output::Text {
-        eprint!("{}", show(plan, &view));
+        talk(&show(plan, &view));
     }
 }
 
 fn ask(word: &str, plan: &Plan) -> bool {
-    eprint!("\n{word} {}/{} on {} servers? [y/N] ", plan.project, plan.env, plan.servers().len());
-    let _ = io::stderr().flush();
+    talk(&format!("\n{word} {}/{} on {} servers? [y/N] ", plan.project, plan.env, plan.servers().len()));
     let mut answer = String::new();
     let read = io::stdin().lock().read_line(&mut answer);
     read.is_ok() && matches!(answer.trim(), "y" | "Y" | "yes")
@@ -249,10 +278,7 @@ async fn perform(
         .await
     };
     signals.abort();
-    let program = match &global.env {
-        Some(env) => format!("flipside -e {env}"),
-        None => "flipside".to_owned(),
-    };
+    let program = program(global);
     let elapsed = Millis(u64::try_from(began.elapsed().as_millis()).unwrap_or(u64::MAX));
     let commands = commands_of(loaded);
     let ending = Ending { elapsed, gaps: &gaps.measured, program: &program, commands: &commands };
@@ -280,11 +306,16 @@ fn closed(plan: &Plan, ledger: &Ledger, verdict: Verdict) -> Outcome {
 /// The first signal asks for an undo, the second stops at once.
 async fn listen(stop: watch::Sender<Stop>) {
     use tokio::signal::unix::{SignalKind, signal};
-    let (Ok(mut interrupt), Ok(mut terminate)) = (signal(SignalKind::interrupt()), signal(SignalKind::terminate())) else { return };
+    let (Ok(mut interrupt), Ok(mut terminate), Ok(mut hangup)) =
+        (signal(SignalKind::interrupt()), signal(SignalKind::terminate()), signal(SignalKind::hangup()))
+    else {
+        return;
+    };
     for asked in [Stop::Undo, Stop::AtOnce] {
         tokio::select! {
             _ = interrupt.recv() => {}
             _ = terminate.recv() => {}
+            _ = hangup.recv() => {}
         }
         if stop.send(asked).is_err() {
             return;

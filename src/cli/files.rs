@@ -2,7 +2,7 @@
 use super::args::Global;
 use super::exit::Outcome;
 use super::load::{LoadError, load_inventory};
-use super::survey::complain;
+use super::print::{complain, result_line, talk};
 use crate::config::{starter_inventory, starter_playbook};
 use crate::plan::prose;
 use std::fs;
@@ -18,7 +18,7 @@ pub(super) fn init(dir: &Path) -> Outcome {
             .and_then(|()| fs::OpenOptions::new().write(true).create_new(true).open(&path))
             .and_then(|mut file| file.write_all(text.as_bytes()));
         match written {
-            Ok(()) => println!("wrote {}", path.display()),
+            Ok(()) => result_line(&format!("wrote {}", path.display())),
             Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {
                 complain(&format!("{} is there already; it was left as it is", path.display()));
                 return Outcome::Configuration;
@@ -29,7 +29,7 @@ pub(super) fn init(dir: &Path) -> Outcome {
             }
         }
     }
-    eprintln!("Next: read both files, then `flipside plan` shows what a deploy would do.");
+    talk("Next: read both files, then `flipside plan` shows what a deploy would do.\n");
     Outcome::Done
 }
 
@@ -47,7 +47,7 @@ pub(super) fn inventory(global: &Global) -> Outcome {
     let (inventory, _) = match load_inventory(global) {
         Ok(loaded) => loaded,
         Err(LoadError::Problems(problems)) => {
-            eprintln!("{problems}");
+            talk(&format!("{problems}\n"));
             return Outcome::Configuration;
         }
         Err(error) => {
@@ -72,7 +72,7 @@ pub(super) fn inventory(global: &Global) -> Outcome {
         ]);
     }
     for line in prose::columns(&rows) {
-        println!("{line}");
+        result_line(&line);
     }
     Outcome::Done
 }

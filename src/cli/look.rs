@@ -1,7 +1,8 @@
 //! Commands that look and change nothing: `plan`, `status`, `ports`.
 use super::args::{Global, Output};
 use super::exit::Outcome;
-use super::survey::{Surveyed, commands_of, complain, read_files, survey, survey_all};
+use super::print::{complain, result, result_line};
+use super::survey::{Surveyed, commands_of, read_files, survey, survey_all};
 use crate::model::{Action, ServerName, ServiceName};
 use crate::plan::{Back, CommandsOf, Finding, Force, Inputs, NginxFiles, Plan, State, View, Wanted, build, is_fatal, prose, show};
 use std::collections::{BTreeMap, BTreeSet};
@@ -79,7 +80,7 @@ pub(super) async fn plan(global: &Global, services: &[ServiceName], with_command
             let nginx = nginx_files(&surveyed, &plan);
             let paint = crate::report::ColorChoice::from(global.color).on_stdout();
             let view = View { paint, findings: &findings, undo, commands: with_commands.then_some(commands), nginx: &nginx };
-            print!("{}", show(&plan, &view));
+            result(&show(&plan, &view));
         }
     }
     if is_fatal(&findings) { Outcome::FatalFindings } else { Outcome::Done }
@@ -130,11 +131,11 @@ pub(super) async fn status(global: &Global, services: &[ServiceName]) -> Outcome
                     Some(State::Down) => line.replacen(word, &paint.red(word), 1),
                     Some(State::Absent) => line.replacen(word, &paint.dim(word), 1),
                 };
-                println!("{painted}");
+                result_line(&painted);
             }
             for (name, status) in &all {
                 for trouble in &status.troubles {
-                    println!("{name}: {trouble}");
+                    result_line(&format!("{name}: {trouble}"));
                 }
             }
         }
@@ -181,7 +182,7 @@ pub(super) async fn ports(global: &Global) -> Outcome {
         Output::Json => print_json(&serde_json::Value::Array(table)),
         Output::Text => {
             for line in prose::columns(&rows) {
-                println!("{line}");
+                result_line(&line);
             }
         }
     }
@@ -189,5 +190,5 @@ pub(super) async fn ports(global: &Global) -> Outcome {
 }
 
 fn print_json(value: &serde_json::Value) {
-    println!("{value:#}");
+    result_line(&format!("{value:#}"));
 }

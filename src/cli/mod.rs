@@ -6,6 +6,7 @@ mod files;
 mod load;
 mod look;
 mod passphrase;
+mod print;
 mod survey;
 
 use args::{Args, Command};
@@ -25,7 +26,7 @@ pub async fn run(args: Args, began: Instant) -> Outcome {
         Command::Inventory => files::inventory(&args.global),
         Command::Init { dir } => files::init(dir),
         Command::Completions { shell } => {
-            print!("{}", args::completions(*shell));
+            print::result(&args::completions(*shell));
             Outcome::Done
         }
     }

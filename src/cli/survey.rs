@@ -3,6 +3,7 @@ use super::args::Global;
 use super::exit::Outcome;
 use super::load::{Loaded, load};
 use super::passphrase::passphrase;
+use super::print::{complain, talk};
 use crate::model::{Action, Millis, ServerName};
 use crate::plan::Fleet;
 use crate::remote::{ConnectOptions, Connector, Servers, Surroundings};
@@ -22,11 +23,6 @@ pub(super) struct Surveyed {
     pub(super) took: Millis,
 }
 
-/// Prints an error of ours as one text.
-pub(super) fn complain(text: &str) {
-    eprintln!("flipside: {text}");
-}
-
 /// Reads the files; problems are printed.
 ///
 /// # Errors
@@ -34,7 +30,7 @@ pub(super) fn complain(text: &str) {
 pub(super) fn read_files(global: &Global) -> Result<Loaded, Outcome> {
     load(global).map_err(|error| {
         match error {
-            super::load::LoadError::Problems(problems) => eprintln!("{problems}"),
+            super::load::LoadError::Problems(problems) => talk(&format!("{problems}\n")),
             other => complain(&other.to_string()),
         }
         Outcome::Configuration

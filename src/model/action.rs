@@ -22,13 +22,6 @@ pub enum Action {
         /// From `facts::digest`.
         digest: String,
     },
-    /// A directory below the remote root, with its parents.
-    EnsureDirectory {
-        /// Absolute path.
-        path: String,
-        /// Permission bits of the last component, such as 0o755.
-        mode: u32,
-    },
     /// Write a file beside itself and rename it into place.
     PutFile {
         /// Absolute path.
@@ -122,8 +115,6 @@ pub enum Action {
     AwaitDoor {
         /// The door's container.
         container: String,
-        /// The ports on loopback inside its namespace. Empty: those that the door was made with.
-        ports: Vec<u16>,
     },
     /// Write a generation beside the live one and test it in the running NGINX container.
     StageNginx {

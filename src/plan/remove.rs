@@ -5,8 +5,10 @@ use super::routes::Routing;
 use super::steps::{plain, switch};
 use super::turn::Turn;
 use super::types::{Step, Wave, WaveKind};
-use crate::model::{Action, ServiceName};
+use crate::facts::{ContainerFact, Facts};
+use crate::model::{Action, ServiceName, label, network_name};
 use crate::nginx::RenderError;
+use crate::script::layout::NGINX_CONTAINER;
 use std::collections::{BTreeMap, BTreeSet};
 
 /// The waves of a removal.
@@ -40,6 +42,7 @@ pub(super) fn remove_waves(routing: &Routing<'_>) -> Result<Vec<Wave>, RenderErr
         let steps: &mut Vec<Step> = tidy.entry(server.clone()).or_default();
         steps.extend(turn.removal_steps(server));
         steps.extend(door_update(facts, &settings.remote_root, &door));
+        steps.extend(unused_network(routing, facts));
     }
     let work = |name: &str, servers| Wave { name: name.to_owned(), kind: WaveKind::Work, servers };
     let waves = vec![
@@ -50,4 +53,20 @@ pub(super) fn remove_waves(routing: &Routing<'_>) -> Result<Vec<Wave>, RenderErr
         Wave { name: "finish".to_owned(), kind: WaveKind::Cleanup, servers: tidy },
     ];
     Ok(locked(routing, waves))
+}
+
+/// The project's network goes with the last of its services. NGINX, which is attached to it too, is detached by the action.
+fn unused_network(routing: &Routing<'_>, facts: &Facts) -> Option<Step> {
+    let (project, env) = (&routing.playbook.project, &routing.playbook.env);
+    let name = network_name(project, env);
+    let leaves = |container: &ContainerFact| {
+        let says = |key: &str, value: &str| container.labels.get(key).is_some_and(|label| label == value);
+        says(label::PROJECT, project.as_str())
+            && says(label::ENV, env.as_str())
+            && routing.removed.iter().any(|service| says(label::SERVICE, service.as_str()))
+    };
+    let is_there = facts.networks.iter().any(|network| network.name == name);
+    let mut users = facts.containers.iter().filter(|container| container.networks.contains_key(&name));
+    let is_unused = users.all(|container| container.name == NGINX_CONTAINER || leaves(container));
+    (is_there && is_unused).then(|| plain(format!("remove network {name}"), Action::RemoveNetwork { name }))
 }

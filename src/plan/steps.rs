@@ -24,7 +24,6 @@ pub(super) fn plain(title: impl Into<String>, action: Action) -> Step {
         Action::CheckRoute(check) => Millis(check.deadline.0 + 15_000),
         Action::Lock
         | Action::ConfirmFacts { .. }
-        | Action::EnsureDirectory { .. }
         | Action::PutFile { .. }
         | Action::EnsureNetwork(_)
         | Action::RemoveNetwork { .. }

@@ -49,7 +49,7 @@ impl Turn<'_> {
         }
         if let Some(door) = unit.door.filter(|door| !is_stopped(door)) {
             let mut undo = vec![Action::StartContainer { name: door.name.clone() }];
-            undo.extend(service.map(|_| old_door(&door.name)));
+            undo.extend(service.map(|_| Action::AwaitDoor { container: door.name.clone() }));
             steps.push(
                 plain(format!("stop {}", door.name), Action::StopContainer { name: door.name.clone(), timeout: Millis::seconds(5) })
                     .undone_by(UndoKind::Restores, undo),
@@ -59,11 +59,6 @@ impl Turn<'_> {
             Some((desired, _)) => steps.into_iter().map(|step| step.of(desired.name)).collect(),
             None => steps,
         }
-    }
-
-    fn await_door(&self, door: &str, desired: &Desired<'_>) -> Action {
-        let used = self.routing.desired.iter().filter(|other| desired.service.uses.contains_key(other.name));
-        Action::AwaitDoor { container: door.to_owned(), ports: used.filter_map(|other| other.internal_port).collect() }
     }
 
     /// The steps that start one replica of the new side and wait until it answers.
@@ -156,9 +151,8 @@ impl Turn<'_> {
             publish: place.publish(),
             labels: place.labels("door"),
         });
-        let ready = self.await_door(&spec.name, desired);
-        let title = format!("wait for {} to listen", spec.name);
-        vec![run(spec, kind), plain(title, ready)]
+        let ready = await_door(&spec.name);
+        vec![run(spec, kind), ready]
     }
 
     /// Start what waits on the other side.
@@ -172,7 +166,7 @@ impl Turn<'_> {
         let mut first = Vec::new();
         if let Some(door) = unit.door {
             first.push(start(door, Millis::seconds(5)));
-            first.push(plain(format!("wait for {} to listen", door.name), old_door(&door.name)));
+            first.push(await_door(&door.name));
         }
         let app: Vec<Step> = unit.app.map(|app| start(app, self.stop_timeout())).into_iter().collect();
         let wait = unit.app.and_then(|app| {
@@ -220,9 +214,8 @@ fn remove(container: &ContainerFact, timeout: Millis) -> Step {
     plain(format!("remove {}", container.name), Action::RemoveContainer { name: container.name.clone(), timeout })
 }
 
-/// Wait for a door that was made by an earlier playbook: it opens what that one said.
-fn old_door(door: &str) -> Action {
-    Action::AwaitDoor { container: door.to_owned(), ports: Vec::new() }
+fn await_door(door: &str) -> Step {
+    plain(format!("wait for {door} to listen"), Action::AwaitDoor { container: door.to_owned() })
 }
 
 /// The health check of a container that is there, by its own labels.

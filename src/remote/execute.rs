@@ -76,8 +76,7 @@ fn kind(action: &Action) -> Kind {
     match action {
         Action::Lock | Action::ConfirmFacts { .. } => Kind::Alone,
         Action::AwaitHealthy { .. } => Kind::Probe,
-        Action::EnsureDirectory { .. }
-        | Action::PutFile { .. }
+        Action::PutFile { .. }
         | Action::EnsureNetwork(_)
         | Action::RemoveNetwork { .. }
         | Action::ConnectNetwork { .. }

@@ -285,7 +285,6 @@ fn container_of(action: &Action) -> Option<&str> {
         Action::AwaitHealthy { container, .. } | Action::AwaitDoor { container, .. } => Some(container),
         Action::Lock
         | Action::ConfirmFacts { .. }
-        | Action::EnsureDirectory { .. }
         | Action::PutFile { .. }
         | Action::EnsureNetwork(_)
         | Action::RemoveNetwork { .. }

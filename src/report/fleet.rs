@@ -31,10 +31,13 @@ fn serving_on(plan: &Plan, ledger: &Ledger, server: &ServerName) -> Serving {
         Some(Verdict::PutBack) => return Serving::Before,
         Some(Verdict::Stuck) | None => {}
     }
+    // Stopping the old side after the last switch takes nothing from anybody: until then the plan's side is what is served.
+    let is_switch = |id: &StepId| plan.step(id).is_some_and(|step| matches!(step.action, Action::Switch { .. }));
+    let last_switch = plan.step_ids().filter(|id| id.server == *server && is_switch(id)).map(|id| id.wave).max();
     let (mut done, mut unclear, mut stuck, mut open) = (Vec::new(), Vec::new(), Vec::new(), false);
     for id in plan.step_ids().filter(|id| id.server == *server && plan.step(id).is_some_and(decides)) {
         match ledger.state(&id) {
-            StepState::Pending | StepState::Undone => open = true,
+            StepState::Pending | StepState::Undone => open |= last_switch.is_none_or(|wave| id.wave <= wave),
             StepState::Done => done.push(id),
             StepState::Running | StepState::Unknown | StepState::Failed | StepState::Undoing => unclear.push(id),
             StepState::UndoFailed => stuck.push(id),

@@ -26,7 +26,6 @@ pub enum BodyError {
 pub fn body(context: &ScriptContext, action: &Action, secret: &dyn Fn(&str) -> Option<String>) -> Result<String, BodyError> {
     let text = match action {
         Action::Lock | Action::ConfirmFacts { .. } | Action::AwaitHealthy { .. } => return Err(BodyError::NotAScript),
-        Action::EnsureDirectory { path, mode } => docker::ensure_directory(path, *mode),
         Action::PutFile { path, mode, content } => docker::put_file(path, *mode, content, secret)?,
         Action::EnsureNetwork(spec) => docker::ensure_network(context, spec),
         Action::RemoveNetwork { name } => docker::remove_network(context, name),

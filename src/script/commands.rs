@@ -19,7 +19,6 @@ pub fn commands(context: &ScriptContext, action: &Action) -> Vec<String> {
     match action {
         Action::Lock => vec![format!("flock -n {}", quote(&format!("{}/lock/lease", layout::folder(&context.remote_root))))],
         Action::ConfirmFacts { .. } => Vec::new(),
-        Action::EnsureDirectory { path, mode } => vec![format!("install -d -m {mode:o} {}", quote(path))],
         Action::PutFile { path, mode, .. } => vec![format!("write {} (mode {mode:o})", quote(path))],
         Action::EnsureNetwork(spec) => vec![line(&docker::create_network(docker, spec))],
         Action::RemoveNetwork { name } => vec![line(&docker::remove_network(docker, name))],

@@ -23,3 +23,10 @@ pub struct ScriptContext {
     /// Where Flipside keeps its files: absolute, without a slash at the end.
     pub remote_root: String,
 }
+
+impl ScriptContext {
+    /// The docker command as quoted words.
+    fn docker_words(&self) -> String {
+        crate::docker::Command::new(&self.docker).0.iter().map(|word| quote::quote(word)).collect::<Vec<_>>().join(" ")
+    }
+}

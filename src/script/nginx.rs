@@ -56,7 +56,6 @@ pub fn stage_nginx(
     write.push_str("    :\n}\n");
     let listeners: Vec<String> = listeners.iter().map(|listener| format!("{}:{}", listener.transport, listener.port)).collect();
     let variables = [
-        ("docker", context.docker.as_str()),
         ("container", NGINX_CONTAINER),
         ("folder", &layout::nginx_folder(&context.remote_root)),
         ("generation", &generation.0),
@@ -64,7 +63,7 @@ pub fn stage_nginx(
         ("inner", &format!("{LIB}{TEST}")),
         ("listeners", &listeners.join(" ")),
     ];
-    subshell(&format!("{}{LIB}{write}{STAGE}", assignments(&variables)))
+    subshell(&format!("{}{}{LIB}{write}{STAGE}", engine(context), assignments(&variables)))
 }
 
 /// DropGeneration: removes a generation that is not live.
@@ -78,7 +77,7 @@ pub fn drop_generation(context: &ScriptContext, generation: &GenerationId) -> St
 #[must_use]
 pub fn switch(context: &ScriptContext, expect: Option<&GenerationId>, to: &GenerationId) -> String {
     let arguments = [expect.map_or("", |expect| &expect.0), &to.0];
-    let docker = quote(&context.docker);
+    let docker = context.docker_words();
     // The log goes first: the last lines are what is looked at.
     let log = format!(
         "case $answer in *'did not take over'*)\n\
@@ -116,7 +115,7 @@ pub fn check_route(context: &ScriptContext, check: &RouteCheck) -> String {
         ("perl_program", ROUTE_PERL),
         ("python_program", ROUTE_PYTHON),
     ];
-    subshell(&format!("{}{LIB}{ROUTE}", assignments(&variables)))
+    subshell(&format!("{}{}{LIB}{ROUTE}", engine(context), assignments(&variables)))
 }
 
 /// Drain: until the old workers are gone, or the quiet time is over and no socket leads to these backends, or the bound is reached.
@@ -165,20 +164,25 @@ pub fn door_reload(context: &ScriptContext, door: &str, deadline: Millis) -> Str
 }
 
 fn door_log(context: &ScriptContext, door: &str) -> String {
-    format!("{} logs --tail 5 {} 2>&1\n", quote(&context.docker), quote(door))
+    format!("{} logs --tail 5 {} 2>&1\n", context.docker_words(), quote(door))
 }
 
 /// `docker exec CONTAINER sh -c SCRIPT flipside ARGUMENTS…`. Where it fails, `on_failure` may print more before the answer, and an answer
 /// that is docker's own, not the script's, is turned into an error.
 fn inside(context: &ScriptContext, container: &str, script: &str, arguments: &[&str], on_failure: &str) -> String {
-    let head = [context.docker.as_str(), "exec", container, "sh", "-c", script, "flipside"];
-    let words: Vec<String> = head.iter().chain(arguments).map(|word| quote(word)).collect();
+    let words: Vec<String> = ["exec", container, "sh", "-c", script, "flipside"].iter().chain(arguments).map(|word| quote(word)).collect();
     let gone = quote(&format!("error: the container {container} cannot be asked: is it running?"));
     subshell(&format!(
-        "answer=$({} 2>&1) && {{ printf '%s\\n' \"$answer\"; exit 0; }}\n{on_failure}printf '%s\\n' \"$answer\"\n\
+        "answer=$({} {} 2>&1) && {{ printf '%s\\n' \"$answer\"; exit 0; }}\n{on_failure}printf '%s\\n' \"$answer\"\n\
          case $answer in *'error: '*) ;; *) printf '%s\\n' {gone} ;; esac\nexit 1\n",
+        context.docker_words(),
         words.join(" ")
     ))
+}
+
+/// The docker command as a function: it may be several words.
+fn engine(context: &ScriptContext) -> String {
+    format!("engine() {{ {} \"$@\"; }}\n", context.docker_words())
 }
 
 fn assignments(variables: &[(&str, &str)]) -> String {

@@ -24,7 +24,7 @@ pub fn watch(context: &ScriptContext, containers: &[&str]) -> String {
     let names: Vec<String> = containers.iter().map(|name| quote(name)).collect();
     format!(
         "while :; do\n{} inspect --type container --format 'sight {{{{.Name}}}} {{{{.State.Status}}}} {{{{.State.ExitCode}}}} {{{{.State.OOMKilled}}}} {{{{.RestartCount}}}}' {} 2>/dev/null || echo 'sight-end'\nsleep 0.5\ndone\n",
-        docker_words(context),
+        context.docker_words(),
         names.join(" ")
     )
 }
@@ -45,7 +45,7 @@ pub fn read_sight(line: &str) -> Option<ContainerSight> {
 /// Runs a health command in a container; the script's exit code is the command's.
 #[must_use]
 pub fn command_probe(context: &ScriptContext, container: &str, command: &str) -> String {
-    format!("{} exec {} sh -c {} 2>&1\n", docker_words(context), quote(container), quote(command))
+    format!("{} exec {} sh -c {} 2>&1\n", context.docker_words(), quote(container), quote(command))
 }
 
 /// Connects from the server itself, where tunnels are forbidden: exit 0 when the port accepts. With `request`, prints the first line of
@@ -63,7 +63,7 @@ pub fn connect_probe(address: &str, port: u16, request: Option<&str>) -> String 
 /// between two starts: that moment is waited for, 3 s at most. A container that is not there prints nothing.
 #[must_use]
 pub fn last_words(context: &ScriptContext, container: &str, n_lines: u32) -> String {
-    let (docker, name) = (docker_words(context), quote(container));
+    let (docker, name) = (context.docker_words(), quote(container));
     format!(
         "tries=0\nwhile [ \"$tries\" -lt 15 ]; do\n\
          state=$({docker} inspect --type container --format '@state {{{{.State.Status}}}} {{{{.State.ExitCode}}}} {{{{.State.OOMKilled}}}} {{{{.RestartCount}}}}' {name} 2>/dev/null)\n\
@@ -72,8 +72,4 @@ pub fn last_words(context: &ScriptContext, container: &str, n_lines: u32) -> Str
          [ -n \"$state\" ] || exit 0\n\
          {docker} logs --tail {n_lines} {name} 2>&1\necho\necho \"${{state% *}}\"\n"
     )
-}
-
-fn docker_words(context: &ScriptContext) -> String {
-    context.docker.split_whitespace().map(quote).collect::<Vec<_>>().join(" ")
 }

@@ -2,7 +2,7 @@
 use flipside::ledger::Ledger;
 use flipside::model::{
     Action, Backend, BackendMode, ContainerSpec, DrainPolicy, EnvName, Event, EventKind, Failure, GenerationId, HealthPolicy, Labels,
-    Millis, NetworkMode, Outcome, Probe, ProbeKind, ProjectName, Protocol, ServerName, ServiceName, Side, StepId,
+    Millis, NetworkMode, NetworkSpec, Outcome, Probe, ProbeKind, ProjectName, Protocol, ServerName, ServiceName, Side, StepId,
 };
 use flipside::plan::{
     Basis, Change, Finding, Intent, Level, Move, NginxFiles, PLAN_FORMAT, Plan, ServicePlan, Step, UndoKind, Wave, WaveKind, next,
@@ -47,7 +47,7 @@ pub(crate) fn plan() -> Plan {
             wave("prepare", WaveKind::Work, &|_| {
                 let image = "registry.example.com/shop/api:2.0".to_owned();
                 vec![
-                    step("make /local/flipside", None, Action::EnsureDirectory { path: "/local/flipside".into(), mode: 0o755 }, vec![]),
+                    step("make network shop_prod_network", None, Action::EnsureNetwork(network()), vec![]),
                     step(&format!("pull {image}"), Some("api"), Action::PullImage { image }, vec![]),
                 ]
             }),
@@ -55,10 +55,11 @@ pub(crate) fn plan() -> Plan {
             wave("stage", WaveKind::Work, &|_| vec![stage()]),
             wave("hand over postgres", WaveKind::Work, &|name| only_a(name, vec![hand_over()])),
             wave("switch", WaveKind::Work, &|_| vec![switch()]),
-            wave("drain", WaveKind::Cleanup, &|name| vec![drain(name)]),
-            wave("retire", WaveKind::Cleanup, &|_| {
+            wave("drain", WaveKind::Work, &|name| vec![drain(name)]),
+            wave("retire", WaveKind::Work, &|_| {
                 let stop = Action::StopContainer { name: "shop_prod_api".into(), timeout: Millis::seconds(30) };
-                vec![step("stop shop_prod_api", Some("api"), stop, vec![])]
+                let undo = vec![Action::StartContainer { name: "shop_prod_api".into() }];
+                vec![Step { undo_kind: UndoKind::Restores, ..step("stop shop_prod_api", Some("api"), stop, undo) }]
             }),
             wave("finish", WaveKind::Cleanup, &|_| {
                 vec![step("prune NGINX generations", None, Action::PruneGenerations { keep: 5 }, vec![])]
@@ -119,6 +120,15 @@ fn services() -> BTreeMap<ServiceName, ServicePlan> {
 fn step(title: &str, of: Option<&str>, action: Action, undo: Vec<Action>) -> Step {
     let title = title.to_owned();
     Step { title, service: of.map(service), action, undo, undo_kind: UndoKind::Cleans, within: Millis::seconds(60) }
+}
+
+fn network() -> NetworkSpec {
+    NetworkSpec {
+        name: "shop_prod_network".to_owned(),
+        subnet: "10.210.4.0/22".to_owned(),
+        ip_range: "10.210.7.0/24".to_owned(),
+        labels: Labels::new(),
+    }
 }
 
 fn start(on: &str, name: &str) -> Vec<Step> {
@@ -236,6 +246,15 @@ pub(crate) fn crash() -> Failure {
         exit: Some(1),
         tail: vec!["\u{1b}[31mFATAL\u{1b}[0m DATABASE_URL is not set".to_owned(), "\tat /app/main.rs:12".to_owned()],
         hint: "the container wrote this itself: look at its environment in the playbook".to_owned(),
+    }
+}
+
+pub(crate) fn engine_away() -> Failure {
+    Failure {
+        seen: "the Docker engine does not answer".to_owned(),
+        wanted: "a Docker engine".to_owned(),
+        exit: Some(1),
+        ..Failure::default()
     }
 }
 

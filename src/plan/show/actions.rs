@@ -7,7 +7,6 @@ pub fn action_name(action: &Action) -> &'static str {
     match action {
         Action::Lock => "lock",
         Action::ConfirmFacts { .. } => "confirm_facts",
-        Action::EnsureDirectory { .. } => "ensure_directory",
         Action::PutFile { .. } => "put_file",
         Action::EnsureNetwork(_) => "ensure_network",
         Action::RemoveNetwork { .. } => "remove_network",
@@ -39,7 +38,6 @@ pub fn describe(action: &Action) -> String {
     match action {
         Action::Lock => "lock the server".to_owned(),
         Action::ConfirmFacts { .. } => "confirm that nothing changed since the plan".to_owned(),
-        Action::EnsureDirectory { path, .. } => format!("make {path}"),
         Action::PutFile { path, .. } => format!("write {path}"),
         Action::EnsureNetwork(network) => format!("make network {}", network.name),
         Action::RemoveNetwork { name } => format!("remove network {name}, if nothing uses it"),
@@ -77,7 +75,7 @@ mod tests {
         let generation = GenerationId("aa".to_owned());
         for action in [
             Action::Lock,
-            Action::EnsureDirectory { path: "/a".to_owned(), mode: 0o755 },
+            Action::RemoveNetwork { name: "n".to_owned() },
             Action::StartContainer { name: "a".to_owned() },
             Action::SwitchBack { from: generation.clone(), to: generation.clone() },
             Action::DropGeneration { generation },

@@ -13,18 +13,6 @@ pub struct MissingSecret {
     pub path: String,
 }
 
-const DIRECTORY: &str = r#"path=@PATH@
-if [ -d "$path" ]; then
-    [ "$(stat -c %a "$path" 2>/dev/null)" != @MODE@ ] || done_with "directory $path is there"
-elif [ -e "$path" ]; then
-    fail "$path is no directory" "a directory" "move the file away"
-fi
-message=$(mkdir -p "$path" 2>&1 && chmod @MODE@ "$path" 2>&1) ||
-    fail "the directory $path cannot be made by user $(id -un): $message" "directory $path with mode @MODE@" \
-        "make it once as root: install -d -o $(id -un) $path"
-done_with "directory $path made"
-"#;
-
 // `printf` is a part of the shell, so that the content never stands in a process list.
 const FILE: &str = r#"path=@PATH@
 umask 077
@@ -36,12 +24,6 @@ message=$({ printf %s @CONTENT@ >"$beside" && chmod @MODE@ "$beside" && mv -f "$
 }
 done_with "file $path, @SIZE@ bytes"
 "#;
-
-/// `mkdir -p`; `mode` is given to the last component.
-#[must_use]
-pub fn ensure_directory(path: &str, mode: u32) -> String {
-    subshell(&(report() + &DIRECTORY.replace("@MODE@", &octal(mode)).replace("@PATH@", &quote(path))))
-}
 
 /// Writes a file beside itself and renames it into place. The script holds the secrets that `resolve` gives: send it on
 /// standard input and nowhere else.

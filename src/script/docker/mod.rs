@@ -10,7 +10,7 @@ mod ports;
 mod prelude;
 mod run;
 
-pub use files::{MissingSecret, ensure_directory, put_file};
+pub use files::{MissingSecret, put_file};
 pub use images::pull_image;
 pub use lifecycle::{remove_container, rename_container, set_aside, start_container, stop_container};
 pub use networks::{connect_network, ensure_network, remove_network};

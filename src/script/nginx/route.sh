@@ -11,12 +11,12 @@ if command -v perl >/dev/null 2>&1; then
     ask() { perl -e "$perl_program" "$1" "$socket" "$path" "$host"; }
 elif command -v python3 >/dev/null 2>&1; then
     ask() { python3 -c "$python_program" "$1" "$socket" "$path" "$host"; }
-elif "$docker" exec "$container" sh -c 'command -v curl' >/dev/null 2>&1; then
+elif engine exec "$container" sh -c 'command -v curl' >/dev/null 2>&1; then
     notices_late=
     ask() {
         case $1 in
-        http) "$docker" exec "$container" curl -s -o /dev/null -m 5 --unix-socket "$inside" -H "Host: $host" -w '%{http_code}' "http://localhost$path" ;;
-        *) "$docker" exec "$container" sh -c "$hold_program" flipside "$inside" ;;
+        http) engine exec "$container" curl -s -o /dev/null -m 5 --unix-socket "$inside" -H "Host: $host" -w '%{http_code}' "http://localhost$path" ;;
+        *) engine exec "$container" sh -c "$hold_program" flipside "$inside" ;;
         esac
     }
 else
@@ -40,7 +40,7 @@ ask_tcp() {
     sleep 0.3
     hesitated= calm=
     while kill -0 "$asker" 2>/dev/null; do
-        if "$docker" exec "$container" sh -c "$connecting" 2>/dev/null; then
+        if engine exec "$container" sh -c "$connecting" 2>/dev/null; then
             hesitated=1 calm=
         elif [ -z "$hesitated$calm" ] || [ -n "$calm" ]; then
             break
