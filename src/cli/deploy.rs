@@ -1,16 +1,17 @@
-//! Commands that run a plan: `deploy`, `rollback`, `remove`, `resume`. Show it, ask, run it, say what came of it.
+//! Commands that run a plan: `deploy`, `rollback`, `remove`. Show it, ask, run it, say what came of it.
 use super::args::{Global, Output};
 use super::exit::Outcome;
 use super::load::Loaded;
 use super::look::{make, nginx_files, unknown_services};
 use super::print::{complain, result_line, talk};
+use super::resume::unfinished;
 use super::survey::{Surveyed, commands_of, read_files, state_folder, survey_all};
 use crate::ledger::Ledger;
 use crate::model::{Action, Millis, ServiceName, Verdict};
 use crate::plan::{Back, Finding, Force, Plan, View, Wanted, is_fatal, show};
 use crate::remote::Servers;
 use crate::report::{ColorChoice, Ending, Reporter, Sinks, Style, running};
-use crate::run::{Gaps, Journal, Notice, OpenRun, RunError, Stop, dispatch, open_runs};
+use crate::run::{Gaps, Journal, Notice, RunError, Stop, dispatch};
 use crate::script::quote::quote;
 use std::collections::BTreeSet;
 use std::io::{self, BufRead, IsTerminal};
@@ -132,81 +133,8 @@ impl Command {
     }
 }
 
-/// `flipside resume`.
-pub(super) async fn resume(global: &Global, began: Instant) -> Outcome {
-    let loaded = match read_files(global) {
-        Ok(loaded) => loaded,
-        Err(outcome) => return outcome,
-    };
-    let mut runs = match open_runs(&state_folder(global, &loaded)) {
-        Ok(runs) => runs,
-        Err(error) => {
-            complain(&error.to_string());
-            return Outcome::Configuration;
-        }
-    };
-    if let Some(running) = runs.iter().find(|run| run.is_running) {
-        return still_running(running);
-    }
-    let Some(mut run) = runs.pop() else {
-        complain(&format!("no run of {}/{} was cut off on this workstation", loaded.playbook.project, loaded.playbook.env));
-        return Outcome::NothingToDo;
-    };
-    let surveyed = match survey_all(global, loaded, "resume").await {
-        Ok(surveyed) => surveyed,
-        Err(outcome) => return outcome,
-    };
-    if let Err(error) = surveyed.servers.lease_again(&run.plan.servers()).await {
-        complain(&error);
-        surveyed.servers.release().await;
-        return Outcome::Locked;
-    }
-    let outcome = match Journal::reopen(&mut run) {
-        Ok(journal) => {
-            let mut reporter = reporter(global);
-            reporter.plan_resumes(&run.plan, &run.ledger);
-            perform(global, &surveyed.loaded, &surveyed.servers, &run.plan, run.ledger, journal, reporter, began).await
-        }
-        Err(error) => {
-            complain(&error.to_string());
-            Outcome::Configuration
-        }
-    };
-    surveyed.servers.release().await;
-    outcome
-}
-
-/// A run that was cut off on this workstation comes first.
-fn unfinished(global: &Global, loaded: &Loaded) -> Option<Outcome> {
-    match open_runs(&state_folder(global, loaded)) {
-        Ok(runs) if runs.is_empty() => None,
-        Ok(runs) => {
-            if let Some(running) = runs.iter().find(|run| run.is_running) {
-                return Some(still_running(running));
-            }
-            let program = program(global);
-            for run in &runs {
-                let folder = run.folder.display();
-                complain(&format!("a {} was cut off here ({folder}): `{program} resume` goes on with it", run.plan.intent.as_str()));
-            }
-            Some(Outcome::Interrupted)
-        }
-        Err(error) => {
-            complain(&error.to_string());
-            Some(Outcome::Configuration)
-        }
-    }
-}
-
-/// Another process of this workstation has the same project and environment in hand.
-fn still_running(run: &OpenRun) -> Outcome {
-    let (plan, folder) = (&run.plan, run.folder.display());
-    complain(&format!("a {} of {}/{} is running here ({folder}): wait until it has ended", plan.intent.as_str(), plan.project, plan.env));
-    Outcome::Locked
-}
-
 /// How this program was called, as far as another command has to be called in the same way.
-fn program(global: &Global) -> String {
+pub(super) fn program(global: &Global) -> String {
     let path = |path: &PathBuf| quote(&path.display().to_string());
     let options = [
         ("-p", global.playbook.as_ref().map(path)),
@@ -221,7 +149,7 @@ fn program(global: &Global) -> String {
         .fold("flipside".to_owned(), |all, option| all + &option)
 }
 
-fn reporter(global: &Global) -> Reporter {
+pub(super) fn reporter(global: &Global) -> Reporter {
     let style = match global.output {
         Output::Json => Style::Json,
         Output::Text => Style::for_people(),
@@ -245,7 +173,7 @@ fn ask(word: &str, plan: &Plan) -> bool {
 }
 
 #[expect(clippy::too_many_arguments, reason = "everything that a run needs, gathered by its two callers")]
-async fn perform(
+pub(super) async fn perform(
     global: &Global,
     loaded: &Loaded,
     servers: &Servers,
