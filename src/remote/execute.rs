@@ -3,7 +3,7 @@
 use super::health::await_healthy;
 use super::perform::{Call, Remote, Update};
 use super::servers::{LeaseError, Servers, Site};
-use super::{ChannelError, Connection};
+use super::ssh::{ChannelError, Connection, ScriptEnd};
 use crate::facts::digest;
 use crate::model::{Action, Failure, Outcome, ServerName, StepId};
 use crate::script::{Frame, Heard, Sound, Verdict, body};
@@ -280,7 +280,7 @@ fn unreachable(seen: &str) -> Failure {
     }
 }
 
-fn cut_off(end: &Result<super::ScriptEnd, ChannelError>, heard: &Heard, within: Duration) -> Failure {
+fn cut_off(end: &Result<ScriptEnd, ChannelError>, heard: &Heard, within: Duration) -> Failure {
     let (seen, causes) = match end {
         Err(ChannelError::Deadline { .. }) => (format!("no end was seen within {} s", within.as_secs()), Vec::new()),
         Err(error) => ("the connection was lost in the middle of it".to_owned(), vec![error.to_string()]),

@@ -1,7 +1,7 @@
 //! Whether new containers answer: probes through the SSH tunnel, or from the server's own shell where tunnels are forbidden, while
 //! somebody watches that the containers stay up. Deliberately absent: what happens when they do not.
 use super::perform::Update;
-use super::{Connection, TunnelError};
+use super::ssh::{Connection, TunnelError};
 use crate::model::{Action, Failure, HealthPolicy, Probe, ProbeKind, StepId};
 use crate::script::{ContainerSight, ScriptContext, command_probe, connect_probe, read_sight, watch};
 use std::collections::BTreeMap;

@@ -1,5 +1,5 @@
 //! The real servers: one connection each, their facts, their leases. Deliberately absent: what is done to them (see `execute`).
-use super::{ChannelError, ConnectError, Connection, Connector, Held, NoKeyAtAll, Target, TargetError};
+use super::ssh::{ChannelError, ConnectError, Connection, Connector, Held, NoKeyAtAll, Target, TargetError};
 use crate::config::Inventory;
 use crate::facts::{Facts, FactsError, question, read};
 use crate::model::ServerName;

@@ -45,7 +45,7 @@ fn localhost_reaches_a_service_from_everywhere_and_from_the_first_instruction() 
 #[test]
 fn without_a_door_an_app_reaches_the_mesh_by_name_and_prefixes_name_the_variables() {
     let fleet = Fleet::take();
-    let more = "mesh = \"network\"\nuses = { echo = \"BACK\" }";
+    let more = "mesh = \"network\"\nuses = { echo = \"BACK\" }\nenv = { ODD = \"it's \\\"$HOME\\\" `id` \\\\ ü\\n  two\" }";
     let project = Project::new(&fleet, &(header("1.0") + &api_on(2, "1.0", more) + &service_echo("1.0")));
     deploy(&project).exits(0);
     let (internal, ..) = ports(&project, "echo");
@@ -58,6 +58,7 @@ fn without_a_door_an_app_reaches_the_mesh_by_name_and_prefixes_name_the_variable
         asked += 1;
         assert_eq!(containers, ["shop_prod_api"], "no door");
         let (_, env) = server.get(HOST, "/env");
+        assert!(env.contains("ODD=it's \"$HOME\" `id` \\ ü\n  two\n"), "every byte as it stands in the playbook: {env}");
         assert!(env.contains("BACK_HOST=mesh\n") && env.contains(&format!("BACK_PORT={internal}\n")), "{env}");
         let (status, body) = server.get(HOST, &format!("/call?host=mesh&port={internal}&line=hello"));
         assert!(status == 200 && body.starts_with("1.0 "), "{status}: {body}");

@@ -1,11 +1,11 @@
 //! What must hold in a fleet at every moment, and what must be as before after a run that was put back.
 use super::driver::Servers;
-use super::servers::{FakeServer, is_up};
 use flipside::config::{Inventory, Playbook};
 use flipside::facts::ContainerFact;
 use flipside::model::{Backend, ServerName, failed_name, label};
 use flipside::nginx::{BackendRole, MeshService, read_service};
 use flipside::plan::present;
+use flipside::remote::fake::{FakeServer, is_up};
 use std::collections::{BTreeMap, BTreeSet};
 
 /// Every route of every server's NGINX that leads to nothing, and every live container that does not reach what it uses: the service
@@ -98,6 +98,14 @@ pub fn double_writers(servers: &Servers, playbook: &Playbook) -> Vec<String> {
 pub struct Snapshot {
     routes: BTreeMap<ServerName, Vec<String>>,
     containers: BTreeMap<(ServerName, String), (String, String)>,
+}
+
+impl Snapshot {
+    /// What every server's NGINX routes.
+    #[must_use]
+    pub fn routes(&self) -> &BTreeMap<ServerName, Vec<String>> {
+        &self.routes
+    }
 }
 
 /// Takes a snapshot. Mesh containers and what is set aside for people or for pruning are left out. On a side that is not live it does

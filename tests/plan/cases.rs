@@ -1,12 +1,12 @@
 //! A case: a folder with `case.toml`, and a playbook and an inventory of its own or from `shared/`. What the servers are at its start is
 //! rolled forward: earlier deploys are planned and run on bare servers in memory.
 use super::driver::{Effect, Servers, Trouble, drive};
-use super::servers::FakeServer;
 use flipside::config::{Inventory, Playbook, read_inventory, read_playbook};
 use flipside::facts::{ContainerState, ListenerFact, PublishedFact};
 use flipside::model::{EnvName, GenerationId, Labels, ServerName, ServiceName, StepId, Verdict};
 use flipside::nginx::Templates;
 use flipside::plan::{Back, Finding, Fleet, Force, Inputs, Plan, Wanted, build};
+use flipside::remote::fake::FakeServer;
 use serde::Deserialize;
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
@@ -103,6 +103,12 @@ pub fn cases() -> Vec<Case> {
     folders.retain(|path| path.join("case.toml").exists() && only.as_ref().is_none_or(|only| path.ends_with(only)));
     folders.sort();
     folders.into_iter().map(|path| read(&path)).collect()
+}
+
+/// The case of this name.
+#[must_use]
+pub fn case(name: &str) -> Case {
+    read(&Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/plan_cases").join(name))
 }
 
 /// Reads a case and rolls it forward.

@@ -1,8 +1,8 @@
 //! The smallest run: ask `next`, journal, perform, journal. One thread, no time, faults on demand. Deliberately absent: any decision.
-use super::servers::FakeServer;
 use flipside::ledger::Ledger;
 use flipside::model::{Action, Event, EventKind, Failure, Outcome, ServerName, StepId, Verdict};
 use flipside::plan::{Move, Plan, next};
+use flipside::remote::fake::FakeServer;
 use std::collections::BTreeMap;
 
 /// The fleet.

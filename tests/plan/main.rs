@@ -2,18 +2,20 @@
 //! printed plan. `UPDATE=1 cargo test --test plan` writes the expectations anew; read the difference as an operator would.
 //!
 //! Every plan that may be run is then run on servers in memory: to its end, with every step failing, and cut off after every step.
-#![expect(clippy::unwrap_used, clippy::result_large_err, reason = "a case that cannot be read is a broken test, and tests are in no hurry")]
-#[expect(unreachable_pub, reason = "the fleet in memory is written like a room of the product")]
-mod support;
+#![expect(clippy::unwrap_used, unreachable_pub, reason = "a case that cannot be read is a broken test; its parts are written like rooms")]
+mod cases;
+mod crash;
+mod driver;
+mod invariants;
 
+use cases::{Case, cases, plan};
+use driver::{Effect, Servers, Trouble, drive};
 use flipside::config::Playbook;
 use flipside::model::{Action, StepId, Verdict};
 use flipside::plan::{Finding, Intent, Paint, Plan, UndoKind, View, WaveKind, is_fatal, present, show};
+use invariants::{dead_routes, double_writers, snapshot};
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
-use support::cases::{Case, cases, plan};
-use support::driver::{Effect, Servers, Trouble, drive};
-use support::invariants::{dead_routes, double_writers, snapshot};
 
 #[test]
 fn every_case_is_planned_as_written_down() {

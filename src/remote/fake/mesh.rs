@@ -1,0 +1,112 @@
+//! NGINX and doors of a server in memory: generations are read as NGINX would read them. Deliberately absent: requests.
+use super::server::FakeServer;
+use super::{listened, refuse, seen};
+use crate::model::{Backend, Failure, GenerationId, RouteCheck, StagedListener, network_name};
+use crate::nginx::{BackendRole, generation_id, read_service};
+use crate::script::layout::{BOOTSTRAP, HOST_DOOR, NGINX_CONTAINER};
+use std::collections::BTreeMap;
+
+impl FakeServer {
+    pub(super) fn host_door_text(&self) -> String {
+        self.base.nginx.doors.get(&format!("{HOST_DOOR}.conf")).cloned().unwrap_or_default()
+    }
+
+    pub(super) fn reload_door(&mut self, name: &str) -> Result<String, Failure> {
+        let Some(id) = self.running(name).map(|door| door.id.clone()) else { return refuse(format!("{name} does not run")) };
+        self.door_ports.insert(id, listened(&self.host_door_text()));
+        seen("reloaded")
+    }
+
+    pub(super) fn await_door(&self, name: &str) -> Result<String, Failure> {
+        match self.running(name).map(|door| self.door_ports.contains_key(&door.id)) {
+            None => refuse(format!("{name} does not run")),
+            Some(false) => refuse(format!("{name} listens nowhere")),
+            Some(true) => seen("listens"),
+        }
+    }
+
+    pub(super) fn stage(
+        &mut self,
+        generation: &GenerationId,
+        base: Option<&GenerationId>,
+        files: &BTreeMap<String, String>,
+        remove: &[String],
+        listeners: &[StagedListener],
+    ) -> Result<String, Failure> {
+        let Some(nginx) = self.running(NGINX_CONTAINER) else { return refuse(format!("{NGINX_CONTAINER} does not run")) };
+        if self.base.nginx.live.as_ref() == Some(generation) {
+            return seen("live already");
+        }
+        let mut all = BTreeMap::new();
+        if let Some(base) = base.filter(|base| base.0 != BOOTSTRAP) {
+            match self.files(base) {
+                Some(files) => all.extend(files.clone()),
+                None => return refuse(format!("generation {base}, whose files are to be carried over, is not on this server")),
+            }
+        }
+        all.retain(|path, _| !remove.contains(path));
+        all.extend(files.clone());
+        let found = generation_id(&all, base);
+        if found != *generation {
+            return refuse(format!("the files amount to {found}, not {generation}"));
+        }
+        let mut owners: BTreeMap<u16, String> = BTreeMap::new();
+        for (path, text) in all.iter().filter(|(path, _)| path.contains(".d/")) {
+            let service = match read_service(text) {
+                Ok(service) => service,
+                Err(error) => return refuse(format!("{path}: {error}")),
+            };
+            let network = network_name(&service.project, &service.env);
+            let by_name = service.backends.iter().any(|backend| matches!(backend.backend, Backend::Container { .. }));
+            if by_name && !nginx.networks.contains_key(&network) {
+                return refuse(format!("{path}: host not found in upstream: NGINX is not attached to {network}"));
+            }
+            if let Some(other) = owners.insert(service.internal_port, path.clone()) {
+                return refuse(format!("{path} and {other} both listen on {}", service.internal_port));
+            }
+        }
+        if let Some(twice) = listeners.iter().find(|listener| !owners.contains_key(&listener.port)) {
+            return refuse(format!("port {} is to be bound, and no file listens on it", twice.port));
+        }
+        self.releases.retain(|(id, _)| id != generation);
+        self.releases.push((generation.clone(), all));
+        seen("passes nginx -t")
+    }
+
+    pub(super) fn switch(&mut self, expect: Option<&GenerationId>, to: &GenerationId) -> Result<String, Failure> {
+        let bootstrap = GenerationId(BOOTSTRAP.to_owned());
+        let expect = expect.unwrap_or(&bootstrap);
+        if self.running(NGINX_CONTAINER).is_none() {
+            return refuse(format!("{NGINX_CONTAINER} does not run"));
+        }
+        let live = self.base.nginx.live.clone();
+        if live.as_ref() == Some(to) && self.serves_other.is_none() {
+            return seen("live already");
+        }
+        if live.as_ref() != Some(expect) || self.serves_other.is_some() {
+            return refuse(format!("generation {live:?} is live, and this run was made for {expect}"));
+        }
+        if self.files(to).is_none() {
+            return refuse(format!("generation {to} is not on this server"));
+        }
+        self.base.nginx.live = Some(to.clone());
+        seen(&format!("generation {to}"))
+    }
+
+    pub(super) fn check_route(&self, check: &RouteCheck) -> Result<String, Failure> {
+        let stem = check.socket.rsplit('/').next().unwrap_or_default().trim_end_matches(".sock");
+        let files = self.base.nginx.live.as_ref().and_then(|live| self.files(live));
+        let text = files.into_iter().flatten().find(|(path, _)| path.ends_with(&format!("/{stem}.conf"))).map(|(_, text)| text);
+        let Some(service) = text.and_then(|text| read_service(text).ok()) else {
+            return refuse(format!("the live generation has no file for {stem}"));
+        };
+        let dead = service.backends.iter().filter(|backend| backend.role != BackendRole::Idle).find_map(|backend| match &backend.backend {
+            Backend::Container { name, .. } => self.running(name).is_none().then(|| name.clone()),
+            Backend::Address { .. } => None,
+        });
+        match dead {
+            Some(name) => refuse(format!("{name} does not answer through NGINX")),
+            None => seen("status 200"),
+        }
+    }
+}

@@ -1,0 +1,253 @@
+//! One server in memory: what it is, what it is seen to be, and every action by its meaning. Deliberately absent: shell, time, and
+//! everything that only a fleet can see (another server's containers).
+use super::{refuse, seen};
+use crate::facts::{ContainerFact, ContainerState, Facts, ListenerFact, NginxFact, PublishedFact, digest};
+use crate::model::{Action, Failure, GenerationId, Labels, Piece};
+use crate::script::layout::{BOOTSTRAP, HOST_DOOR, NGINX_CONTAINER};
+use std::collections::{BTreeMap, BTreeSet};
+use std::net::Ipv4Addr;
+
+/// One server.
+#[derive(Debug, Clone)]
+pub struct FakeServer {
+    /// What does not follow from the rest: name, user, disk, routes, and listeners of programs outside of docker.
+    pub base: Facts,
+    /// All generations on disk with their files, the oldest first.
+    pub releases: Vec<(GenerationId, BTreeMap<String, String>)>,
+    /// The generation that NGINX serves, where it differs from the files on disk.
+    pub serves_other: Option<GenerationId>,
+    /// Images that no registry has.
+    pub unavailable: BTreeSet<String>,
+    /// Images whose containers never answer.
+    pub unhealthy: BTreeSet<String>,
+    /// The ports on loopback that each door was told to open, by the door's container id.
+    pub(super) door_ports: BTreeMap<String, BTreeSet<u16>>,
+    pub(super) n_containers: u32,
+}
+
+impl FakeServer {
+    /// A bare server: docker, and nothing in it.
+    #[must_use]
+    pub fn new(hostname: &str) -> FakeServer {
+        let base = Facts {
+            hostname: hostname.to_owned(),
+            user: "deploy".to_owned(),
+            docker_version: "28.5.0".to_owned(),
+            clock: 1_700_000_000_000,
+            free_bytes: 20 << 30,
+            root_writable: true,
+            ephemeral: (32_768, 60_999),
+            containers: Vec::new(),
+            networks: Vec::new(),
+            images: Vec::new(),
+            listeners: Vec::new(),
+            routes: vec!["10.0.0.0/24".to_owned()],
+            nginx: NginxFact::default(),
+            lease: None,
+        };
+        FakeServer {
+            base,
+            releases: Vec::new(),
+            serves_other: None,
+            unavailable: BTreeSet::new(),
+            unhealthy: BTreeSet::new(),
+            door_ports: BTreeMap::new(),
+            n_containers: 0,
+        }
+    }
+
+    /// What this server is seen to be.
+    #[must_use]
+    pub fn facts(&self) -> Facts {
+        let mut facts = self.base.clone();
+        facts.listeners.extend(self.bound());
+        facts.listeners.sort();
+        facts.listeners.dedup();
+        let live = self.base.nginx.live.clone();
+        let runs = self.running(NGINX_CONTAINER).is_some();
+        facts.nginx.served = self.serves_other.clone().or_else(|| live.clone()).filter(|_| runs);
+        facts.nginx.files = live.as_ref().and_then(|live| self.files(live)).cloned().unwrap_or_default();
+        facts.nginx.generations = self.releases.iter().map(|(id, _)| id.clone()).collect();
+        facts.nginx.generations.sort();
+        facts
+    }
+
+    /// The container of this name.
+    #[must_use]
+    pub fn container(&self, name: &str) -> Option<&ContainerFact> {
+        self.base.containers.iter().find(|container| container.name == name)
+    }
+
+    /// The container of this name, if it runs.
+    #[must_use]
+    pub fn running(&self, name: &str) -> Option<&ContainerFact> {
+        self.container(name).filter(|container| is_up(container))
+    }
+
+    /// The container whose network namespace this one is in, if that container runs; itself where it has its own.
+    #[must_use]
+    pub fn namespace_owner<'a>(&'a self, container: &'a ContainerFact) -> Option<&'a ContainerFact> {
+        match container.network_mode.strip_prefix("container:") {
+            None => Some(container),
+            Some(id) => self.base.containers.iter().find(|owner| owner.id == id && is_up(owner)),
+        }
+    }
+
+    /// Performs one action, and says what was seen.
+    ///
+    /// # Errors
+    /// What a real server would refuse, and why.
+    pub fn apply(&mut self, action: &Action) -> Result<String, Failure> {
+        match action {
+            Action::Lock => {
+                self.base.lease = Some("this run".to_owned());
+                seen("locked")
+            }
+            Action::ConfirmFacts { project, env, digest: wanted } => match digest(&self.facts(), project, env) {
+                found if found == *wanted => seen("unchanged"),
+                found => refuse(format!("the server has moved: facts {found} instead of {wanted}")),
+            },
+            Action::PutFile { path, content, .. } => self.put_file(path, content),
+            Action::EnsureNetwork(spec) => self.ensure_network(spec),
+            Action::RemoveNetwork { name } => self.remove_network(name),
+            Action::ConnectNetwork { network, container, .. } => self.connect_network(network, container),
+            Action::PullImage { image } => self.pull(image),
+            Action::RunContainer(spec) => self.run(spec),
+            Action::SetAside { name, to, .. } => self.set_aside(name, to),
+            Action::RenameContainer { from, to } => self.rename(from, to),
+            Action::StartContainer { name } => self.start(name),
+            Action::StopContainer { name, .. } => self.stop(name),
+            Action::RemoveContainer { name, .. } => {
+                self.base.containers.retain(|container| container.name != *name || container.labels.is_empty());
+                seen("removed")
+            }
+            Action::AwaitHealthy { container, .. } => self.await_healthy(container),
+            Action::BootNginx { generation, files } => {
+                if self.base.nginx.live.is_none() {
+                    self.releases.push((generation.clone(), files.clone()));
+                    self.base.nginx.live = Some(generation.clone());
+                }
+                seen("bootstrap written")
+            }
+            Action::ReloadDoor { container } => self.reload_door(container),
+            Action::AwaitDoor { container } => self.await_door(container),
+            Action::StageNginx { generation, base, files, remove, listeners } => {
+                self.stage(generation, base.as_ref(), files, remove, listeners)
+            }
+            Action::DropGeneration { generation } => {
+                if self.base.nginx.live.as_ref() == Some(generation) {
+                    return refuse(format!("generation {generation} is live: it is not removed"));
+                }
+                self.releases.retain(|(id, _)| id != generation);
+                seen("not there")
+            }
+            Action::Switch { expect, to } => self.switch(expect.as_ref(), to),
+            Action::SwitchBack { from, to } => match &self.base.nginx.live {
+                Some(live) if live == from => self.switch(Some(from), to),
+                Some(_) | None => seen("something else is live, and was left alone"),
+            },
+            Action::CheckRoute(check) => self.check_route(check),
+            Action::Drain { .. } => match self.running(NGINX_CONTAINER) {
+                Some(_) => seen("0 connections"),
+                None => refuse(format!("{NGINX_CONTAINER} does not run")),
+            },
+            Action::PruneGenerations { keep } => {
+                let live = self.base.nginx.live.clone();
+                let surplus = self.releases.len().saturating_sub(*keep as usize);
+                let mut position = 0;
+                self.releases.retain(|(id, _)| {
+                    position += 1;
+                    position > surplus || Some(id) == live.as_ref() || id.0 == BOOTSTRAP
+                });
+                seen("pruned")
+            }
+        }
+    }
+
+    /// Puts a container there that no plan has asked for.
+    pub fn add_container(&mut self, name: &str, image: &str, labels: Labels, published: Vec<PublishedFact>) {
+        self.n_containers += 1;
+        self.base.containers.push(ContainerFact {
+            id: format!("{}{:04}", self.base.hostname, self.n_containers),
+            name: name.to_owned(),
+            image: image.to_owned(),
+            image_id: image_id(image),
+            state: ContainerState::Running,
+            exit_code: 0,
+            oom_killed: false,
+            restarts: 0,
+            labels,
+            networks: BTreeMap::new(),
+            network_mode: "bridge".to_owned(),
+            published,
+        });
+    }
+
+    /// Changes a container's state, as a crash or an operator does.
+    pub fn set_state(&mut self, name: &str, state: ContainerState) {
+        if let Some(container) = self.base.containers.iter_mut().find(|container| container.name == name) {
+            container.state = state;
+        }
+    }
+
+    /// The files of a generation.
+    #[must_use]
+    pub fn files(&self, generation: &GenerationId) -> Option<&BTreeMap<String, String>> {
+        self.releases.iter().find(|(id, _)| id == generation).map(|(_, files)| files)
+    }
+
+    /// What docker and the host's door listen on in the server's own namespace.
+    pub(super) fn bound(&self) -> Vec<ListenerFact> {
+        let mut bound = Vec::new();
+        for container in self.base.containers.iter().filter(|container| is_up(container)) {
+            bound.extend(container.published.iter().map(|published| ListenerFact {
+                address: published.address,
+                port: published.host_port,
+                transport: published.transport.clone(),
+            }));
+            if container.name == HOST_DOOR {
+                let ports = self.door_ports.get(&container.id).into_iter().flatten();
+                bound.extend(ports.map(|port| ListenerFact {
+                    address: Some(Ipv4Addr::LOCALHOST),
+                    port: *port,
+                    transport: "tcp".to_owned(),
+                }));
+            }
+        }
+        bound
+    }
+
+    pub(super) fn put_file(&mut self, path: &str, content: &[Piece]) -> Result<String, Failure> {
+        let text = content.iter().map(|piece| match piece {
+            Piece::Text(text) => text.clone(),
+            Piece::Secret(name) => format!("<{name}>"),
+        });
+        if let Some((folder, name)) = path.rsplit_once('/')
+            && folder.ends_with("/doors")
+        {
+            self.base.nginx.doors.insert(name.to_owned(), text.collect());
+        }
+        seen("written")
+    }
+}
+
+/// The container's processes run.
+#[must_use]
+pub fn is_up(container: &ContainerFact) -> bool {
+    container.state == ContainerState::Running
+}
+
+/// The id that an image has on every server.
+#[must_use]
+pub fn image_id(image: &str) -> String {
+    format!("sha256:{:04}", crate::model::fold_hash(image))
+}
+
+/// Docker's default tag.
+pub(super) fn tagged(image: &str) -> String {
+    if image.contains('@') || image.rsplit('/').next().is_some_and(|last| last.contains(':')) {
+        image.to_owned()
+    } else {
+        format!("{image}:latest")
+    }
+}

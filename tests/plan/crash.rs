@@ -1,0 +1,190 @@
+//! The real engine (dispatch, journal, resume) on servers in memory: our process ends before and after every action of a run, and then
+//! the run is resumed, or somebody without its journal deploys again. Deliberately absent: time, bytes, half-done actions.
+use crate::cases::{Ask, Case, case, plan};
+use crate::driver::{Servers, Trouble, drive};
+use crate::invariants::{Snapshot, dead_routes, double_writers, snapshot};
+use flipside::ledger::Ledger;
+use flipside::model::Verdict;
+use flipside::plan::{Change, Plan, is_fatal};
+use flipside::remote::fake::{FakeFleet, Fate};
+use flipside::run::{Journal, Notice, Stop, dispatch, open_runs};
+use std::path::Path;
+use std::sync::Arc;
+use tempfile::TempDir;
+use tokio::sync::watch;
+
+/// How a run that was cut off is gone on with.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Then {
+    Resume,
+    DeployAgain,
+}
+
+/// Runs to the end, or until our process dies. The servers afterwards, the verdict, and how many calls there were.
+async fn engine(
+    plan: &Plan,
+    mut ledger: Ledger,
+    mut journal: Journal,
+    servers: Servers,
+    dies: Option<(usize, Fate)>,
+) -> (Servers, Option<Verdict>, usize) {
+    let fate = move |n: usize, _: &_| dies.filter(|(at, _)| *at == n).map_or(Fate::Performed, |(_, fate)| fate);
+    let fleet = Arc::new(FakeFleet::new(servers, Box::new(fate)));
+    let (_stop, stopped) = watch::channel(Stop::No);
+    let mut tell = |_: Notice<'_>| {};
+    let verdict = tokio::select! {
+        ended = dispatch(plan, &mut ledger, &mut journal, &fleet, stopped, &mut tell) => Some(ended.unwrap()),
+        () = fleet.died() => None,
+    };
+    (fleet.servers(), verdict, fleet.n_calls())
+}
+
+async fn begin(state: &Path, plan: &Plan, servers: Servers, dies: Option<(usize, Fate)>) -> (Servers, Option<Verdict>, usize) {
+    let mut ledger = Ledger::default();
+    let journal = Journal::create(state, plan, &mut ledger).unwrap();
+    engine(plan, ledger, journal, servers, dies).await
+}
+
+async fn resume(state: &Path, mut servers: Servers) -> (Servers, Option<Verdict>) {
+    let mut run = open_runs(state).unwrap().pop().unwrap();
+    for server in run.plan.servers() {
+        servers.get_mut(server).unwrap().base.lease = Some("this run".to_owned());
+    }
+    let journal = Journal::reopen(&mut run).unwrap();
+    let (servers, verdict, _) = engine(&run.plan, run.ledger, journal, servers, None).await;
+    (servers, verdict)
+}
+
+/// Journals are flushed at every step: where there is a disk in memory, they go there.
+fn state_folder() -> TempDir {
+    let memory = Path::new("/dev/shm");
+    if memory.is_dir() { TempDir::new_in(memory).unwrap() } else { TempDir::new().unwrap() }
+}
+
+struct Sweep {
+    case: Case,
+    before: Snapshot,
+    /// Where a calm run ends.
+    after: Snapshot,
+    calm: Verdict,
+    problems: Vec<String>,
+}
+
+impl Sweep {
+    /// Everybody is served by the old side, or everybody by the new one; and nothing else is amiss.
+    fn check(&mut self, servers: &Servers, verdict: Verdict, what: &str) {
+        let now = snapshot(servers, &self.case.playbook);
+        let wanted = match verdict {
+            Verdict::Done | Verdict::DoneWithLeftovers => &self.after,
+            Verdict::PutBack => &self.before,
+            Verdict::Stuck => return self.problems.push(format!("{what}: stuck")),
+        };
+        if now.routes() != wanted.routes() {
+            self.problems.push(format!("{what}: {verdict:?}, and NGINX routes {:?}", now.routes()));
+        }
+        let dead = dead_routes(servers, &self.case.inventory, &self.case.playbook);
+        if !dead.is_empty() {
+            self.problems.push(format!("{what}: {verdict:?}, and dead are {dead:?}"));
+        }
+        let twice = double_writers(servers, &self.case.playbook);
+        if !twice.is_empty() {
+            self.problems.push(format!("{what}: {verdict:?}, and two at once are {twice:?}"));
+        }
+        let locked: Vec<_> = servers.iter().filter(|(_, server)| server.facts().lease.is_some()).map(|(name, _)| name).collect();
+        if !locked.is_empty() {
+            self.problems.push(format!("{what}: {verdict:?}, and locked are {locked:?}"));
+        }
+    }
+
+    /// Plans anew from what the servers are. A calm run that fails, fails again; one that does not has three deploys to settle.
+    fn deploy_again(&mut self, mut servers: Servers, what: &str) {
+        let ask: Ask = self.case.ask.whole();
+        for _ in 0..3 {
+            let (plan, findings) = plan(&self.case.playbook, &self.case.inventory, &servers, &ask);
+            if is_fatal(&findings) {
+                return self.problems.push(format!("{what}: refused: {findings:?}"));
+            }
+            if plan.waves.is_empty() {
+                break;
+            }
+            let ended = drive(&plan, &mut servers, &Trouble::default(), &mut |_, _| {});
+            if ended.verdict != Some(self.calm) {
+                return self.problems.push(format!("{what}: {:?}:\n{}", ended.verdict, ended.log.join("\n")));
+            }
+        }
+        for server in servers.values_mut() {
+            server.base.lease = None;
+        }
+        let dead = dead_routes(&servers, &self.case.inventory, &self.case.playbook);
+        let twice = double_writers(&servers, &self.case.playbook);
+        if !dead.is_empty() || !twice.is_empty() {
+            self.problems.push(format!("{what}: dead are {dead:?}, two at once are {twice:?}"));
+        }
+        let (plan, _) = plan(&self.case.playbook, &self.case.inventory, &servers, &ask);
+        if self.calm == Verdict::Done && !plan.waves.is_empty() {
+            self.problems.push(format!("{what}: still something to do after three deploys"));
+        }
+    }
+}
+
+/// Runs the case's plan calmly once, and then ends the process before and after each of its calls.
+async fn sweep(case: Case, calm: Verdict) {
+    let (plan, findings) = plan(&case.playbook, &case.inventory, &case.servers, &case.ask);
+    assert!(!is_fatal(&findings) && case.servers.len() >= 3, "{findings:?}");
+    let state = state_folder();
+    let (servers, verdict, n_calls) = begin(state.path(), &plan, case.servers.clone(), None).await;
+    assert_eq!(verdict, Some(calm));
+    assert!(open_runs(state.path()).unwrap().is_empty(), "a run that has ended is not open");
+    let before = snapshot(&case.servers, &case.playbook);
+    let after = snapshot(&servers, &case.playbook);
+    assert_eq!(before.routes() == after.routes(), calm == Verdict::PutBack);
+    let mut sweep = Sweep { case, before, after, calm, problems: Vec::new() };
+    sweep.check(&servers, calm, "a calm run");
+    for call in 0..n_calls {
+        for fate in [Fate::DiesBefore, Fate::DiesAfter] {
+            for then in [Then::Resume, Then::DeployAgain] {
+                let what = format!("{}: {fate:?} call {call} of {n_calls}, then {then:?}", sweep.case.name);
+                let state = state_folder();
+                let (servers, verdict, _) = begin(state.path(), &plan, sweep.case.servers.clone(), Some((call, fate))).await;
+                assert_eq!(verdict, None, "{what}: it did not die");
+                match then {
+                    Then::DeployAgain => sweep.deploy_again(servers, &what),
+                    Then::Resume => match resume(state.path(), servers).await {
+                        (servers, Some(verdict)) => {
+                            sweep.check(&servers, verdict, &what);
+                            sweep.deploy_again(servers, &format!("{what}, and a deploy"));
+                        }
+                        (_, None) => sweep.problems.push(format!("{what}: it died again")),
+                    },
+                }
+            }
+        }
+    }
+    let shown: Vec<&str> = sweep.problems.iter().take(20).map(String::as_str).collect();
+    assert!(sweep.problems.is_empty(), "{} problems in {n_calls} calls:\n{}", sweep.problems.len(), shown.join("\n"));
+}
+
+#[tokio::test]
+async fn a_first_deploy() {
+    sweep(case("first_three_servers"), Verdict::Done).await;
+}
+
+#[tokio::test]
+async fn a_toggle() {
+    sweep(case("second_to_secondary_three_servers"), Verdict::Done).await;
+}
+
+#[tokio::test]
+async fn a_handover() {
+    sweep(case("volume_handover_three_servers"), Verdict::Done).await;
+}
+
+#[tokio::test]
+async fn a_deploy_that_fails() {
+    let mut case = case("second_to_secondary_three_servers");
+    let (plan, _) = plan(&case.playbook, &case.inventory, &case.servers, &case.ask);
+    let toggled = plan.services.values().find(|service| service.change == Change::Toggle).unwrap();
+    let last = toggled.servers.last().unwrap();
+    case.servers.get_mut(last).unwrap().unhealthy.insert(toggled.image.clone());
+    sweep(case, Verdict::PutBack).await;
+}
