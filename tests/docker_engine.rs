@@ -1,6 +1,7 @@
 //! Docker actions in a real shell against a real engine: each performed twice. They need the image of the local fleet's NGINX
 //! (`FACTS_IMAGE`, with a shell in it), so they run only when named: `cargo test --test docker_engine`.
 //! Every container and network is called `facts_test_…` and is removed by that name.
+#![expect(clippy::unwrap_used, reason = "a test may panic")]
 use flipside::model::{ContainerSpec, Labels, Millis, NetworkMode, NetworkSpec, Publish, label};
 use flipside::script::{ScriptContext, docker};
 use std::collections::BTreeMap;
