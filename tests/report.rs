@@ -141,6 +141,17 @@ fn lost_sight_of_and_found_again() {
     lines_of("found_again.lines.txt", &Script::of(vec![fault("lon1-b", "switch", false, Outcome::Unknown(reload_fails()))]));
 }
 
+#[test]
+fn a_lock_that_somebody_holds_changes_nothing() {
+    let held = Failure {
+        seen: "locked by ann@laptop: flipside deploy of shop/prod (pid 4711, since 2026-11-21 12:00:00 UTC)".to_owned(),
+        wanted: "a server that no other run works on".to_owned(),
+        hint: "wait until that run has ended, and try again".to_owned(),
+        ..Failure::default()
+    };
+    lines_of("locked.lines.txt", &Script::of(vec![fault("lon1-b", "lock", false, Outcome::Failed(held))]));
+}
+
 /// Found again on the first server, failed on the second with a step behind it that was never begun, and an idle container left on the third.
 #[test]
 fn put_back_with_something_idle_left_behind() {

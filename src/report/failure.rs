@@ -21,6 +21,9 @@ pub(super) fn lines(plan: &Plan, ledger: &Ledger, ending: &Ending<'_>, paint: Pa
             lines.push(String::new());
             return lines;
         }
+        Some(Verdict::PutBack) if summary::nothing_changed(plan, ledger) => {
+            format!("{target} {what} after {after}, and nothing was changed")
+        }
         Some(Verdict::PutBack) => format!("{target} {what} after {after}, and everything was put back"),
         Some(Verdict::Stuck) => format!("{target} {what} after {after}, and NOT EVERYTHING COULD BE PUT BACK"),
         None => format!("{target} was interrupted after {after}: {}", summary::how_far(plan, ledger)),

@@ -4,7 +4,7 @@ use super::lines::wave_name;
 use super::progress::Way;
 use super::reporter::Ending;
 use crate::ledger::{Ledger, StepState};
-use crate::model::{Millis, ServiceName, Side, Verdict, WaveIndex};
+use crate::model::{Action, Millis, ServiceName, Side, Verdict, WaveIndex};
 use crate::plan::{Change, Paint, Plan, ServicePlan, prose};
 
 /// The services and the times of a run that did what it was asked to do; nothing for any other.
@@ -63,6 +63,12 @@ pub(super) fn how_far(plan: &Plan, ledger: &Ledger) -> String {
     format!("{n_done} of {} are done", prose::count(plan.n_steps(), "step"))
 }
 
+/// The run ended before its first change: at a lock, or at a server that had moved since the plan.
+pub(super) fn nothing_changed(plan: &Plan, ledger: &Ledger) -> bool {
+    let harmless = |action: &Action| matches!(action, Action::Lock | Action::ConfirmFacts { .. });
+    plan.step_ids().filter(|id| ledger.state(id) != StepState::Pending).all(|id| plan.step(&id).is_some_and(|step| harmless(&step.action)))
+}
+
 /// The run in one line, without colour.
 pub(super) fn one_line(plan: &Plan, ledger: &Ledger, ending: &Ending<'_>) -> String {
     let target = target(plan);
@@ -75,6 +81,7 @@ pub(super) fn one_line(plan: &Plan, ledger: &Ledger, ending: &Ending<'_>) -> Str
     let what = match ledger.closed {
         Some(Verdict::Done) => format!("done: {counts}"),
         Some(Verdict::DoneWithLeftovers) => format!("done, but not all was tidied up: {counts}"),
+        Some(Verdict::PutBack) if nothing_changed(plan, ledger) => format!("{}, and nothing was changed{}", how(ledger), why(plan, ledger)),
         Some(Verdict::PutBack) => format!("{} and was put back{}", how(ledger), why(plan, ledger)),
         Some(Verdict::Stuck) => {
             format!("{} and COULD NOT BE PUT BACK on {}{}", how(ledger), stuck_servers(plan, ledger), why(plan, ledger))
