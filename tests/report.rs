@@ -7,7 +7,7 @@ mod fixture;
 
 use fixture::{Fault, Script, crash, engine_away, findings, nginx, plan, reload_fails, server, service};
 use flipside::ledger::Ledger;
-use flipside::model::{Action, Event, Millis, Outcome, ServerName};
+use flipside::model::{Action, Event, Failure, Millis, Outcome, ServerName};
 use flipside::plan::{Change, Finding, Level, Paint, Plan, View, describe, show};
 use flipside::report::{Ending, Reporter, Serving, Sinks, Style, serving};
 use indicatif::{InMemoryTerm, ProgressDrawTarget, TermLike};
