@@ -1,15 +1,17 @@
 //! The scripts of NGINX's actions, run by a real `sh` against a folder of their own, with a `docker` that is not one.
 #![expect(clippy::unwrap_used, reason = "a test may panic")]
-use flipside::model::{GenerationId, Millis, ProbeKind, RouteCheck, StagedListener};
+use flipside::model::{Backend, DrainPolicy, GenerationId, Millis, ProbeKind, RouteCheck, StagedListener};
 use flipside::nginx::{generation_file, generation_id};
 use flipside::script::ScriptContext;
 use flipside::script::layout;
-use flipside::script::nginx::{check_route, drop_generation, prune_generations, stage_nginx, switch};
+use flipside::script::nginx::{check_route, drain, drop_generation, prune_generations, stage_nginx, switch};
 use std::collections::BTreeMap;
 use std::fs;
 use std::io::{Read, Write};
+use std::net::{Ipv4Addr, Shutdown, TcpListener, TcpStream};
 use std::os::unix::fs::{PermissionsExt, symlink};
 use std::os::unix::net::UnixListener;
+use std::os::unix::process::CommandExt;
 use std::path::PathBuf;
 use std::process::{Command, Stdio};
 use std::thread;
@@ -182,4 +184,42 @@ fn a_tcp_route_is_reached_by_a_connection_that_stays() {
     assert!(done && output.contains("the connection stays open"), "{output}");
     let (done, output) = route(None, ProbeKind::Tcp);
     assert!(!done && output.contains("the connection was closed at once"), "{output}");
+}
+
+/// Waits for a connection from NGINX to a backend, in the state that `end` leaves it in, beside an old worker that never goes.
+fn drained(end: impl FnOnce(TcpStream, &TcpStream) -> Option<TcpStream>) -> String {
+    // The script runs here instead of in a container: this test's connections are NGINX's.
+    let server = Server::new("shift 2; exec \"$@\"");
+    let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
+    let port = listener.local_addr().unwrap().port();
+    let nginx = TcpStream::connect((Ipv4Addr::LOCALHOST, port)).unwrap();
+    let (backend, _) = listener.accept().unwrap();
+    let nginx = end(nginx, &backend);
+    let mut worker = Command::new("sleep").arg0("nginx: worker process is shutting down").arg("20").spawn().unwrap();
+    let policy = DrainPolicy { quiet: Millis(0), timeout: Millis(300) };
+    let (done, output) = server.run(&drain(&server.context(), &[Backend::Address { address: Ipv4Addr::LOCALHOST, port }], &policy));
+    worker.kill().unwrap();
+    worker.wait().unwrap();
+    drop((nginx, backend));
+    assert!(done, "{output}");
+    output
+}
+
+#[test]
+fn a_half_closed_connection_is_not_drained_and_one_that_nobody_holds_is() {
+    let left = |output: String| assert!(output.contains("drain_timeout is over") && output.ends_with(": 1\n"), "{output}");
+    left(drained(|nginx, _| Some(nginx)));
+    left(drained(|nginx, _| {
+        nginx.shutdown(Shutdown::Write).unwrap();
+        Some(nginx)
+    }));
+    left(drained(|nginx, backend| {
+        backend.shutdown(Shutdown::Write).unwrap();
+        Some(nginx)
+    }));
+    let output = drained(|nginx, _| {
+        drop(nginx);
+        None
+    });
+    assert!(output.contains("no connection to the old side is left"), "{output}");
 }

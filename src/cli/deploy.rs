@@ -1,18 +1,21 @@
-//! Commands that run a plan: `deploy`, `rollback`, `remove`, `resume`. Show it, ask, run it, say what came of it.
+//! Commands that run a plan: `deploy`, `rollback`, `remove`. Show it, ask, run it, say what came of it.
 use super::args::{Global, Output};
 use super::exit::Outcome;
 use super::load::Loaded;
 use super::look::{make, nginx_files, unknown_services};
 use super::print::{complain, result_line, talk};
+use super::resume::unfinished;
 use super::survey::{Surveyed, commands_of, read_files, state_folder, survey_all};
 use crate::ledger::Ledger;
 use crate::model::{Action, Millis, ServiceName, Verdict};
 use crate::plan::{Back, Finding, Force, Plan, View, Wanted, is_fatal, show};
 use crate::remote::Servers;
 use crate::report::{ColorChoice, Ending, Reporter, Sinks, Style, running};
-use crate::run::{Gaps, Journal, Notice, RunError, Stop, dispatch, open_runs};
+use crate::run::{Gaps, Journal, Notice, RunError, Stop, dispatch};
+use crate::script::quote::quote;
 use std::collections::BTreeSet;
 use std::io::{self, BufRead, IsTerminal};
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Instant;
 use tokio::sync::watch;
@@ -130,69 +133,23 @@ impl Command {
     }
 }
 
-/// `flipside resume`.
-pub(super) async fn resume(global: &Global, began: Instant) -> Outcome {
-    let loaded = match read_files(global) {
-        Ok(loaded) => loaded,
-        Err(outcome) => return outcome,
-    };
-    let mut runs = match open_runs(&state_folder(global, &loaded)) {
-        Ok(runs) => runs,
-        Err(error) => {
-            complain(&error.to_string());
-            return Outcome::Configuration;
-        }
-    };
-    let Some(mut run) = runs.pop() else {
-        complain(&format!("no run of {}/{} was cut off on this workstation", loaded.playbook.project, loaded.playbook.env));
-        return Outcome::NothingToDo;
-    };
-    let surveyed = match survey_all(global, loaded, "resume").await {
-        Ok(surveyed) => surveyed,
-        Err(outcome) => return outcome,
-    };
-    if let Err(error) = surveyed.servers.lease_again(&run.plan.servers()).await {
-        complain(&error);
-        surveyed.servers.release().await;
-        return Outcome::Locked;
-    }
-    let outcome = match Journal::reopen(&mut run) {
-        Ok(journal) => {
-            let mut reporter = reporter(global);
-            reporter.plan_resumes(&run.plan, &run.ledger);
-            perform(global, &surveyed.loaded, &surveyed.servers, &run.plan, run.ledger, journal, reporter, began).await
-        }
-        Err(error) => {
-            complain(&error.to_string());
-            Outcome::Configuration
-        }
-    };
-    surveyed.servers.release().await;
-    outcome
+/// How this program was called, as far as another command has to be called in the same way.
+pub(super) fn program(global: &Global) -> String {
+    let path = |path: &PathBuf| quote(&path.display().to_string());
+    let options = [
+        ("-p", global.playbook.as_ref().map(path)),
+        ("-i", global.inventory.as_ref().map(path)),
+        ("-e", global.env.as_ref().map(ToString::to_string)),
+        ("--state-dir", global.state_dir.as_ref().map(path)),
+        ("--templates", global.templates.as_ref().map(path)),
+    ];
+    options
+        .into_iter()
+        .filter_map(|(flag, value)| value.map(|value| format!(" {flag} {value}")))
+        .fold("flipside".to_owned(), |all, option| all + &option)
 }
 
-/// A run that was cut off on this workstation comes first.
-fn unfinished(global: &Global, loaded: &Loaded) -> Option<Outcome> {
-    match open_runs(&state_folder(global, loaded)) {
-        Ok(runs) if runs.is_empty() => None,
-        Ok(runs) => {
-            for run in &runs {
-                complain(&format!(
-                    "a {} was cut off here ({}): `flipside resume` goes on with it",
-                    run.plan.intent.as_str(),
-                    run.folder.display()
-                ));
-            }
-            Some(Outcome::Interrupted)
-        }
-        Err(error) => {
-            complain(&error.to_string());
-            Some(Outcome::Configuration)
-        }
-    }
-}
-
-fn reporter(global: &Global) -> Reporter {
+pub(super) fn reporter(global: &Global) -> Reporter {
     let style = match global.output {
         Output::Json => Style::Json,
         Output::Text => Style::for_people(),
@@ -216,7 +173,7 @@ fn ask(word: &str, plan: &Plan) -> bool {
 }
 
 #[expect(clippy::too_many_arguments, reason = "everything that a run needs, gathered by its two callers")]
-async fn perform(
+pub(super) async fn perform(
     global: &Global,
     loaded: &Loaded,
     servers: &Servers,
@@ -226,6 +183,9 @@ async fn perform(
     mut reporter: Reporter,
     began: Instant,
 ) -> Outcome {
+    for event in journal.opened() {
+        reporter.event(plan, event);
+    }
     let mut gaps = Gaps::default();
     let (stop, stopped) = watch::channel(Stop::No);
     let signals = tokio::spawn(listen(stop));
@@ -246,10 +206,7 @@ async fn perform(
         .await
     };
     signals.abort();
-    let program = match &global.env {
-        Some(env) => format!("flipside -e {env}"),
-        None => "flipside".to_owned(),
-    };
+    let program = program(global);
     let elapsed = Millis(u64::try_from(began.elapsed().as_millis()).unwrap_or(u64::MAX));
     let commands = commands_of(loaded);
     let ending = Ending { elapsed, gaps: &gaps.measured, program: &program, commands: &commands };
@@ -277,11 +234,16 @@ fn closed(plan: &Plan, ledger: &Ledger, verdict: Verdict) -> Outcome {
 /// The first signal asks for an undo, the second stops at once.
 async fn listen(stop: watch::Sender<Stop>) {
     use tokio::signal::unix::{SignalKind, signal};
-    let (Ok(mut interrupt), Ok(mut terminate)) = (signal(SignalKind::interrupt()), signal(SignalKind::terminate())) else { return };
+    let (Ok(mut interrupt), Ok(mut terminate), Ok(mut hangup)) =
+        (signal(SignalKind::interrupt()), signal(SignalKind::terminate()), signal(SignalKind::hangup()))
+    else {
+        return;
+    };
     for asked in [Stop::Undo, Stop::AtOnce] {
         tokio::select! {
             _ = interrupt.recv() => {}
             _ = terminate.recv() => {}
+            _ = hangup.recv() => {}
         }
         if stop.send(asked).is_err() {
             return;

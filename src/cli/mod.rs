@@ -7,6 +7,7 @@ mod load;
 mod look;
 mod passphrase;
 mod print;
+mod resume;
 mod survey;
 
 use args::{Args, Command};
@@ -19,7 +20,7 @@ pub async fn run(args: Args, began: Instant) -> Outcome {
         Command::Deploy { services, yes, force } => deploy::deploy(&args.global, services, *yes, *force, began).await,
         Command::Rollback { services, yes } => deploy::rollback(&args.global, services, *yes, began).await,
         Command::Remove { services, yes } => deploy::remove(&args.global, services, *yes, began).await,
-        Command::Resume => deploy::resume(&args.global, began).await,
+        Command::Resume => resume::resume(&args.global, began).await,
         Command::Plan { services, commands, undo, force } => look::plan(&args.global, services, *commands, *undo, *force).await,
         Command::Status { services } => look::status(&args.global, services).await,
         Command::Ports => look::ports(&args.global).await,

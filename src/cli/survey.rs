@@ -47,7 +47,7 @@ pub(super) async fn survey(global: &Global, loaded: Loaded, command: &str) -> Re
     surroundings.ask_ssh(&loaded.inventory).await;
     let options =
         ConnectOptions { parallel: usize::from(global.parallel), passphrase: passphrase(), surroundings, ..ConnectOptions::default() };
-    let holder = holder(command);
+    let holder = holder(command, &loaded);
     let servers = Servers::new(Connector::new(options), &loaded.inventory, &loaded.inventory_dir, &holder).map_err(|error| {
         complain(&error.to_string());
         Outcome::Configuration
@@ -89,13 +89,14 @@ pub(super) async fn survey_all(global: &Global, loaded: Loaded, command: &str) -
     Err(Outcome::Unreachable)
 }
 
-/// `ann@laptop, flipside deploy, pid 4711, since 2026-11-21 12:00:00 UTC`: what another run is told while we hold the lease.
-fn holder(command: &str) -> String {
+/// `ann@laptop: flipside deploy of shop/prod (pid 4711, since 2026-11-21 12:00:00 UTC)`: what another run is told while we hold the lease.
+fn holder(command: &str, loaded: &Loaded) -> String {
     let user = std::env::var("USER").or_else(|_| std::env::var("LOGNAME")).unwrap_or_else(|_| "somebody".to_owned());
     let machine =
         std::fs::read_to_string("/proc/sys/kernel/hostname").map_or_else(|_| "a workstation".to_owned(), |name| name.trim().to_owned());
     let seconds = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).map_or(0, |elapsed| elapsed.as_secs());
-    format!("{user}@{machine}: flipside {command} (pid {}, since {})", std::process::id(), utc(seconds))
+    let (project, env) = (&loaded.playbook.project, &loaded.playbook.env);
+    format!("{user}@{machine}: flipside {command} of {project}/{env} (pid {}, since {})", std::process::id(), utc(seconds))
 }
 
 /// Seconds since the Unix epoch as `2026-11-21 12:00:00 UTC`, by the proleptic Gregorian calendar (Howard Hinnant's days algorithm).

@@ -3,6 +3,7 @@ mod build;
 mod containers;
 mod lint;
 mod next;
+mod overtaken;
 mod place;
 mod ports;
 mod prepare;
@@ -20,6 +21,7 @@ mod types;
 
 pub use build::{Inputs, build, is_fatal};
 pub use next::{Move, next};
+pub use overtaken::overtaken;
 pub use place::{Placement, place};
 pub use present::{Fleet, Present, PresentService, Unit, present};
 pub use show::{CommandsOf, NginxFiles, Paint, View, action_name, describe, prose, show};

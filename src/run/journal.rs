@@ -5,7 +5,7 @@ use crate::model::{Event, EventKind};
 use crate::plan::{PLAN_FORMAT, Plan};
 use sha2::{Digest, Sha256};
 use std::fmt::Write as _;
-use std::fs::{self, File, OpenOptions};
+use std::fs::{self, File, OpenOptions, TryLockError};
 use std::io::{self, Write};
 use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
@@ -47,6 +47,12 @@ pub enum JournalError {
         /// Why.
         why: String,
     },
+    /// Another process writes it.
+    #[error("{path} is being written by another process: that run has not been cut off")]
+    Busy {
+        /// The file.
+        path: PathBuf,
+    },
     /// The events do not follow one another.
     #[error("{path}: {source}")]
     Ledger {
@@ -63,6 +69,7 @@ pub struct Journal {
     file: File,
     path: PathBuf,
     folder: PathBuf,
+    opened: Vec<Event>,
 }
 
 /// A run that was begun and not closed.
@@ -74,6 +81,8 @@ pub struct OpenRun {
     pub plan: Plan,
     /// What has happened. What was running is unknown.
     pub ledger: Ledger,
+    /// A process of this machine is still writing it: it was not cut off.
+    pub is_running: bool,
 }
 
 impl Journal {
@@ -92,8 +101,8 @@ impl Journal {
         let mut file = new_file(&path)?;
         file.write_all(&bytes).and_then(|()| file.sync_all()).map_err(io_error("write", &path))?;
         let path = folder.join(EVENTS);
-        let mut journal = Journal { file: new_file(&path)?, path, folder: folder.clone() };
-        journal.write(ledger, vec![EventKind::RunOpened { run, plan: digest(&bytes) }])?;
+        let mut journal = Journal { file: own(new_file(&path)?, &path)?, path, folder: folder.clone(), opened: Vec::new() };
+        journal.opened = journal.write(ledger, vec![EventKind::RunOpened { run, plan: digest(&bytes) }])?;
         sync_folder(&folder)?;
         sync_folder(state)?;
         Ok(journal)
@@ -106,15 +115,15 @@ impl Journal {
     /// [`JournalError`].
     pub fn reopen(run: &mut OpenRun) -> Result<Journal, JournalError> {
         let path = run.folder.join(EVENTS);
+        let file = own(OpenOptions::new().append(true).open(&path).map_err(io_error("open", &path))?, &path)?;
         let text = fs::read(&path).map_err(io_error("read", &path))?;
         let whole = text.iter().rposition(|byte| *byte == b'\n').map_or(0, |last| last + 1);
-        let file = OpenOptions::new().append(true).open(&path).map_err(io_error("open", &path))?;
         file.set_len(whole as u64).map_err(io_error("cut", &path))?;
-        let mut journal = Journal { file, path, folder: run.folder.clone() };
+        let mut journal = Journal { file, path, folder: run.folder.clone(), opened: Vec::new() };
         let plan = run.folder.join(PLAN);
         let plan = digest(&fs::read(&plan).map_err(io_error("read", &plan))?);
         let id = run.folder.file_name().map(|name| name.to_string_lossy().into_owned()).unwrap_or_default();
-        journal.write(&mut run.ledger, vec![EventKind::RunOpened { run: id, plan }])?;
+        journal.opened = journal.write(&mut run.ledger, vec![EventKind::RunOpened { run: id, plan }])?;
         Ok(journal)
     }
 
@@ -122,6 +131,12 @@ impl Journal {
     #[must_use]
     pub fn folder(&self) -> &Path {
         &self.folder
+    }
+
+    /// The event that opened the run, or took it up: on disk, and told to nobody yet.
+    #[must_use]
+    pub fn opened(&self) -> &[Event] {
+        &self.opened
     }
 
     /// Takes events into the ledger and puts them on disk, in one write and one flush. Gives them back numbered.
@@ -161,13 +176,16 @@ pub fn open_runs(state: &Path) -> Result<Vec<OpenRun>, JournalError> {
     let mut open = Vec::new();
     let mut closed = Vec::new();
     for folder in folders {
-        let ledger = read_events(&folder.join(EVENTS))?;
+        let path = folder.join(EVENTS);
+        // Asked before it is read: what a run writes after it was asked for is not missed.
+        let is_running = is_owned(&path)?;
+        let ledger = read_events(&path)?;
         if ledger.closed.is_some() || ledger.next_seq() == 0 {
             closed.push(folder);
             continue;
         }
         let plan = read_plan(&folder.join(PLAN))?;
-        open.push(OpenRun { folder, plan, ledger });
+        open.push(OpenRun { folder, plan, ledger, is_running });
     }
     let surplus = closed.len().saturating_sub(KEPT);
     for folder in closed.into_iter().take(surplus) {
@@ -214,6 +232,25 @@ fn read_events(path: &Path) -> Result<Ledger, JournalError> {
 
 fn new_file(path: &Path) -> Result<File, JournalError> {
     OpenOptions::new().create_new(true).append(true).mode(0o600).open(path).map_err(io_error("make", path))
+}
+
+/// Makes this process the only one that writes the file, for as long as it is open: a kernel lock, gone with its holder.
+fn own(file: File, path: &Path) -> Result<File, JournalError> {
+    match file.try_lock() {
+        Ok(()) => Ok(file),
+        Err(TryLockError::WouldBlock) => Err(JournalError::Busy { path: path.to_owned() }),
+        Err(TryLockError::Error(error)) => Err(io_error("lock", path)(error)),
+    }
+}
+
+/// Whether some process owns the file.
+fn is_owned(path: &Path) -> Result<bool, JournalError> {
+    let file = File::open(path).map_err(io_error("open", path))?;
+    match file.try_lock_shared() {
+        Ok(()) => Ok(false),
+        Err(TryLockError::WouldBlock) => Ok(true),
+        Err(TryLockError::Error(error)) => Err(io_error("lock", path)(error)),
+    }
 }
 
 fn sync_folder(path: &Path) -> Result<(), JournalError> {

@@ -12,6 +12,12 @@ mod server;
 mod shop;
 mod traffic;
 
+mod connections;
 mod deploy;
+mod interrupt;
+mod mesh;
+mod neighbours;
+mod placement;
 mod put_back;
 mod server_fails;
+mod volumes;

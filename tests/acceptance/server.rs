@@ -77,11 +77,6 @@ impl Server {
         self.containers().into_iter().filter(|(name, found)| name.starts_with(prefix) && running(found)).map(|(name, _)| name).collect()
     }
 
-    /// The generation that is live.
-    pub(crate) fn generation(&self) -> String {
-        self.must("readlink /local/flipside/nginx/current").trim().to_owned()
-    }
-
     /// One request to port 80 of this server, without a retry: status and body. Status 0 where there is no HTTP answer at all.
     pub(crate) fn get(&self, host: &str, path: &str) -> (u16, String) {
         let ask = || -> std::io::Result<String> {

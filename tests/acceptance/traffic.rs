@@ -13,7 +13,7 @@ pub(crate) const HOST: &str = "shop.example.com";
 /// Fewer answers than this from one target, and the test has shown nothing.
 const FEW: u64 = 100;
 /// What a client waits after an answer.
-const PAUSE: Duration = Duration::from_millis(15);
+const PAUSE: Duration = Duration::from_millis(30);
 
 /// Clients that run until `end`.
 pub(crate) struct Traffic {

@@ -12,7 +12,7 @@ install_missing() {
   [ "$(id -u)" -eq 0 ] || fail "These packages are missing: ${missing[*]}. Install them as root: apt-get install ${missing[*]}"
   say "Installing ${missing[*]}"
   mkdir -p "$FLEET_HOME"
-  { apt-get -q update && DEBIAN_FRONTEND=noninteractive apt-get -q install -y --no-install-recommends "${missing[@]}"; } \
+  { apt-get -q -o DPkg::Lock::Timeout=300 update && DEBIAN_FRONTEND=noninteractive apt-get -q -o DPkg::Lock::Timeout=300 install -y --no-install-recommends "${missing[@]}"; } \
     >"$FLEET_HOME/apt.log" 2>&1 </dev/null || fail "apt-get could not install ${missing[*]}: $(tail -n 5 "$FLEET_HOME/apt.log")"
 }
 

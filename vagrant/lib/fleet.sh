@@ -38,7 +38,8 @@ state_of() { docker inspect -f '{{.State.Status}}' "$(container_of "$1")" 2>/dev
 
 # Only one command at a time may change the fleet, also when several checkouts of the repository use it.
 fleet_lock() {
-  exec 9>"${TMPDIR:-/tmp}/$FLEET_NAME.lock"
+  # Of this user alone: another one may not write to it.
+  exec 9>"${TMPDIR:-/tmp}/$FLEET_NAME.$(id -u).lock"
   flock -w 600 9 || fail "Another command holds the fleet for more than ten minutes."
 }
 

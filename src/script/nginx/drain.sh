@@ -8,13 +8,15 @@ read -r boot </proc/sys/kernel/random/boot_id
 now
 first=$centis
 [ -n "$began" ] || began=$first
-# Connections of a door's or an app's own are none of ours: only sockets of this namespace, established or about to be.
+# Connections of a door's or an app's own are none of ours: only sockets of this namespace. They count when established or about to be, and
+# when one of the two has finished sending and the other has not (04, 05, 08): with proxy_half_close an answer may still flow then. Those
+# that NGINX has closed too linger in the same states with inode 0, and nobody waits for them.
 left() {
     n_left=0 where=
     for file in /proc/net/tcp /proc/net/tcp6; do
         [ -r "$file" ] || continue
-        while read -r slot local remote state rest; do
-            case $state in 01 | 02) ;; *) continue ;; esac
+        while read -r slot local remote state queues timer retransmits uid timeout inode rest; do
+            case $state in 01 | 02) ;; 04 | 05 | 08) [ "$inode" != 0 ] || continue ;; *) continue ;; esac
             for backend in "$@"; do
                 [ "$remote" = "${backend%=*}" ] || continue
                 n_left=$((n_left + 1))

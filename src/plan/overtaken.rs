@@ -1,0 +1,52 @@
+//! Whether a run that was cut off may still be taken up: a fleet that somebody else deployed to since would be damaged by its remaining
+//! steps. Deliberately absent: what to do then.
+use super::containers::digest;
+use super::present::Fleet;
+use super::types::Plan;
+use crate::config::Inventory;
+use crate::model::{Action, GenerationId, label};
+use std::collections::BTreeSet;
+
+/// Why a run of this plan must not go on, one sentence a reason; empty when it may.
+///
+/// It may when the inventory is the one of the plan, when each server's NGINX serves a generation that this run found or made there, and
+/// when no container of its project and environment is of a later release. A server that does not answer gives no reason.
+#[must_use]
+pub fn overtaken(plan: &Plan, inventory: &Inventory, fleet: &Fleet) -> Vec<String> {
+    let mut reasons = Vec::new();
+    if digest(inventory) != plan.basis.inventory {
+        reasons.push("the inventory is another one than that of the run".to_owned());
+    }
+    let release = releases(plan).max();
+    for (server, facts) in fleet {
+        let known: BTreeSet<&GenerationId> = actions(plan)
+            .filter(|(at, _)| *at == server)
+            .flat_map(
+                |(_, action)| if let Action::Switch { expect, to } = action { expect.iter().chain([to]).collect() } else { Vec::new() },
+            )
+            .collect();
+        if let Some(live) = facts.nginx.live.as_ref().filter(|live| !known.is_empty() && !known.contains(live)) {
+            reasons.push(format!("{server}: NGINX serves generation {live}, which the run neither found nor made"));
+        }
+        let later = facts.containers.iter().find(|container| {
+            let is = |key: &str, value: &str| container.labels.get(key).is_some_and(|found| found == value);
+            let found: Option<u64> = container.labels.get(label::RELEASE).and_then(|text| text.parse().ok());
+            is(label::PROJECT, plan.project.as_str()) && is(label::ENV, plan.env.as_str()) && release.is_some() && found > release
+        });
+        if let Some(later) = later {
+            reasons.push(format!("{server}: {} is of a release that was deployed after the run was cut off", later.name));
+        }
+    }
+    reasons
+}
+
+fn actions(plan: &Plan) -> impl Iterator<Item = (&crate::model::ServerName, &Action)> {
+    plan.waves.iter().flat_map(|wave| &wave.servers).flat_map(|(server, steps)| steps.iter().map(move |step| (server, &step.action)))
+}
+
+/// The releases of the containers that the plan starts.
+fn releases(plan: &Plan) -> impl Iterator<Item = u64> {
+    actions(plan).filter_map(
+        |(_, action)| if let Action::RunContainer(spec) = action { spec.labels.get(label::RELEASE)?.parse().ok() } else { None },
+    )
+}

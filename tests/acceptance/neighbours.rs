@@ -1,0 +1,108 @@
+//! Projects and environments that share servers: what one does, the others do not notice.
+use crate::fleet::Fleet;
+use crate::project::{Project, inventory};
+use crate::shop::{api_on, deploy, header, is, ports, service_echo};
+use crate::traffic::Traffic;
+
+#[test]
+fn two_projects_and_two_environments_leave_each_other_alone() {
+    let fleet = Fleet::take();
+    let server = fleet.server(1);
+    let two = inventory(&fleet, "root", &[1, 2]);
+    let shop = Project::new(&fleet, &(header("1.0") + &api_on(2, "1.0", "uses = [\"echo\"]") + &service_echo("1.0")));
+    let uat = Project::new(&fleet, &(header("2.0").replace("\"prod\"", "\"uat\"") + &api_on(2, "2.0", "").replace("shop.", "uat.")));
+    let blog = Project::new(&fleet, &(header("3.0").replace("\"shop\"", "\"blog\"") + &api_on(2, "3.0", "").replace("shop.", "blog.")));
+    for project in [&shop, &uat, &blog] {
+        project.inventory(&two);
+        deploy(project).exits(0);
+    }
+    assert_eq!(server.get("shop.example.com", "/").1.split(' ').next(), Some("1.0"));
+    assert_eq!(server.get("uat.example.com", "/").1.split(' ').next(), Some("2.0"));
+    assert_eq!(server.get("blog.example.com", "/").1.split(' ').next(), Some("3.0"));
+    shop.playbook(&(header("2.0") + &api_on(2, "2.0", "uses = [\"echo\"]") + &service_echo("2.0")));
+    deploy(&shop).exits(0);
+
+    // The shop's clients while the neighbours deploy, fail, roll back and leave.
+    let traffic = Traffic::http(&[fleet.server(1), fleet.server(2)]);
+    let ours = |prefix: &str| server.containers().into_iter().filter(|(name, _)| name.starts_with(prefix)).collect::<Vec<_>>();
+    let before = ours("shop_prod_");
+    uat.playbook(&(header("3.0").replace("\"prod\"", "\"uat\"") + &api_on(2, "3.0", "").replace("shop.", "uat.")));
+    deploy(&uat).exits(0);
+    uat.flipside(&["rollback", "-y"]).exits(0);
+    blog.flipside(&["remove", "api", "-y"]).exits(0).says(&["done"]);
+    assert_eq!(ours("blog_"), Vec::new(), "nothing of it is left");
+    assert_ne!(server.get("blog.example.com", "/").0, 200);
+    assert!(server.run("ls /local/flipside/nginx/current/http.d").lines().all(|file| !file.starts_with("blog_")));
+    assert_eq!(ours("shop_prod_"), before, "the stopped side, too, waits for a rollback");
+    traffic.end().none_failed().versions(&["2.0"]);
+    shop.flipside(&["rollback", "-y"]).exits(0);
+    is(&shop, "api", "RUNNING", "primary", "1.0");
+    is(&uat, "api", "RUNNING", "primary", "2.0");
+
+    // Both at once, the user and what it uses.
+    shop.flipside(&["remove", "api", "echo", "-y"]).exits(0);
+    assert_eq!(ours("shop_prod_"), Vec::new());
+    is(&uat, "api", "RUNNING", "primary", "2.0");
+}
+
+#[test]
+fn ports_that_are_taken_are_refused_or_moved_before_anything_changes() {
+    let fleet = Fleet::take();
+    let (server, other) = (fleet.server(1), fleet.server(2));
+    let project = Project::new(&fleet, &(header("1.0") + &api_on(3, "1.0", "")));
+    let (_, base, secondary) = ports(&project, "api");
+
+    // A stranger on the hash's choice, before the first deploy: the next free pair, on every server, and the plan says so.
+    other.fault("occupy", &[&secondary.to_string()]);
+    deploy(&project).exits(0).says(&["taken by", &(base + 1).to_string()]);
+    assert_eq!(ports(&project, "api").1, base + 1);
+    let before = fleet.snapshot();
+
+    // A stranger on the claimed port of the next side: refused.
+    server.fault("occupy", &[&(secondary + 1).to_string()]);
+    project.playbook(&(header("2.0") + &api_on(3, "2.0", "")));
+    deploy(&project).exits(3).says(&["server1", &(secondary + 1).to_string(), "another program", "nothing was changed"]);
+    assert_eq!(fleet.snapshot(), before);
+    server.fault("vacate", &[]);
+    deploy(&project).exits(0);
+    is(&project, "api", "RUNNING", "secondary", "2.0");
+
+    // A pinned port that is taken is never moved behind anybody's back.
+    project.playbook(
+        &(header("2.0")
+            + &api_on(3, "2.0", "")
+            + &service_echo("1.0").replace("port = 9000\n", "port = 9000\nhost_port = 8500\nservers = [\"server2\"]\n")),
+    );
+    other.fault("occupy", &["8500"]);
+    deploy(&project).exits(3).says(&["8500"]);
+}
+
+#[test]
+fn two_services_whose_hashes_collide_get_two_ports() {
+    let fleet = Fleet::take();
+    let server = fleet.server(1);
+    let (one, two) = colliding();
+    let service = |name: &str| service_echo("1.0").replace("[services.echo]", &format!("[services.{name}]")) + "servers = [\"server1\"]\n";
+    // `api` on another server makes that host ports are published.
+    let api = api_on(1, "1.0", "servers = [\"server2\"]").replace("servers_count = 1\n", "");
+    let project = Project::new(&fleet, &(header("1.0") + &service(&one) + &service(&two) + &api));
+    project.inventory(&inventory(&fleet, "root", &[1, 2]));
+    deploy(&project).exits(0).says(&["taken by"]);
+    let ((internal, first, _), (other, second, _)) = (ports(&project, &one), ports(&project, &two));
+    assert!(first != second && internal != other, "{first} {second}");
+    for port in [internal, other] {
+        assert!(server.line_to_localhost(port, "hello").ends_with(" hello"));
+    }
+    // They keep them.
+    project.flipside(&["deploy", "-y", "--force", &one]).exits(0);
+    assert_eq!((ports(&project, &one).1, ports(&project, &two).1), (first, second));
+}
+
+/// Two service names with the same base port, found as any app could: by `md5sum`.
+fn colliding() -> (String, String) {
+    let script = "for n in $(seq 1 400); do h=$(printf %s shop_prod_s${n}_9000 | md5sum | cut -c1-8); echo \"$((0x$h % 1000)) s$n\"; done | sort | awk '$1 == last { print name, $2; exit } { last = $1; name = $2 }'";
+    let output = std::process::Command::new("bash").args(["-c", script]).output().expect("bash");
+    let text = String::from_utf8_lossy(&output.stdout).into_owned();
+    let (one, two) = text.trim().split_once(' ').expect("four hundred names collide");
+    (one.to_owned(), two.to_owned())
+}

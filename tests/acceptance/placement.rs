@@ -1,0 +1,116 @@
+//! Where services run: replicas, growing from one server to more and back, users who log in, templates of one's own.
+use crate::fleet::Fleet;
+use crate::project::{Project, inventory};
+use crate::shop::{api_on, deploy, header, is, status};
+use crate::traffic::{HOST, Traffic};
+
+#[test]
+fn one_unhealthy_replica_puts_all_of_them_back_and_a_broken_one_is_mixed() {
+    let fleet = Fleet::take();
+    let playbook = |tag: &str| header(tag) + &api_on(2, tag, "replicas = 3");
+    let project = Project::new(&fleet, &playbook("1.0"));
+    project.inventory(&inventory(&fleet, "root", &[1, 2]));
+    deploy(&project).exits(0);
+    let (one, two) = (fleet.server(1), fleet.server(2));
+    assert_eq!(one.running("shop_"), ["shop_prod_api", "shop_prod_api_2", "shop_prod_api_3"]);
+    // All of them answer.
+    let names: std::collections::BTreeSet<String> = (0..60).map(|_| one.get(HOST, "/").1).collect();
+    assert_eq!(names.len(), 6, "{names:?}");
+
+    let traffic = Traffic::http(&[one.clone(), two.clone()]);
+    project.playbook(&playbook("2.0"));
+    let mut run = project.start(&["deploy", "-y"]);
+    run.until("== start");
+    run.signal("STOP");
+    two.must("while ! docker kill shop_prod_api_3_secondary 2>/dev/null; do sleep 0.05; done; docker update --restart no shop_prod_api_3_secondary; docker kill shop_prod_api_3_secondary 2>/dev/null || true");
+    run.signal("CONT");
+    run.end().exits(5).says(&["shop_prod_api_3_secondary", "server2", "everything was put back"]);
+    is(&project, "api", "RUNNING", "primary", "1.0");
+    assert_eq!(two.running("shop_"), ["shop_prod_api", "shop_prod_api_2", "shop_prod_api_3"]);
+    deploy(&project).exits(0);
+    traffic.end().none_failed().versions(&["1.0", "2.0"]);
+
+    one.must("docker stop -t 1 shop_prod_api_2_secondary");
+    let seen = status(&project, "api");
+    assert_eq!(
+        (seen["state"].as_str(), seen["n_running"].as_u64(), seen["n_wanted"].as_u64()),
+        (Some("MIXED"), Some(5), Some(6)),
+        "{seen:#}"
+    );
+    assert!(seen["troubles"].to_string().contains("shop_prod_api_2_secondary on server1 is exited"), "{seen:#}");
+    for server in [&one, &two] {
+        server.must("docker stop -t 1 $(docker ps -q --filter label=flipside.service=api)");
+    }
+    assert_eq!(status(&project, "api")["state"], "DOWN");
+}
+
+#[test]
+fn growing_to_three_servers_and_shrinking_to_one_loses_no_request() {
+    let fleet = Fleet::take();
+    let on = |n_servers: usize, tag: &str| header(tag) + &api_on(n_servers, tag, "");
+    let project = Project::new(&fleet, &on(1, "1.0"));
+    deploy(&project).exits(0).says(&["single_server"]);
+    // Every server's NGINX serves, wherever the containers are.
+    let first = fleet.servers().into_iter().find(|server| !server.running("shop_").is_empty()).expect("it runs somewhere");
+    let traffic = Traffic::http(std::slice::from_ref(&first));
+    project.playbook(&on(3, "2.0"));
+    deploy(&project).exits(0).says(&["multi_server"]);
+    assert!(fleet.servers().iter().all(|server| server.running("shop_").len() == 1));
+    project.playbook(&on(1, "3.0"));
+    deploy(&project).exits(0).says(&["single_server"]);
+    let running: Vec<_> = fleet.servers().iter().flat_map(|server| server.running("shop_")).collect();
+    assert_eq!(running.len(), 1, "{running:?}");
+    traffic.end().none_failed().versions(&["1.0", "2.0", "3.0"]);
+}
+
+#[test]
+fn users_of_the_docker_group_and_of_sudo_deploy_as_root_does() {
+    let fleet = Fleet::take();
+    let project = Project::new(&fleet, &(header("1.0") + &api_on(3, "1.0", "")));
+    // /local belongs to root.
+    project.inventory(&inventory(&fleet, "deploy", &[1, 2, 3]));
+    deploy(&project).exits(3).says(&["deploy cannot write /local", "sudo install -d -o deploy /local"]);
+    for server in fleet.servers() {
+        server.must("install -d -o deploy /local");
+    }
+    deploy(&project).exits(0);
+    let traffic = Traffic::http(&fleet.servers());
+    project.playbook(&(header("2.0") + &api_on(3, "2.0", "")));
+    deploy(&project).exits(0);
+    // The same servers, by another user.
+    let sudo = inventory(&fleet, "admin", &[1, 2, 3]).replace("[defaults]\n", "[defaults]\nbecome = \"sudo\"\n");
+    project.inventory(&sudo);
+    project.playbook(&(header("3.0") + &api_on(3, "3.0", "")));
+    deploy(&project).exits(0);
+    is(&project, "api", "RUNNING", "primary", "3.0");
+    traffic.end().none_failed().versions(&["1.0", "2.0", "3.0"]);
+    // Without sudo, admin has no right to docker.
+    project.inventory(&inventory(&fleet, "admin", &[1, 2, 3]));
+    let before = fleet.snapshot();
+    let output = deploy(&project).says(&["admin", "docker"]);
+    assert!(matches!(output.exit, Some(3 | 4)), "{}", output.all());
+    assert_eq!(fleet.snapshot(), before);
+}
+
+#[test]
+fn a_template_of_ones_own_replaces_one_file_and_a_wrong_one_changes_nothing() {
+    let fleet = Fleet::take();
+    let project = Project::new(&fleet, &(header("1.0") + &api_on(2, "1.0", "")));
+    let built_in = std::fs::read_to_string(concat!(env!("CARGO_MANIFEST_DIR"), "/templates/http_service.conf.j2")).expect("a template");
+    std::fs::create_dir(project.path("mine")).expect("a folder");
+    let write = |text: String| std::fs::write(project.path("mine/http_service.conf.j2"), text).expect("a template");
+    write(format!("{built_in}\n# mine\n"));
+    project.flipside(&["--templates", "mine", "deploy", "-y"]).exits(0);
+    let server = fleet.server(1);
+    assert!(server.must("cat /local/flipside/nginx/current/http.d/shop_prod_api.conf").contains("# mine"));
+    assert_eq!(server.get(HOST, "/").0, 200);
+
+    let before = fleet.snapshot();
+    project.playbook(&(header("2.0") + &api_on(2, "2.0", "")));
+    write(format!("{built_in}\nthis is no directive;\n"));
+    let output = project.flipside(&["--templates", "mine", "deploy", "-y"]).says(&["unknown directive \"this\"", "shop_prod_api.conf"]);
+    assert!(matches!(output.exit, Some(3 | 5)), "{}", output.all());
+    assert_eq!(fleet.snapshot(), before, "{}", output.all());
+    write("{% if %}".to_owned());
+    project.flipside(&["--templates", "mine", "deploy", "-y"]).exits(2).says(&["http_service.conf.j2"]);
+}

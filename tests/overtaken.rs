@@ -1,0 +1,53 @@
+//! A run that was cut off may be taken up on a fleet that only this run has touched, and on no other.
+#[expect(unreachable_pub, dead_code, reason = "the fleet in memory is written like a room of the product, and shared")]
+#[expect(clippy::unwrap_used, reason = "a case that cannot be read is a broken test")]
+mod support;
+
+use flipside::config::Inventory;
+use flipside::plan::{Fleet, Plan, overtaken};
+use support::cases::{Ask, Case, cases, plan};
+use support::driver::{Servers, Trouble, drive};
+
+fn reasons(plan: &Plan, inventory: &Inventory, servers: &Servers) -> Vec<String> {
+    let fleet: Fleet = servers.iter().map(|(name, server)| (name.clone(), server.facts())).collect();
+    overtaken(plan, inventory, &fleet)
+}
+
+fn case(name: &str) -> Case {
+    cases().into_iter().find(|case| case.name == name).unwrap_or_else(|| panic!("there is no case {name}"))
+}
+
+#[test]
+fn a_run_goes_on_where_it_left_off_and_not_after_another_one() {
+    for name in ["first_three_servers", "force", "grow_from_one_to_two"] {
+        let case = case(name);
+        let (cut_off, _) = plan(&case.playbook, &case.inventory, &case.servers, &case.ask);
+        for n_done in (0..cut_off.n_steps()).step_by(3) {
+            let mut servers = case.servers.clone();
+            drive(&cut_off, &mut servers, &Trouble { cut_after: Some(n_done), ..Trouble::default() }, &mut |_, _| {});
+            assert_eq!(reasons(&cut_off, &case.inventory, &servers), Vec::<String>::new(), "{name}, cut off after {n_done} steps");
+        }
+
+        // Somebody else finishes it from another workstation, and goes on to another release.
+        let mut servers = case.servers.clone();
+        drive(&cut_off, &mut servers, &Trouble::default(), &mut |_, _| {});
+        let mut playbook = case.playbook.clone();
+        for service in playbook.services.values_mut() {
+            service.env.insert("ANOTHER".to_owned(), "release".to_owned());
+        }
+        let (other, _) = plan(&playbook, &case.inventory, &servers, &Ask::default());
+        assert!(other.n_steps() > 0, "{name}");
+        drive(&other, &mut servers, &Trouble::default(), &mut |_, _| {});
+        let seen = reasons(&cut_off, &case.inventory, &servers).join("\n");
+        assert!(seen.contains("neither found nor made") && seen.contains("deployed after the run was cut off"), "{name}: {seen}");
+    }
+}
+
+#[test]
+fn a_run_does_not_go_on_with_another_inventory() {
+    let case = case("force");
+    let (cut_off, _) = plan(&case.playbook, &case.inventory, &case.servers, &case.ask);
+    let mut inventory = case.inventory.clone();
+    inventory.servers.values_mut().for_each(|server| server.port = 2222);
+    assert_eq!(reasons(&cut_off, &inventory, &case.servers), ["the inventory is another one than that of the run"]);
+}
