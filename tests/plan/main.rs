@@ -7,6 +7,7 @@ mod cases;
 mod crash;
 mod driver;
 mod invariants;
+mod overtaken;
 
 use cases::{Case, cases, plan};
 use driver::{Effect, Servers, Trouble, drive};

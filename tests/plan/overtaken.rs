@@ -1,20 +1,12 @@
 //! A run that was cut off may be taken up on a fleet that only this run has touched, and on no other.
-#[expect(unreachable_pub, dead_code, reason = "the fleet in memory is written like a room of the product, and shared")]
-#[expect(clippy::unwrap_used, reason = "a case that cannot be read is a broken test")]
-mod support;
-
+use crate::cases::{Ask, case, plan};
+use crate::driver::{Servers, Trouble, drive};
 use flipside::config::Inventory;
 use flipside::plan::{Fleet, Plan, overtaken};
-use support::cases::{Ask, Case, cases, plan};
-use support::driver::{Servers, Trouble, drive};
 
 fn reasons(plan: &Plan, inventory: &Inventory, servers: &Servers) -> Vec<String> {
     let fleet: Fleet = servers.iter().map(|(name, server)| (name.clone(), server.facts())).collect();
     overtaken(plan, inventory, &fleet)
-}
-
-fn case(name: &str) -> Case {
-    cases().into_iter().find(|case| case.name == name).unwrap_or_else(|| panic!("there is no case {name}"))
 }
 
 #[test]
