@@ -131,3 +131,37 @@ fn a_file_arrives_exactly_with_its_mode_and_nothing_beside_it() {
         assert!(code == 1 && output.starts_with("error: the file /proc/nowhere/file cannot be written"), "{output}")
     });
 }
+
+/// A `docker` whose runtime fails the first `n_failures` times that something is run: the container is made, and never starts.
+fn flaky_docker(folder: &Path, n_failures: u32) -> ScriptContext {
+    let path = folder.join("docker");
+    let text = format!(
+        "#!/bin/sh\ncd {}\ncase $1 in\n\
+         run)\n    echo run >>log\n    [ ! -e created ] || {{ echo 'the name is in use' >&2; exit 125; }}\n\
+         \x20   [ $(wc -l <log) -gt {n_failures} ] && {{ echo 0123456789abcdef; exit 0; }}\n\
+         \x20   >created\n    echo 'failed to create task: OCI runtime create failed: read init-p: connection reset by peer' >&2\n    exit 125 ;;\n\
+         rm) rm created ;;\n\
+         inspect)\n    [ -e created ] || {{ echo 'Error: No such container' >&2; exit 1; }}\n\
+         \x20   echo 'created|project=shop env=prod service=api role=app|side=secondary replica=1 spec=3f2a mesh=|image|{{}}' ;;\nesac\n",
+        folder.display()
+    );
+    fs::write(&path, text).unwrap();
+    fs::set_permissions(&path, fs::Permissions::from_mode(0o755)).unwrap();
+    ScriptContext { docker: path.to_str().unwrap().to_owned(), remote_root: "/local".to_owned() }
+}
+
+#[test]
+fn an_error_of_the_runtime_is_tried_once_more() {
+    for (n_failures, n_runs, ended) in [(0, 1, 0), (1, 2, 0), (9, 2, 1)] {
+        let folder = tempfile::tempdir().unwrap();
+        let body = docker::run_container(&flaky_docker(folder.path(), n_failures), &spec());
+        perform(&body, |code, output| {
+            let log = fs::read_to_string(folder.path().join("log")).unwrap();
+            assert_eq!((code, log.lines().count()), (ended, n_runs), "{output}");
+            assert_eq!(output.contains("note: the runtime failed once"), n_failures > 0, "{output}");
+            assert_eq!(output.contains("error: docker could not run shop_prod_api_secondary (exit code 125)"), ended == 1, "{output}");
+            assert!(!folder.path().join("created").exists(), "what was never started is removed");
+            fs::remove_file(folder.path().join("log")).unwrap();
+        });
+    }
+}

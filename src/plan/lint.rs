@@ -6,6 +6,7 @@ use crate::config::Server;
 use crate::facts::Facts;
 use crate::model::{BackendMode, GenerationId, ServerName, Side, container_name, door_name, label};
 use crate::script::layout::NGINX_CONTAINER;
+use std::collections::BTreeMap;
 use std::net::Ipv4Addr;
 
 /// Free space below which images and containers are likely to fail, in bytes: 128 MiB.
@@ -23,6 +24,7 @@ pub(super) fn lint(routing: &Routing<'_>) -> Vec<Finding> {
     check_names(routing, &mut findings);
     check_volumes(routing, &mut findings);
     check_services(routing, &mut findings);
+    check_images(routing, &mut findings);
     findings
 }
 
@@ -192,6 +194,31 @@ fn check_services(routing: &Routing<'_>, findings: &mut Vec<Finding>) {
                     "free port 80 and remove flipside_nginx there at a moment of your choice; the next deploy sets it up again",
                 ));
             }
+        }
+    }
+}
+
+/// A tag that was pushed again, and pulled by some servers only.
+fn check_images(routing: &Routing<'_>, findings: &mut Vec<Finding>) {
+    for desired in routing.desired.iter().filter(|desired| desired.moves()) {
+        let image = &desired.service.image;
+        let mut by_id: BTreeMap<&str, Vec<&str>> = BTreeMap::new();
+        for server in &desired.servers {
+            let here = routing.fleet.get(server).into_iter().flat_map(|facts| &facts.images).find(|here| here.tags.contains(image));
+            if let Some(here) = here {
+                by_id.entry(&here.id).or_default().push(server.as_str());
+            }
+        }
+        if by_id.len() > 1 {
+            let short = |id: &str| id.trim_start_matches("sha256:").chars().take(12).collect::<String>();
+            let each: Vec<String> = by_id.iter().map(|(id, servers)| format!("{} on {}", short(id), servers.join(", "))).collect();
+            findings.push(Finding {
+                level: Level::Warning,
+                server: None,
+                service: Some(desired.name.clone()),
+                text: format!("{image} is not the same image everywhere: {}", each.join("; ")),
+                hint: "pull it on every server, or name it by its digest".to_owned(),
+            });
         }
     }
 }

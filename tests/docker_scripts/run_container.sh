@@ -83,13 +83,28 @@ case $state in
         fail "container $name is $state" "running, stopped or not there" ''
         ;;
 esac
-message=$(sudo docker run -d --name shop_prod_api_secondary --pull never --restart unless-stopped --stop-timeout 30 --log-driver json-file --log-opt 'max-size=10m' --log-opt 'max-file=3' --network shop_prod_network --ip 10.210.4.11 -p 10.0.0.10:18959:8000/tcp --env 'GREETING=it'\''s $HOME' --label 'flipside.env=prod' --label 'flipside.project=shop' --label 'flipside.replica=1' --label 'flipside.role=app' --label 'flipside.service=api' --label 'flipside.side=secondary' --label 'flipside.spec=3f2a' --label 'flipside.version=1.4.0 "beta"' registry.example.com/shop/api:1.4.0 2>&1) || {
+attempt() {
+    message=$(sudo docker run -d --name shop_prod_api_secondary --pull never --restart unless-stopped --stop-timeout 30 --log-driver json-file --log-opt 'max-size=10m' --log-opt 'max-file=3' --network shop_prod_network --ip 10.210.4.11 -p 10.0.0.10:18959:8000/tcp --env 'GREETING=it'\''s $HOME' --label 'flipside.env=prod' --label 'flipside.project=shop' --label 'flipside.replica=1' --label 'flipside.role=app' --label 'flipside.service=api' --label 'flipside.side=secondary' --label 'flipside.spec=3f2a' --label 'flipside.version=1.4.0 "beta"' registry.example.com/shop/api:1.4.0 2>&1) && return
     code=$?
     printf '%s\n' "$message"
     look
+    never_started=
     if [ "$state" = created ] && [ "$its_owner" = "$owner" ]; then
+        never_started=yes
         sudo docker rm shop_prod_api_secondary >/dev/null 2>&1 || echo "note: $name, which was never started, could not be removed"
     fi
+    return 1
+}
+again() {
+    case $never_started$message in
+        yes*"OCI runtime"*) ;;
+        *) return 1 ;;
+    esac
+    say note "the runtime failed once, and was tried again: $message"
+    sleep 1
+    attempt
+}
+attempt || again || {
     blame_ports "$message" 10.0.0.10:18959/tcp
     case $message in
         *[Nn]"o such image"* | *"image not known"*)

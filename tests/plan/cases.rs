@@ -2,7 +2,7 @@
 //! rolled forward: earlier deploys are planned and run on bare servers in memory.
 use super::driver::{Effect, Servers, Trouble, drive};
 use flipside::config::{Inventory, Playbook, read_inventory, read_playbook};
-use flipside::facts::{ContainerState, ListenerFact, PublishedFact};
+use flipside::facts::{ContainerState, ImageFact, ListenerFact, PublishedFact};
 use flipside::model::{EnvName, GenerationId, Labels, ServerName, ServiceName, StepId, Verdict};
 use flipside::nginx::Templates;
 use flipside::plan::{Back, Finding, Fleet, Force, Inputs, Plan, Wanted, build};
@@ -72,6 +72,12 @@ enum Before {
     },
     Drift {
         server: String,
+    },
+    /// The server has the image, under an id that no other has.
+    Image {
+        server: String,
+        image: String,
+        id: String,
     },
 }
 
@@ -193,6 +199,10 @@ fn happen(path: &Path, before: &Before, servers: &mut Servers) {
             let server = servers.get_mut(&name(server)).unwrap();
             assert!(server.container(container).is_some(), "{}: no container {container}", path.display());
             server.set_state(container, *state);
+        }
+        Before::Image { server, image, id } => {
+            let images = &mut servers.get_mut(&name(server)).unwrap().base.images;
+            images.push(ImageFact { id: id.clone(), tags: vec![image.clone()], digests: Vec::new() });
         }
         Before::Drift { server } => {
             servers.get_mut(&name(server)).unwrap().serves_other = Some(GenerationId("0123456789abcdef".to_owned()));

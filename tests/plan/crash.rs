@@ -5,7 +5,7 @@ use crate::driver::{Servers, Trouble, drive};
 use crate::invariants::{Snapshot, dead_routes, double_writers, snapshot};
 use flipside::ledger::Ledger;
 use flipside::model::Verdict;
-use flipside::plan::{Change, Plan, is_fatal};
+use flipside::plan::{Change, Plan, is_fatal, overtaken};
 use flipside::remote::fake::{FakeFleet, Fate};
 use flipside::run::{Journal, Notice, Stop, dispatch, open_runs};
 use std::path::Path;
@@ -96,6 +96,12 @@ impl Sweep {
         }
     }
 
+    /// What `resume` asks first.
+    fn is_untouched(&self, plan: &Plan, servers: &Servers) -> bool {
+        let fleet = servers.iter().map(|(name, server)| (name.clone(), server.facts())).collect();
+        overtaken(plan, &self.case.inventory, &fleet).is_empty()
+    }
+
     /// Plans anew from what the servers are. A calm run that fails, fails again; one that does not has three deploys to settle.
     fn deploy_again(&mut self, mut servers: Servers, what: &str) {
         let ask: Ask = self.case.ask.whole();
@@ -149,6 +155,9 @@ async fn sweep(case: Case, calm: Verdict) {
                 assert_eq!(verdict, None, "{what}: it did not die");
                 match then {
                     Then::DeployAgain => sweep.deploy_again(servers, &what),
+                    Then::Resume if !sweep.is_untouched(&plan, &servers) => {
+                        sweep.problems.push(format!("{what}: its own steps look foreign"))
+                    }
                     Then::Resume => match resume(state.path(), servers).await {
                         (servers, Some(verdict)) => {
                             sweep.check(&servers, verdict, &what);

@@ -6,7 +6,8 @@ use flipside::model::{Backend, ServerName, failed_name, label};
 use flipside::nginx::{BackendRole, MeshService, read_service};
 use flipside::plan::present;
 use flipside::remote::fake::{FakeServer, is_up};
-use std::collections::{BTreeMap, BTreeSet};
+use std::cell::RefCell;
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 
 /// Every route of every server's NGINX that leads to nothing, and every live container that does not reach what it uses: the service
 /// and the words.
@@ -68,11 +69,22 @@ fn has(container: &ContainerFact, labels: &[(&str, &str)]) -> bool {
     labels.iter().all(|(key, value)| container.labels.get(*key).is_some_and(|found| found == value))
 }
 
+/// Reads a service's file. It is looked at after every step of every run, so that what was read once is remembered.
+fn remembered(text: &str) -> Option<MeshService> {
+    thread_local! {
+        static READ: RefCell<HashMap<String, Option<MeshService>>> = RefCell::default();
+    }
+    READ.with_borrow_mut(|read| match read.get(text) {
+        Some(service) => service.clone(),
+        None => read.entry(text.to_owned()).or_insert_with(|| read_service(text).ok()).clone(),
+    })
+}
+
 /// What one server's NGINX routes.
 #[must_use]
 pub fn routes(server: &FakeServer) -> Vec<MeshService> {
     let files = server.base.nginx.live.as_ref().and_then(|live| server.files(live));
-    files.into_iter().flatten().filter(|(path, _)| path.contains(".d/")).filter_map(|(_, text)| read_service(text).ok()).collect()
+    files.into_iter().flatten().filter(|(path, _)| path.contains(".d/")).filter_map(|(_, text)| remembered(text)).collect()
 }
 
 /// Services that must never run twice at once, and do: both sides run somewhere, or one in two different places of one release.

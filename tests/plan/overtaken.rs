@@ -1,16 +1,12 @@
 //! A run that was cut off may be taken up on a fleet that only this run has touched, and on no other.
-use super::cases::{Ask, Case, cases, plan};
-use super::driver::{Servers, Trouble, drive};
+use crate::cases::{Ask, case, plan};
+use crate::driver::{Servers, Trouble, drive};
 use flipside::config::Inventory;
 use flipside::plan::{Fleet, Plan, overtaken};
 
 fn reasons(plan: &Plan, inventory: &Inventory, servers: &Servers) -> Vec<String> {
     let fleet: Fleet = servers.iter().map(|(name, server)| (name.clone(), server.facts())).collect();
     overtaken(plan, inventory, &fleet)
-}
-
-fn case(name: &str) -> Case {
-    cases().into_iter().find(|case| case.name == name).unwrap_or_else(|| panic!("there is no case {name}"))
 }
 
 #[test]

@@ -98,15 +98,20 @@ fn end_of_file_ends_the_script() {
 
 #[test]
 fn silence_ends_the_script_and_heartbeats_keep_it() {
-    for (name, machine) in Machine::all().into_iter().filter(|(name, _)| !name.ends_with("bare")) {
-        let (mut child, process) = sleeping(&machine, 2);
-        for _ in 0..6 {
-            std::thread::sleep(Duration::from_millis(500));
-            child.stdin.as_mut().unwrap().write_all(b"\n").unwrap();
+    // They only wait: side by side.
+    std::thread::scope(|scope| {
+        for (name, machine) in Machine::all().into_iter().filter(|(name, _)| !name.ends_with("bare")) {
+            scope.spawn(move || {
+                let (mut child, process) = sleeping(&machine, 2);
+                for _ in 0..6 {
+                    std::thread::sleep(Duration::from_millis(500));
+                    child.stdin.as_mut().unwrap().write_all(b"\n").unwrap();
+                }
+                assert!(alive(process), "{name}: heartbeats do not keep it");
+                let took = ends(process, Duration::from_secs(6));
+                assert!(took.is_some_and(|took| took > Duration::from_secs(1)), "{name}: {took:?}");
+                child.wait().unwrap();
+            });
         }
-        assert!(alive(process), "{name}: heartbeats do not keep it");
-        let took = ends(process, Duration::from_secs(6));
-        assert!(took.is_some_and(|took| took > Duration::from_secs(1)), "{name}: {took:?}");
-        child.wait().unwrap();
-    }
+    });
 }

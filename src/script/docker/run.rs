@@ -55,13 +55,28 @@ case $state in
         fail "container $name is $state" "running, stopped or not there" ''
         ;;
 esac
-message=$(@RUN@ 2>&1) || {
+attempt() {
+    message=$(@RUN@ 2>&1) && return
     code=$?
     printf '%s\n' "$message"
     look
+    never_started=
     if [ "$state" = created ] && [ "$its_owner" = "$owner" ]; then
+        never_started=yes
         @REMOVE@ >/dev/null 2>&1 || echo "note: $name, which was never started, could not be removed"
     fi
+    return 1
+}
+again() {
+    case $never_started$message in
+        yes*"OCI runtime"*) ;;
+        *) return 1 ;;
+    esac
+    say note "the runtime failed once, and was tried again: $message"
+    sleep 1
+    attempt
+}
+attempt || again || {
     blame_ports "$message" @TRIPLES@
     case $message in
         *[Nn]"o such image"* | *"image not known"*)
@@ -87,7 +102,8 @@ fi
 
 /// `docker run -d`. A container of this name with the same labels that runs is left, one that is stopped or was never
 /// started is replaced, and any other is refused. What a failed start leaves behind is removed, and whoever holds the
-/// port is named. A shell in front of the app is noted, since it swallows SIGTERM.
+/// port is named. An error of the container runtime before the container has started is tried once more: under load it
+/// loses a connection to its own child now and then. A shell in front of the app is noted, since it swallows SIGTERM.
 #[must_use]
 pub fn run_container(ctx: &ScriptContext, spec: &ContainerSpec) -> String {
     let template = format!(
