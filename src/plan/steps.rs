@@ -14,7 +14,13 @@ const PULL: Millis = Millis::seconds(900);
 /// A step without an undo.
 #[must_use]
 pub(super) fn plain(title: impl Into<String>, action: Action) -> Step {
-    let within = match &action {
+    let within = within(&action);
+    Step { title: title.into(), service: None, action, undo: Vec::new(), undo_kind: UndoKind::Cleans, within }
+}
+
+/// The deadline of an action.
+fn within(action: &Action) -> Millis {
+    match action {
         Action::PullImage { .. } => PULL,
         Action::AwaitHealthy { policy, .. } => Millis(policy.deadline.0 + 15_000),
         Action::Drain { policy, .. } => Millis(policy.timeout.0 + 30_000),
@@ -39,11 +45,16 @@ pub(super) fn plain(title: impl Into<String>, action: Action) -> Step {
         | Action::Switch { .. }
         | Action::SwitchBack { .. }
         | Action::PruneGenerations { .. } => SHORT,
-    };
-    Step { title: title.into(), service: None, action, undo: Vec::new(), undo_kind: UndoKind::Cleans, within }
+    }
 }
 
 impl Step {
+    /// The deadline of the undo, from its start: the sum over its actions. A switch is a matter of seconds; taking it back waits for a drain.
+    #[must_use]
+    pub fn undo_within(&self) -> Millis {
+        Millis(self.undo.iter().map(|action| within(action).0).sum())
+    }
+
     /// The same step, of a service.
     #[must_use]
     pub(super) fn of(mut self, service: &ServiceName) -> Step {
