@@ -236,10 +236,10 @@ fn difference(desired: &Desired<'_>, live: Side, fleet: &Fleet) -> Option<String
     let present = desired.present?;
     if present.routes.is_empty() {
         // Nobody has seen these containers to be healthy, or to be alone.
-        if desired.service.port.is_some() {
+        if desired.service.port.is_some() && present.side(live).any(Unit::runs) {
             return Some("it runs and is not routed: a run was cut off".to_owned());
         }
-        if Side::BOTH.into_iter().all(|side| present.side(side).any(Unit::runs)) {
+        if Side::BOTH.into_iter().all(|side| present.side(side).any(Unit::is_up)) {
             return Some("both sides run: a run was cut off".to_owned());
         }
     }

@@ -6,7 +6,7 @@ use super::steps::{make_room, plain, policy, probe, run};
 use super::target::{Desired, Replica};
 use super::types::{Change, Finding, Level, Step, UndoKind};
 use crate::config::{Keep, Service};
-use crate::facts::{ContainerFact, ContainerState};
+use crate::facts::ContainerFact;
 use crate::model::{Action, BackendMode, Millis, ServerName, Side, door_name, label};
 use crate::nginx::{DoorForward, MeshAddress, ServiceDoor, render_door, service_door};
 use std::collections::BTreeMap;
@@ -39,7 +39,7 @@ impl Turn<'_> {
     fn stop(&self, unit: &Unit<'_>, service: Option<(&Desired<'_>, &Service)>) -> Vec<Step> {
         let timeout = self.stop_timeout();
         let mut steps = Vec::new();
-        if let Some(app) = unit.app.filter(|app| !is_stopped(app)) {
+        if let Some(app) = unit.app.filter(|app| !app.state.is_stopped()) {
             let mut undo = vec![Action::StartContainer { name: app.name.clone() }];
             undo.extend(service.filter(|_| unit.runs()).and_then(|(_, service)| health(unit, service)));
             steps.push(
@@ -47,7 +47,7 @@ impl Turn<'_> {
                     .undone_by(UndoKind::Restores, undo),
             );
         }
-        if let Some(door) = unit.door.filter(|door| !is_stopped(door)) {
+        if let Some(door) = unit.door.filter(|door| !door.state.is_stopped()) {
             let mut undo = vec![Action::StartContainer { name: door.name.clone() }];
             undo.extend(service.map(|_| Action::AwaitDoor { container: door.name.clone() }));
             steps.push(
@@ -199,14 +199,6 @@ impl Turn<'_> {
             }
         }
         all
-    }
-}
-
-/// It has no process, and will not get one by itself: one that keeps exiting is started again and again, and writes what it writes.
-fn is_stopped(container: &ContainerFact) -> bool {
-    match container.state {
-        ContainerState::Created | ContainerState::Exited | ContainerState::Dead => true,
-        ContainerState::Running | ContainerState::Paused | ContainerState::Restarting | ContainerState::Removing => false,
     }
 }
 
