@@ -70,6 +70,10 @@ enum Before {
         name: String,
         state: ContainerState,
     },
+    Gone {
+        server: String,
+        name: String,
+    },
     Drift {
         server: String,
     },
@@ -187,6 +191,11 @@ fn happen(path: &Path, before: &Before, servers: &mut Servers) {
             let server = servers.get_mut(&name(server)).unwrap();
             assert!(server.container(container).is_some(), "{}: no container {container}", path.display());
             server.set_state(container, *state);
+        }
+        Before::Gone { server, name: container } => {
+            let server = servers.get_mut(&name(server)).unwrap();
+            assert!(server.container(container).is_some(), "{}: no container {container}", path.display());
+            server.base.containers.retain(|there| there.name != *container);
         }
         Before::Drift { server } => {
             servers.get_mut(&name(server)).unwrap().serves_other = Some(GenerationId("0123456789abcdef".to_owned()));
