@@ -5,7 +5,9 @@ use super::types::{Change, Finding, Level};
 use crate::config::Server;
 use crate::facts::Facts;
 use crate::model::{BackendMode, GenerationId, ServerName, Side, container_name, door_name, label};
+use crate::nginx::read_service;
 use crate::script::layout::NGINX_CONTAINER;
+use std::collections::{BTreeMap, BTreeSet};
 use std::net::Ipv4Addr;
 
 /// Free space below which images and containers are likely to fail, in bytes: 128 MiB.
@@ -23,6 +25,7 @@ pub(super) fn lint(routing: &Routing<'_>) -> Vec<Finding> {
     check_names(routing, &mut findings);
     check_volumes(routing, &mut findings);
     check_services(routing, &mut findings);
+    check_hosts(routing, &mut findings);
     findings
 }
 
@@ -193,6 +196,34 @@ fn check_services(routing: &Routing<'_>, findings: &mut Vec<Finding>) {
                 ));
             }
         }
+    }
+}
+
+/// A public host leads to one service: one that another project or environment is served under is not taken over.
+fn check_hosts(routing: &Routing<'_>, findings: &mut Vec<Finding>) {
+    if !routing.removed.is_empty() {
+        return;
+    }
+    let (project, env) = (&routing.playbook.project, &routing.playbook.env);
+    for desired in routing.desired.iter().filter(|desired| desired.to.is_some()) {
+        let hosts: Vec<&String> = desired.service.proxy.iter().flat_map(|proxy| &proxy.hosts).collect();
+        let mut owners: BTreeMap<(&String, String), BTreeSet<&str>> = BTreeMap::new();
+        for (server, facts) in routing.fleet.iter().filter(|_| !hosts.is_empty()) {
+            let routed = facts.nginx.files.values().filter_map(|text| read_service(text).ok());
+            for other in routed.filter(|other| other.project != *project || other.env != *env) {
+                for host in hosts.iter().filter(|host| other.hosts.iter().any(|taken| taken.eq_ignore_ascii_case(host))) {
+                    let owner = format!("{}/{} service {}", other.project, other.env, other.service);
+                    owners.entry((*host, owner)).or_default().insert(server.as_str());
+                }
+            }
+        }
+        findings.extend(owners.into_iter().map(|((host, owner), servers)| Finding {
+            level: Level::Fatal,
+            server: None,
+            service: Some(desired.name.clone()),
+            text: format!("the host {host} leads to {owner} on {}", servers.into_iter().collect::<Vec<_>>().join(", ")),
+            hint: "give one of the two another host, or take it out of the other project and deploy that first".to_owned(),
+        }));
     }
 }
 
