@@ -7,13 +7,15 @@
 mod support;
 
 use flipside::config::Playbook;
-use flipside::model::{Action, StepId, Verdict};
+use flipside::facts::{ContainerState, digest};
+use flipside::model::{Action, EnvName, ProjectName, StepId, Verdict, label};
 use flipside::plan::{Finding, Intent, Paint, Plan, UndoKind, View, WaveKind, is_fatal, present, show};
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use support::cases::{Case, cases, plan};
 use support::driver::{Effect, Servers, Trouble, drive};
 use support::invariants::{dead_routes, double_writers, snapshot};
+use support::servers::FakeServer;
 
 #[test]
 fn every_case_is_planned_as_written_down() {
@@ -266,6 +268,20 @@ fn wherever_a_run_is_cut_off_a_new_deploy_settles_the_fleet() {
         }
     }
     report(&problems);
+}
+
+#[test]
+fn a_container_that_keeps_exiting_does_not_make_a_plan_stale() {
+    let (project, env) = (ProjectName::new("shop").unwrap(), EnvName::new("prod").unwrap());
+    let mut server = FakeServer::new("s1");
+    let labels = [(label::PROJECT, "shop"), (label::ENV, "prod")].map(|(key, value)| (key.to_owned(), value.to_owned()));
+    server.add_container("shop_prod_clock", "shop/clock:1", labels.into(), Vec::new());
+    let mut at = |state| {
+        server.set_state("shop_prod_clock", state);
+        digest(&server.facts(), &project, &env)
+    };
+    assert_eq!(at(ContainerState::Restarting), at(ContainerState::Running));
+    assert_ne!(at(ContainerState::Exited), at(ContainerState::Running));
 }
 
 #[test]
