@@ -130,21 +130,28 @@ fn check_names(routing: &Routing<'_>, findings: &mut Vec<Finding>) {
 /// Data does not travel: a service with a named volume stays on its server.
 fn check_volumes(routing: &Routing<'_>, findings: &mut Vec<Finding>) {
     for desired in routing.desired.iter().filter(|desired| desired.moves()) {
-        let (Some(present), Some(from)) = (desired.present, desired.from) else { continue };
+        let Some(present) = desired.present.filter(|_| desired.from.is_some()) else { continue };
         let Some(volume) = desired.service.volumes.iter().find(|volume| !volume.read_only) else { continue };
-        let held: Vec<&ServerName> = present.side(from).map(|unit| &unit.server).collect();
+        let name = if volume.source.starts_with('/') { volume.source.clone() } else { volume_name(routing.playbook, volume) };
+        let held = present.homes();
+        let Some(home) = held.first() else {
+            findings.push(Finding {
+                level: Level::Warning,
+                server: None,
+                service: Some(desired.name.clone()),
+                text: format!("nothing tells where its data ({name}) is: its containers are gone"),
+                hint: "pin it with `servers` to where the data is".to_owned(),
+            });
+            continue;
+        };
+        let known = held.iter().map(|server| server.as_str()).collect::<Vec<_>>().join(", ");
         for server in desired.servers.iter().filter(|server| !held.contains(server)) {
-            let name = if volume.source.starts_with('/') { volume.source.clone() } else { volume_name(routing.playbook, volume) };
-            let known = held.iter().map(|server| server.as_str()).collect::<Vec<_>>().join(", ");
             findings.push(Finding {
                 level: Level::Fatal,
                 server: Some(server.clone()),
                 service: Some(desired.name.clone()),
                 text: format!("its data ({name}) is on {known}; here it would start empty"),
-                hint: format!(
-                    "pin it with `servers = [\"{}\"]`, or copy the data and remove the service first",
-                    held.first().map_or("", |server| server.as_str())
-                ),
+                hint: format!("pin it with `servers = [\"{home}\"]`, or copy the data and remove the service first"),
             });
         }
     }

@@ -107,6 +107,16 @@ impl<'a> PresentService<'a> {
         self.units.iter().filter(move |unit| unit.side == side)
     }
 
+    /// Where its data is: where the live side has containers, running or not, or is routed to; else where the other side has some.
+    #[must_use]
+    pub fn homes(&self) -> BTreeSet<ServerName> {
+        let Some(live) = self.live() else { return BTreeSet::new() };
+        let units = |side| self.side(side).map(|unit| unit.server.clone());
+        let routed = self.routes.values().flat_map(|route| &route.backends).filter(|backend| backend.side == live);
+        let homes: BTreeSet<ServerName> = units(live).chain(routed.map(|backend| backend.server.clone())).collect();
+        if homes.is_empty() { units(live.other()).collect() } else { homes }
+    }
+
     /// The release that a side belongs to.
     #[must_use]
     pub fn release(&self, side: Side) -> Option<u64> {
