@@ -1,10 +1,10 @@
 //! What a careful operator would notice before running the plan.
 use super::containers::volume_name;
-use super::routes::Routing;
+use super::routes::{Routing, unit_backend};
 use super::types::{Change, Finding, Level};
 use crate::config::Server;
 use crate::facts::Facts;
-use crate::model::{BackendMode, GenerationId, ServerName, Side, container_name, door_name, label};
+use crate::model::{Backend, BackendMode, GenerationId, ServerName, Side, container_name, door_name, label};
 use crate::nginx::read_service;
 use crate::script::layout::NGINX_CONTAINER;
 use std::collections::{BTreeMap, BTreeSet};
@@ -26,6 +26,7 @@ pub(super) fn lint(routing: &Routing<'_>) -> Vec<Finding> {
     check_volumes(routing, &mut findings);
     check_services(routing, &mut findings);
     check_hosts(routing, &mut findings);
+    check_reach(routing, &mut findings);
     findings
 }
 
@@ -231,6 +232,35 @@ fn check_hosts(routing: &Routing<'_>, findings: &mut Vec<Finding>) {
             text: format!("the host {host} leads to {owner} on {}", servers.into_iter().collect::<Vec<_>>().join(", ")),
             hint: "give one of the two another host, or take it out of the other project and deploy that first".to_owned(),
         }));
+    }
+}
+
+/// A fleet that grows publishes ports: what stays behind, reached by name on its own server alone, is of no use to what moves elsewhere.
+fn check_reach(routing: &Routing<'_>, findings: &mut Vec<Finding>) {
+    for desired in routing.desired.iter().filter(|desired| desired.moves()) {
+        for used in routing.desired.iter().filter(|used| !used.moves() && desired.service.uses.contains_key(used.name)) {
+            let (Some(side), Some(present)) = (used.to.filter(|_| used.internal_port.is_some()), used.present) else { continue };
+            let by_name = present.side(side).any(|unit| matches!(unit_backend(unit), Some(Backend::Container { .. })));
+            let out_of_reach: Vec<&str> = desired
+                .servers
+                .iter()
+                .filter(|server| routing.backends(server, used, side).is_empty())
+                .map(|server| server.as_str())
+                .collect();
+            if by_name && !out_of_reach.is_empty() {
+                let stay = used.name;
+                findings.push(Finding {
+                    level: Level::Fatal,
+                    server: None,
+                    service: Some(desired.name.clone()),
+                    text: format!(
+                        "it uses {stay}, which {} cannot reach: {stay} runs without a published port, from when one server held everything",
+                        out_of_reach.join(", ")
+                    ),
+                    hint: format!("deploy {stay} along with {}, or deploy everything", desired.name),
+                });
+            }
+        }
     }
 }
 
