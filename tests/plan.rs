@@ -8,7 +8,7 @@ mod support;
 
 use flipside::config::Playbook;
 use flipside::facts::{ContainerState, digest};
-use flipside::model::{Action, EnvName, ProjectName, StepId, Verdict, label};
+use flipside::model::{Action, BackendMode, EnvName, ProjectName, StepId, Verdict, label};
 use flipside::plan::{Finding, Intent, Paint, Plan, UndoKind, View, WaveKind, is_fatal, present, show};
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
@@ -268,6 +268,21 @@ fn wherever_a_run_is_cut_off_a_new_deploy_settles_the_fleet() {
         }
     }
     report(&problems);
+}
+
+#[test]
+fn what_nginx_reaches_by_name_answers_for_longer_than_an_answer_of_the_resolver_is_kept() {
+    let mut quickest = u64::MAX;
+    for (case, plan) in runnable().filter(|(_, plan)| plan.mode == BackendMode::SingleServer) {
+        for step in plan.step_ids().filter_map(|id| plan.step(&id)) {
+            let Action::AwaitHealthy { policy, container, .. } = &step.action else { continue };
+            let answers = policy.interval.0 * u64::from(policy.retries - 1);
+            assert!(answers >= 2000, "{}: {container} is switched to after {answers} ms", case.name);
+            assert!(policy.deadline.0 > answers, "{}: {container} has no time for its passes", case.name);
+            quickest = quickest.min(policy.interval.0);
+        }
+    }
+    assert!(quickest < 1000 || std::env::var_os("CASE").is_some(), "a case with a quick health check is needed");
 }
 
 #[test]

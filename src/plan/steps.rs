@@ -8,6 +8,9 @@ use std::net::Ipv4Addr;
 
 /// The time that a short docker command may take.
 const SHORT: Millis = Millis::seconds(60);
+/// NGINX looks a name up again every second (`valid=1s` in nginx.conf). A container that it reaches by name answers for this long before
+/// traffic goes there, so that NGINX has found it, too.
+const FOUND_BY_NAME: Millis = Millis::seconds(2);
 /// Pulling an image.
 const PULL: Millis = Millis::seconds(900);
 
@@ -120,4 +123,17 @@ pub(super) fn policy(check: &HealthCheck) -> HealthPolicy {
         retries: check.retries,
         deadline: check.deadline,
     }
+}
+
+/// How often and how long, for a container that NGINX reaches by name: as many passes more as it takes to be found, and the time for them.
+#[must_use]
+pub(super) fn policy_by_name(check: &HealthCheck) -> HealthPolicy {
+    let mut policy = policy(check);
+    let interval = policy.interval.0.max(1);
+    let retries = 1 + u32::try_from(FOUND_BY_NAME.0.div_ceil(interval)).unwrap_or(u32::MAX - 1);
+    if retries > policy.retries {
+        policy.deadline.0 += u64::from(retries - policy.retries) * interval;
+        policy.retries = retries;
+    }
+    policy
 }
