@@ -1,11 +1,11 @@
 //! Whether a server is still what a plan was made from. Deliberately absent: what changes by itself (clock, disk, listeners).
-use super::types::Facts;
+use super::types::{ContainerState, Facts};
 use crate::model::{EnvName, ProjectName, label};
 use sha2::{Digest, Sha256};
 use std::fmt::Write;
 
 /// 16 hex digits of the SHA-256 of what a plan for this project relies on: its containers with their states, its network, and the
-/// live NGINX generation. Another project's containers do not count; its NGINX files do, since a generation holds them all.
+/// live NGINX generation. A container that keeps exiting runs and waits by turns: both count as the same. Another project's containers do not count; its NGINX files do, since a generation holds them all.
 #[must_use]
 pub fn digest(facts: &Facts, project: &ProjectName, env: &EnvName) -> String {
     let mut lines: Vec<String> = facts
@@ -15,7 +15,7 @@ pub fn digest(facts: &Facts, project: &ProjectName, env: &EnvName) -> String {
             let has = |key: &str, value: &str| container.labels.get(key).is_some_and(|found| found == value);
             (has(label::PROJECT, project.as_str()) && has(label::ENV, env.as_str())) || container.labels.contains_key(label::MESH)
         })
-        .map(|container| format!("container {} {} {:?}", container.id, container.name, container.state))
+        .map(|container| format!("container {} {} {}", container.id, container.name, word(container.state)))
         .collect();
     lines.extend(
         facts
@@ -30,4 +30,15 @@ pub fn digest(facts: &Facts, project: &ProjectName, env: &EnvName) -> String {
         let _ = write!(text, "{byte:02x}");
         text
     })
+}
+
+fn word(state: ContainerState) -> &'static str {
+    match state {
+        ContainerState::Running | ContainerState::Restarting => "Running",
+        ContainerState::Created => "Created",
+        ContainerState::Paused => "Paused",
+        ContainerState::Removing => "Removing",
+        ContainerState::Exited => "Exited",
+        ContainerState::Dead => "Dead",
+    }
 }

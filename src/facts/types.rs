@@ -86,6 +86,17 @@ pub enum ContainerState {
     Dead,
 }
 
+impl ContainerState {
+    /// It has no process, and will not get one by itself: one that keeps exiting is started again and again, and writes what it writes.
+    #[must_use]
+    pub fn is_stopped(self) -> bool {
+        match self {
+            ContainerState::Created | ContainerState::Exited | ContainerState::Dead => true,
+            ContainerState::Running | ContainerState::Paused | ContainerState::Restarting | ContainerState::Removing => false,
+        }
+    }
+}
+
 /// A published port.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 pub struct PublishedFact {

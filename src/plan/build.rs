@@ -91,12 +91,9 @@ fn intent(wanted: &Wanted, removed: &BTreeSet<ServiceName>) -> Intent {
     }
 }
 
-/// Where the live side of each service has containers, running or not: a volume stays where it is even while its app is down.
+/// Where each service is: a volume stays where it is even while its app is down, or its container was removed by hand.
 fn running(present: &Present<'_>) -> Placement {
-    let servers = |service: &super::present::PresentService<'_>| {
-        service.live().into_iter().flat_map(|live| service.side(live).map(|unit| unit.server.clone()).collect::<Vec<_>>()).collect()
-    };
-    present.services.iter().map(|(name, service)| (name.clone(), servers(service))).collect()
+    present.services.iter().map(|(name, service)| (name.clone(), service.homes())).collect()
 }
 
 /// Services that move together: nothing in a turn uses anything in a later one, and a handover has a turn of its own.

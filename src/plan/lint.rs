@@ -1,12 +1,13 @@
 //! What a careful operator would notice before running the plan.
 use super::containers::volume_name;
-use super::routes::Routing;
+use super::routes::{Routing, unit_backend};
 use super::types::{Change, Finding, Level};
 use crate::config::Server;
 use crate::facts::Facts;
-use crate::model::{BackendMode, GenerationId, ServerName, Side, container_name, door_name, label};
+use crate::model::{Backend, BackendMode, GenerationId, ServerName, Side, container_name, door_name, label};
+use crate::nginx::read_service;
 use crate::script::layout::NGINX_CONTAINER;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::net::Ipv4Addr;
 
 /// Free space below which images and containers are likely to fail, in bytes: 128 MiB.
@@ -25,6 +26,8 @@ pub(super) fn lint(routing: &Routing<'_>) -> Vec<Finding> {
     check_volumes(routing, &mut findings);
     check_services(routing, &mut findings);
     check_images(routing, &mut findings);
+    check_hosts(routing, &mut findings);
+    check_reach(routing, &mut findings);
     findings
 }
 
@@ -129,21 +132,28 @@ fn check_names(routing: &Routing<'_>, findings: &mut Vec<Finding>) {
 /// Data does not travel: a service with a named volume stays on its server.
 fn check_volumes(routing: &Routing<'_>, findings: &mut Vec<Finding>) {
     for desired in routing.desired.iter().filter(|desired| desired.moves()) {
-        let (Some(present), Some(from)) = (desired.present, desired.from) else { continue };
+        let Some(present) = desired.present.filter(|_| desired.from.is_some()) else { continue };
         let Some(volume) = desired.service.volumes.iter().find(|volume| !volume.read_only) else { continue };
-        let held: Vec<&ServerName> = present.side(from).map(|unit| &unit.server).collect();
+        let name = if volume.source.starts_with('/') { volume.source.clone() } else { volume_name(routing.playbook, volume) };
+        let held = present.homes();
+        let Some(home) = held.first() else {
+            findings.push(Finding {
+                level: Level::Warning,
+                server: None,
+                service: Some(desired.name.clone()),
+                text: format!("nothing tells where its data ({name}) is: its containers are gone"),
+                hint: "pin it with `servers` to where the data is".to_owned(),
+            });
+            continue;
+        };
+        let known = held.iter().map(|server| server.as_str()).collect::<Vec<_>>().join(", ");
         for server in desired.servers.iter().filter(|server| !held.contains(server)) {
-            let name = if volume.source.starts_with('/') { volume.source.clone() } else { volume_name(routing.playbook, volume) };
-            let known = held.iter().map(|server| server.as_str()).collect::<Vec<_>>().join(", ");
             findings.push(Finding {
                 level: Level::Fatal,
                 server: Some(server.clone()),
                 service: Some(desired.name.clone()),
                 text: format!("its data ({name}) is on {known}; here it would start empty"),
-                hint: format!(
-                    "pin it with `servers = [\"{}\"]`, or copy the data and remove the service first",
-                    held.first().map_or("", |server| server.as_str())
-                ),
+                hint: format!("pin it with `servers = [\"{home}\"]`, or copy the data and remove the service first"),
             });
         }
     }
@@ -219,6 +229,63 @@ fn check_images(routing: &Routing<'_>, findings: &mut Vec<Finding>) {
                 text: format!("{image} is not the same image everywhere: {}", each.join("; ")),
                 hint: "pull it on every server, or name it by its digest".to_owned(),
             });
+        }
+    }
+}
+
+/// A public host leads to one service: one that another project or environment is served under is not taken over.
+fn check_hosts(routing: &Routing<'_>, findings: &mut Vec<Finding>) {
+    if !routing.removed.is_empty() {
+        return;
+    }
+    let (project, env) = (&routing.playbook.project, &routing.playbook.env);
+    for desired in routing.desired.iter().filter(|desired| desired.to.is_some()) {
+        let hosts: Vec<&String> = desired.service.proxy.iter().flat_map(|proxy| &proxy.hosts).collect();
+        let mut owners: BTreeMap<(&String, String), BTreeSet<&str>> = BTreeMap::new();
+        for (server, facts) in routing.fleet.iter().filter(|_| !hosts.is_empty()) {
+            let routed = facts.nginx.files.values().filter_map(|text| read_service(text).ok());
+            for other in routed.filter(|other| other.project != *project || other.env != *env) {
+                for host in hosts.iter().filter(|host| other.hosts.iter().any(|taken| taken.eq_ignore_ascii_case(host))) {
+                    let owner = format!("{}/{} service {}", other.project, other.env, other.service);
+                    owners.entry((*host, owner)).or_default().insert(server.as_str());
+                }
+            }
+        }
+        findings.extend(owners.into_iter().map(|((host, owner), servers)| Finding {
+            level: Level::Fatal,
+            server: None,
+            service: Some(desired.name.clone()),
+            text: format!("the host {host} leads to {owner} on {}", servers.into_iter().collect::<Vec<_>>().join(", ")),
+            hint: "give one of the two another host, or take it out of the other project and deploy that first".to_owned(),
+        }));
+    }
+}
+
+/// A fleet that grows publishes ports: what stays behind, reached by name on its own server alone, is of no use to what moves elsewhere.
+fn check_reach(routing: &Routing<'_>, findings: &mut Vec<Finding>) {
+    for desired in routing.desired.iter().filter(|desired| desired.moves()) {
+        for used in routing.desired.iter().filter(|used| !used.moves() && desired.service.uses.contains_key(used.name)) {
+            let (Some(side), Some(present)) = (used.to.filter(|_| used.internal_port.is_some()), used.present) else { continue };
+            let by_name = present.side(side).any(|unit| matches!(unit_backend(unit), Some(Backend::Container { .. })));
+            let out_of_reach: Vec<&str> = desired
+                .servers
+                .iter()
+                .filter(|server| routing.backends(server, used, side).is_empty())
+                .map(|server| server.as_str())
+                .collect();
+            if by_name && !out_of_reach.is_empty() {
+                let stay = used.name;
+                findings.push(Finding {
+                    level: Level::Fatal,
+                    server: None,
+                    service: Some(desired.name.clone()),
+                    text: format!(
+                        "it uses {stay}, which {} cannot reach: {stay} runs without a published port, from when one server held everything",
+                        out_of_reach.join(", ")
+                    ),
+                    hint: format!("deploy {stay} along with {}, or deploy everything", desired.name),
+                });
+            }
         }
     }
 }

@@ -1,5 +1,6 @@
 //! The heart: from playbook, inventory and facts to a plan, and from plan and ledger to what is next. Deliberately absent: doing anything.
 mod build;
+mod claims;
 mod containers;
 mod lint;
 mod next;

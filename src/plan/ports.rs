@@ -31,7 +31,7 @@ pub(super) struct Wish<'a> {
     /// The service.
     pub service: &'a ServiceName,
     /// For messages: `base port`, `base port of replica 2`, `internal port`.
-    pub what: &'a str,
+    pub what: String,
     /// Pinned by the playbook.
     pub pinned: Option<u16>,
     /// Claimed by labels of its own containers.
@@ -108,7 +108,7 @@ mod tests {
     use super::*;
 
     fn wish<'a>(service: &'a ServiceName, pinned: Option<u16>, claimed: Option<u16>, hashed: u16) -> Wish<'a> {
-        Wish { service, what: "base port", pinned, claimed, hashed, range: BASE, paired: true }
+        Wish { service, what: "base port".to_owned(), pinned, claimed, hashed, range: BASE, paired: true }
     }
 
     fn service() -> ServiceName {

@@ -62,18 +62,28 @@ pub(super) fn prepare(
         publish,
     });
     steps.extend(mesh_container(nginx, spec, server, &mut findings));
-    let network = network_name(&routing.playbook.project, &routing.playbook.env);
-    let attached = nginx.is_some_and(|nginx| nginx.networks.contains_key(&network));
-    if hosts_services && !attached {
-        let action = Action::ConnectNetwork {
-            network: network.clone(),
-            container: NGINX_CONTAINER.to_owned(),
-            aliases: vec![MESH_ALIAS.to_owned()],
-        };
-        steps.push(plain(format!("attach NGINX to {network}"), action));
+    for network in networks(routing, facts, nginx, hosts_services) {
+        let title = format!("attach NGINX to {network}");
+        let action = Action::ConnectNetwork { network, container: NGINX_CONTAINER.to_owned(), aliases: vec![MESH_ALIAS.to_owned()] };
+        steps.push(plain(title, action));
     }
     steps.extend(host_door_steps(facts, door, root, image, door_text, server, &mut findings));
     Ok((steps, findings))
+}
+
+/// The networks that NGINX is to be attached to: the project's, and for one that is made anew those of everybody whose routes it finds.
+fn networks(routing: &Routing<'_>, facts: &Facts, nginx: Option<&ContainerFact>, hosts_services: bool) -> BTreeSet<String> {
+    let mut networks = BTreeSet::new();
+    if nginx.is_none() {
+        let routed = facts.nginx.files.values().filter_map(|text| read_service(text).ok());
+        networks.extend(routed.map(|service| network_name(&service.project, &service.env)));
+        networks.retain(|name| facts.networks.iter().any(|network| network.name == *name));
+    }
+    let own = network_name(&routing.playbook.project, &routing.playbook.env);
+    if hosts_services && !nginx.is_some_and(|nginx| nginx.networks.contains_key(&own)) {
+        networks.insert(own);
+    }
+    networks
 }
 
 /// Write the host door's file and let a door that runs read it; nothing when it says so already.

@@ -54,6 +54,12 @@ impl Unit<'_> {
         self.app.is_some_and(up) && self.door.is_none_or(up)
     }
 
+    /// The app has a process, or keeps getting one: it may write.
+    #[must_use]
+    pub fn is_up(&self) -> bool {
+        self.app.is_some_and(|app| !app.state.is_stopped())
+    }
+
     /// A label of the app, or of the door where there is no app.
     #[must_use]
     pub fn label(&self, key: &str) -> Option<&str> {
@@ -75,7 +81,7 @@ impl Unit<'_> {
 
 impl<'a> PresentService<'a> {
     /// The side that NGINX routes. Where servers disagree: the one whose containers all run, then the one of most servers, then
-    /// the older. For a service without a port: the side that runs.
+    /// the older. Where nothing is routed, as for a service without a port: the side that runs, or keeps exiting, or stopped last.
     #[must_use]
     pub fn live(&self) -> Option<Side> {
         if self.routes.is_empty() {
@@ -101,15 +107,33 @@ impl<'a> PresentService<'a> {
         self.units.iter().filter(move |unit| unit.side == side)
     }
 
+    /// Where its data is: where the live side has containers, running or not, or is routed to; else where the other side has some.
+    #[must_use]
+    pub fn homes(&self) -> BTreeSet<ServerName> {
+        let Some(live) = self.live() else { return BTreeSet::new() };
+        let units = |side| self.side(side).map(|unit| unit.server.clone());
+        let routed = self.routes.values().flat_map(|route| &route.backends).filter(|backend| backend.side == live);
+        let homes: BTreeSet<ServerName> = units(live).chain(routed.map(|backend| backend.server.clone())).collect();
+        if homes.is_empty() { units(live.other()).collect() } else { homes }
+    }
+
     /// The release that a side belongs to.
     #[must_use]
     pub fn release(&self, side: Side) -> Option<u64> {
         self.side(side).filter_map(|unit| unit.number(label::RELEASE)).max()
     }
 
-    /// With both sides up and nothing routed, the older release is the one that was in use.
+    /// With both sides up and nothing routed, the older release is the one that was in use. A service that is down is deployed all the
+    /// same: where it was, its data is, and what keeps exiting there has to be stopped.
     fn running_side(&self) -> Option<Side> {
-        Side::BOTH.into_iter().filter(|side| self.side(*side).any(Unit::runs)).min_by_key(|side| self.release(*side))
+        let oldest = |is: fn(&Unit<'a>) -> bool| {
+            Side::BOTH.into_iter().filter(|side| self.side(*side).any(is)).min_by_key(|side| self.release(*side))
+        };
+        let newest = || {
+            let with_apps = Side::BOTH.into_iter().filter(|side| self.side(*side).any(|unit| unit.app.is_some()));
+            with_apps.max_by_key(|side| self.release(*side))
+        };
+        oldest(Unit::runs).or_else(|| oldest(Unit::is_up)).or_else(newest)
     }
 }
 

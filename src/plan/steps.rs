@@ -8,13 +8,22 @@ use std::net::Ipv4Addr;
 
 /// The time that a short docker command may take.
 const SHORT: Millis = Millis::seconds(60);
+/// NGINX looks a name up again every second (`valid=1s` in nginx.conf). A container that it reaches by name answers for this long before
+/// traffic goes there, so that NGINX has found it, too.
+const FOUND_BY_NAME: Millis = Millis::seconds(2);
 /// Pulling an image.
 const PULL: Millis = Millis::seconds(900);
 
 /// A step without an undo.
 #[must_use]
 pub(super) fn plain(title: impl Into<String>, action: Action) -> Step {
-    let within = match &action {
+    let within = within(&action);
+    Step { title: title.into(), service: None, action, undo: Vec::new(), undo_kind: UndoKind::Cleans, within }
+}
+
+/// The deadline of an action.
+fn within(action: &Action) -> Millis {
+    match action {
         Action::PullImage { .. } => PULL,
         Action::AwaitHealthy { policy, .. } => Millis(policy.deadline.0 + 15_000),
         Action::Drain { policy, .. } => Millis(policy.timeout.0 + 30_000),
@@ -39,11 +48,16 @@ pub(super) fn plain(title: impl Into<String>, action: Action) -> Step {
         | Action::Switch { .. }
         | Action::SwitchBack { .. }
         | Action::PruneGenerations { .. } => SHORT,
-    };
-    Step { title: title.into(), service: None, action, undo: Vec::new(), undo_kind: UndoKind::Cleans, within }
+    }
 }
 
 impl Step {
+    /// The deadline of the undo, from its start: the sum over its actions. A switch is a matter of seconds; taking it back waits for a drain.
+    #[must_use]
+    pub fn undo_within(&self) -> Millis {
+        Millis(self.undo.iter().map(|action| within(action).0).sum())
+    }
+
     /// The same step, of a service.
     #[must_use]
     pub(super) fn of(mut self, service: &ServiceName) -> Step {
@@ -109,4 +123,17 @@ pub(super) fn policy(check: &HealthCheck) -> HealthPolicy {
         retries: check.retries,
         deadline: check.deadline,
     }
+}
+
+/// How often and how long, for a container that NGINX reaches by name: as many passes more as it takes to be found, and the time for them.
+#[must_use]
+pub(super) fn policy_by_name(check: &HealthCheck) -> HealthPolicy {
+    let mut policy = policy(check);
+    let interval = policy.interval.0.max(1);
+    let retries = 1 + u32::try_from(FOUND_BY_NAME.0.div_ceil(interval)).unwrap_or(u32::MAX - 1);
+    if retries > policy.retries {
+        policy.deadline.0 += u64::from(retries - policy.retries) * interval;
+        policy.retries = retries;
+    }
+    policy
 }

@@ -1,17 +1,13 @@
 //! What each service should be: where, on which ports, on which side, and whether that is a change. Deliberately absent: steps.
+use super::claims::settle_all;
 use super::containers::{environment, has_door, spec_digest};
 use super::place::Placement;
-use super::ports::{BASE, INTERNAL, Taken, Wish, next_slot, settle};
-use super::present::{Fleet, Present, PresentService, Unit, is_ours};
+use super::present::{Fleet, Present, PresentService, Unit};
 use super::show::prose::clean;
 use super::types::{Change, Finding, Level};
 use crate::config::{Playbook, Service};
-use crate::facts::ContainerFact;
-use crate::model::{BackendMode, ServiceName, Side, base_port, internal_port, label, secondary_port};
-use crate::nginx::{read_door, read_service};
-use crate::script::layout;
+use crate::model::{BackendMode, ServiceName, Side, label};
 use std::collections::{BTreeMap, BTreeSet};
-use std::net::Ipv4Addr;
 
 /// One service as it should be.
 #[derive(Debug)]
@@ -237,10 +233,10 @@ fn difference(desired: &Desired<'_>, live: Side, fleet: &Fleet) -> Option<String
     let present = desired.present?;
     if present.routes.is_empty() {
         // Nobody has seen these containers to be healthy, or to be alone.
-        if desired.service.port.is_some() {
+        if desired.service.port.is_some() && present.side(live).any(Unit::runs) {
             return Some("it runs and is not routed: a run was cut off".to_owned());
         }
-        if Side::BOTH.into_iter().all(|side| present.side(side).any(Unit::runs)) {
+        if Side::BOTH.into_iter().all(|side| present.side(side).any(Unit::is_up)) {
             return Some("both sides run: a run was cut off".to_owned());
         }
     }
@@ -276,125 +272,4 @@ fn difference(desired: &Desired<'_>, live: Side, fleet: &Fleet) -> Option<String
         return Some(format!("replica {} on {} is not wanted any more", unit.replica, unit.server));
     }
     units.iter().any(|unit| unit.label(label::SPEC) != Some(&desired.spec)).then(|| "settings changed".to_owned())
-}
-
-type Settled = BTreeMap<ServiceName, (Option<u16>, Vec<Replica>)>;
-
-/// Ports and slots of all services: pinned and claimed ones first, so that a newcomer's hash never takes them.
-fn settle_all(playbook: &Playbook, fleet: &Fleet, present: &Present<'_>, findings: &mut Vec<Finding>) -> Settled {
-    let mut taken = taken_by_others(playbook, fleet);
-    let claims = |name: &ServiceName, key: &str, replica: Option<u32>| -> Option<u16> {
-        let service = present.services.get(name)?;
-        let live = service.live();
-        let mut units: Vec<_> = service.units.iter().filter(|unit| replica.is_none_or(|number| unit.replica == number)).collect();
-        units.sort_by_key(|unit| Some(unit.side) != live);
-        units.iter().find_map(|unit| unit.number(key))
-    };
-    let mut used_slots: BTreeSet<u32> =
-        present.services.values().flat_map(|service| &service.units).filter_map(|unit| unit.number(label::SLOT)).collect();
-    let mut order: Vec<(&ServiceName, &Service)> = playbook.services.iter().collect();
-    order.sort_by_key(|(name, service)| {
-        let fixed = service.host_port.is_some() || service.internal_port.is_some() || present.services.contains_key(*name);
-        (!fixed, (*name).clone())
-    });
-    let mut settled = Settled::new();
-    for (name, service) in order {
-        let internal = service.port.map(|_| {
-            let wish = Wish {
-                service: name,
-                what: "internal port",
-                pinned: service.internal_port,
-                claimed: claims(name, label::INTERNAL_PORT, None),
-                hashed: internal_port(&playbook.project, &playbook.env, name),
-                range: INTERNAL,
-                paired: false,
-            };
-            settle(&wish, &mut taken, findings)
-        });
-        let replicas = (1..=service.replicas)
-            .map(|number| {
-                let what = if number == 1 { "base port".to_owned() } else { format!("base port of replica {number}") };
-                let base_port = service.port.map(|port| {
-                    let wish = Wish {
-                        service: name,
-                        what: &what,
-                        pinned: service.host_port.map(|pinned| pinned.saturating_add(u16::try_from(number - 1).unwrap_or(u16::MAX))),
-                        claimed: claims(name, label::BASE_PORT, Some(number)),
-                        hashed: base_port(&playbook.project, &playbook.env, name, port, number),
-                        range: BASE,
-                        paired: true,
-                    };
-                    settle(&wish, &mut taken, findings)
-                });
-                let owned = present.services.get(name).and_then(|service| {
-                    service.units.iter().filter(|unit| unit.replica == number).find_map(|unit| unit.number(label::SLOT))
-                });
-                Replica { number, base_port, slot: owned.unwrap_or_else(|| next_slot(&mut used_slots)) }
-            })
-            .collect();
-        settled.insert(name.clone(), (internal, replicas));
-    }
-    settled
-}
-
-/// Ports in use by anything but this playbook's own services, on any server.
-fn taken_by_others(playbook: &Playbook, fleet: &Fleet) -> Taken {
-    let mut taken = Taken::new();
-    let mine = |container: &ContainerFact| {
-        is_ours(container, &playbook.project, &playbook.env)
-            && container.labels.get(label::SERVICE).is_some_and(|name| playbook.services.keys().any(|known| known.as_str() == name))
-    };
-    // A door that was cut off before it read its new file still listens on what this project's services own.
-    let claims = fleet.values().flat_map(|facts| &facts.containers).filter(|container| mine(container));
-    let loopback: BTreeSet<u16> = claims.filter_map(|container| container.labels.get(label::INTERNAL_PORT)?.parse().ok()).collect();
-    for (server, facts) in fleet {
-        let mut explained = BTreeSet::new();
-        for container in &facts.containers {
-            let number = |key: &str| container.labels.get(key).and_then(|text| text.parse::<u16>().ok());
-            let runs = container.state == crate::facts::ContainerState::Running;
-            if mine(container) {
-                explained.extend(container.published.iter().filter(|_| runs).map(|published| published.host_port));
-                continue;
-            }
-            let owner = match container.labels.get(label::PROJECT) {
-                Some(project) => {
-                    let word = |key: &str| container.labels.get(key).map_or("?", String::as_str);
-                    format!("{project}/{} service {}", word(label::ENV), word(label::SERVICE))
-                }
-                None => format!("container {} on {server}", container.name),
-            };
-            if let Some(base) = number(label::BASE_PORT) {
-                taken.entry(base).or_insert_with(|| owner.clone());
-                taken.entry(secondary_port(base)).or_insert_with(|| owner.clone());
-            }
-            if let Some(internal) = number(label::INTERNAL_PORT) {
-                taken.entry(internal).or_insert_with(|| owner.clone());
-            }
-            for published in container.published.iter().filter(|_| runs) {
-                taken.entry(published.host_port).or_insert_with(|| owner.clone());
-            }
-        }
-        for routed in facts.nginx.files.values().filter_map(|text| read_service(text).ok()) {
-            explained.insert(routed.internal_port);
-            let own = routed.project == playbook.project && routed.env == playbook.env && playbook.services.contains_key(&routed.service);
-            if !own {
-                let owner = format!("{}/{} service {}", routed.project, routed.env, routed.service);
-                taken.entry(routed.internal_port).or_insert(owner);
-            }
-        }
-        // The host's door opens a service's port before NGINX routes it, and keeps it open after a deploy that was put back.
-        for (port, stem) in facts.nginx.doors.values().flat_map(|text| read_door(text)) {
-            explained.insert(port);
-            if !playbook.services.keys().any(|name| layout::stem(&playbook.project, &playbook.env, name) == stem) {
-                taken.entry(port).or_insert_with(|| format!("the door of {stem} on {server}"));
-            }
-        }
-        for listener in &facts.listeners {
-            let door = listener.address == Some(Ipv4Addr::LOCALHOST) && loopback.contains(&listener.port);
-            if !door && !explained.contains(&listener.port) {
-                taken.entry(listener.port).or_insert_with(|| format!("another program on {server} ({})", listener.transport));
-            }
-        }
-    }
-    taken
 }

@@ -1,13 +1,13 @@
 //! The containers of services that move together: start the new side, retire the old one, tidy up. Deliberately absent: NGINX.
 use super::containers::{Place, has_door};
 use super::present::Unit;
-use super::routes::Routing;
-use super::steps::{make_room, plain, policy, probe, run};
+use super::routes::{Routing, unit_backend};
+use super::steps::{make_room, plain, policy, policy_by_name, probe, run};
 use super::target::{Desired, Replica};
 use super::types::{Change, Finding, Level, Step, UndoKind};
 use crate::config::{Keep, Service};
-use crate::facts::{ContainerFact, ContainerState};
-use crate::model::{Action, BackendMode, Millis, ServerName, Side, door_name, label};
+use crate::facts::ContainerFact;
+use crate::model::{Action, Backend, BackendMode, Millis, ServerName, Side, door_name, label};
 use crate::nginx::{DoorForward, MeshAddress, ServiceDoor, render_door, service_door};
 use std::collections::BTreeMap;
 use std::net::Ipv4Addr;
@@ -39,7 +39,7 @@ impl Turn<'_> {
     fn stop(&self, unit: &Unit<'_>, service: Option<(&Desired<'_>, &Service)>) -> Vec<Step> {
         let timeout = self.stop_timeout();
         let mut steps = Vec::new();
-        if let Some(app) = unit.app.filter(|app| !is_stopped(app)) {
+        if let Some(app) = unit.app.filter(|app| !app.state.is_stopped()) {
             let mut undo = vec![Action::StartContainer { name: app.name.clone() }];
             undo.extend(service.filter(|_| unit.runs()).and_then(|(_, service)| health(unit, service)));
             steps.push(
@@ -47,7 +47,7 @@ impl Turn<'_> {
                     .undone_by(UndoKind::Restores, undo),
             );
         }
-        if let Some(door) = unit.door.filter(|door| !is_stopped(door)) {
+        if let Some(door) = unit.door.filter(|door| !door.state.is_stopped()) {
             let mut undo = vec![Action::StartContainer { name: door.name.clone() }];
             undo.extend(service.map(|_| Action::AwaitDoor { container: door.name.clone() }));
             steps.push(
@@ -101,7 +101,11 @@ impl Turn<'_> {
         }
         let app = vec![run(place.app(), kind)];
         let question = probe(&desired.service.health_check, desired.service.protocol, address, desired.service.port);
-        let healthy = Action::AwaitHealthy { container: name.clone(), probe: question, policy: policy(&desired.service.health_check) };
+        let policy = match (routing.mode, desired.service.port) {
+            (BackendMode::SingleServer, Some(_)) => policy_by_name(&desired.service.health_check),
+            (BackendMode::SingleServer, None) | (BackendMode::MultiServer, _) => policy(&desired.service.health_check),
+        };
+        let healthy = Action::AwaitHealthy { container: name.clone(), probe: question, policy };
         let wait = vec![plain(format!("wait for {name} to be healthy"), healthy)];
         Some([first, app, wait].map(|steps| steps.into_iter().map(|step| step.of(desired.name)).collect()))
     }
@@ -202,14 +206,6 @@ impl Turn<'_> {
     }
 }
 
-/// It has no process, and will not get one by itself: one that keeps exiting is started again and again, and writes what it writes.
-fn is_stopped(container: &ContainerFact) -> bool {
-    match container.state {
-        ContainerState::Created | ContainerState::Exited | ContainerState::Dead => true,
-        ContainerState::Running | ContainerState::Paused | ContainerState::Restarting | ContainerState::Removing => false,
-    }
-}
-
 fn remove(container: &ContainerFact, timeout: Millis) -> Step {
     plain(format!("remove {}", container.name), Action::RemoveContainer { name: container.name.clone(), timeout })
 }
@@ -223,11 +219,11 @@ fn health(unit: &Unit<'_>, service: &Service) -> Option<Action> {
     let app = unit.app?;
     let address = unit.owner()?.networks.values().find_map(|address| *address).unwrap_or(Ipv4Addr::LOCALHOST);
     let port = unit.number(label::PORT);
-    Some(Action::AwaitHealthy {
-        container: app.name.clone(),
-        probe: probe(&service.health_check, service.protocol, address, port),
-        policy: policy(&service.health_check),
-    })
+    let policy = match unit_backend(unit) {
+        Some(Backend::Container { .. }) => policy_by_name(&service.health_check),
+        Some(Backend::Address { .. }) | None => policy(&service.health_check),
+    };
+    Some(Action::AwaitHealthy { container: app.name.clone(), probe: probe(&service.health_check, service.protocol, address, port), policy })
 }
 
 /// The old side of every service of the turn that is handed over. Complete on every server before the first container of the new side

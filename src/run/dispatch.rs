@@ -2,7 +2,7 @@
 use super::journal::{Journal, JournalError};
 use crate::ledger::{Ledger, StepState};
 use crate::model::{Event, EventKind, ServerName, StepId, Verdict};
-use crate::plan::{Move, Plan, next};
+use crate::plan::{Move, Plan, Step, next};
 use crate::remote::{Call, Remote, Update};
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -102,7 +102,7 @@ fn sort(plan: &Plan, moves: Vec<Move>) -> (Vec<EventKind>, BTreeMap<ServerName, 
     let mut events = Vec::new();
     let mut calls: BTreeMap<ServerName, Vec<Call>> = BTreeMap::new();
     for step_move in moves {
-        let (id, actions) = match step_move {
+        let (id, actions, within) = match step_move {
             Move::PassGate(wave) => {
                 events.push(EventKind::GatePassed { wave });
                 continue;
@@ -113,17 +113,16 @@ fn sort(plan: &Plan, moves: Vec<Move>) -> (Vec<EventKind>, BTreeMap<ServerName, 
             }
             Move::Do(id) | Move::Recheck(id) => {
                 events.push(EventKind::StepStarted { step: id.clone() });
-                let actions = plan.step(&id).map(|step| vec![step.action.clone()]);
-                (id, actions)
+                let step = plan.step(&id);
+                (id, step.map(|step| vec![step.action.clone()]), step.map(|step| step.within))
             }
             Move::Undo(id) => {
                 events.push(EventKind::UndoStarted { step: id.clone() });
-                let actions = plan.step(&id).map(|step| step.undo.clone());
-                (id, actions)
+                let step = plan.step(&id);
+                (id, step.map(|step| step.undo.clone()), step.map(Step::undo_within))
             }
         };
-        let within = plan.step(&id).map(|step| step.within).unwrap_or_default();
-        let call = Call { id: id.clone(), actions: actions.unwrap_or_default(), within };
+        let call = Call { id: id.clone(), actions: actions.unwrap_or_default(), within: within.unwrap_or_default() };
         calls.entry(id.server).or_default().push(call);
     }
     (events, calls)
@@ -164,4 +163,43 @@ fn take(
         }
     }
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::model::{Action, BackendMode, DrainPolicy, EnvName, GenerationId, Millis, ProjectName};
+    use crate::plan::{Basis, Intent, PLAN_FORMAT, UndoKind, Wave, WaveKind};
+
+    #[test]
+    fn an_undo_has_the_time_of_its_own_actions() {
+        let (old, new) = (GenerationId("a1".to_owned()), GenerationId("b2".to_owned()));
+        let policy = DrainPolicy { quiet: Millis::seconds(10), timeout: Millis::seconds(3600) };
+        let drain = Action::Drain { backends: Vec::new(), policy };
+        let step = Step {
+            title: "switch".to_owned(),
+            service: None,
+            action: Action::Switch { expect: Some(old.clone()), to: new.clone() },
+            undo: vec![Action::SwitchBack { from: new, to: old }, drain],
+            undo_kind: UndoKind::Restores,
+            within: Millis::seconds(60),
+        };
+        let server = ServerName::new("s1").unwrap();
+        let servers = BTreeMap::from([(server.clone(), vec![step])]);
+        let plan = Plan {
+            format: PLAN_FORMAT,
+            intent: Intent::Deploy,
+            project: ProjectName::new("shop").unwrap(),
+            env: EnvName::new("prod").unwrap(),
+            version: String::new(),
+            mode: BackendMode::SingleServer,
+            basis: Basis { playbook: String::new(), inventory: String::new(), templates: String::new(), facts: BTreeMap::new() },
+            services: BTreeMap::new(),
+            waves: vec![Wave { name: "switch".to_owned(), kind: WaveKind::Work, servers }],
+        };
+        let id = StepId { wave: 0, server, index: 0 };
+        let within = |step_move| sort(&plan, vec![step_move]).1.into_values().flatten().map(|call| call.within).collect::<Vec<_>>();
+        assert_eq!(within(Move::Do(id.clone())), [Millis::seconds(60)]);
+        assert_eq!(within(Move::Undo(id)), [Millis::seconds(60 + 3630)], "back, and the whole drain");
+    }
 }

@@ -70,6 +70,10 @@ enum Before {
         name: String,
         state: ContainerState,
     },
+    Gone {
+        server: String,
+        name: String,
+    },
     Drift {
         server: String,
     },
@@ -203,6 +207,11 @@ fn happen(path: &Path, before: &Before, servers: &mut Servers) {
         Before::Image { server, image, id } => {
             let images = &mut servers.get_mut(&name(server)).unwrap().base.images;
             images.push(ImageFact { id: id.clone(), tags: vec![image.clone()], digests: Vec::new() });
+        }
+        Before::Gone { server, name: container } => {
+            let server = servers.get_mut(&name(server)).unwrap();
+            assert!(server.container(container).is_some(), "{}: no container {container}", path.display());
+            server.base.containers.retain(|there| there.name != *container);
         }
         Before::Drift { server } => {
             servers.get_mut(&name(server)).unwrap().serves_other = Some(GenerationId("0123456789abcdef".to_owned()));

@@ -96,7 +96,7 @@ pub fn double_writers(servers: &Servers, playbook: &Playbook) -> Vec<String> {
         let up = servers
             .values()
             .flat_map(|server| &server.base.containers)
-            .filter(|container| is_up(container) && has(container, &labels) && has(container, &[(label::ROLE, "app")]));
+            .filter(|container| !container.state.is_stopped() && has(container, &labels) && has(container, &[(label::ROLE, "app")]));
         let releases: BTreeSet<_> = up.map(|container| (container.labels.get(label::SIDE), container.labels.get(label::RELEASE))).collect();
         if releases.len() > 1 {
             doubled.push(format!("{name}: {releases:?}"));

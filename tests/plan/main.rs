@@ -12,8 +12,10 @@ mod overtaken;
 use cases::{Case, cases, plan};
 use driver::{Effect, Servers, Trouble, drive};
 use flipside::config::Playbook;
-use flipside::model::{Action, StepId, Verdict};
+use flipside::facts::{ContainerState, digest};
+use flipside::model::{Action, BackendMode, EnvName, ProjectName, StepId, Verdict, label};
 use flipside::plan::{Finding, Intent, Paint, Plan, UndoKind, View, WaveKind, is_fatal, present, show};
+use flipside::remote::fake::FakeServer;
 use invariants::{dead_routes, double_writers, snapshot};
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
@@ -269,6 +271,35 @@ fn wherever_a_run_is_cut_off_a_new_deploy_settles_the_fleet() {
         }
     }
     report(&problems);
+}
+
+#[test]
+fn what_nginx_reaches_by_name_answers_for_longer_than_an_answer_of_the_resolver_is_kept() {
+    let mut quickest = u64::MAX;
+    for (case, plan) in runnable().filter(|(_, plan)| plan.mode == BackendMode::SingleServer) {
+        for step in plan.step_ids().filter_map(|id| plan.step(&id)) {
+            let Action::AwaitHealthy { policy, container, .. } = &step.action else { continue };
+            let answers = policy.interval.0 * u64::from(policy.retries - 1);
+            assert!(answers >= 2000, "{}: {container} is switched to after {answers} ms", case.name);
+            assert!(policy.deadline.0 > answers, "{}: {container} has no time for its passes", case.name);
+            quickest = quickest.min(policy.interval.0);
+        }
+    }
+    assert!(quickest < 1000 || std::env::var_os("CASE").is_some(), "a case with a quick health check is needed");
+}
+
+#[test]
+fn a_container_that_keeps_exiting_does_not_make_a_plan_stale() {
+    let (project, env) = (ProjectName::new("shop").unwrap(), EnvName::new("prod").unwrap());
+    let mut server = FakeServer::new("s1");
+    let labels = [(label::PROJECT, "shop"), (label::ENV, "prod")].map(|(key, value)| (key.to_owned(), value.to_owned()));
+    server.add_container("shop_prod_clock", "shop/clock:1", labels.into(), Vec::new());
+    let mut at = |state| {
+        server.set_state("shop_prod_clock", state);
+        digest(&server.facts(), &project, &env)
+    };
+    assert_eq!(at(ContainerState::Restarting), at(ContainerState::Running));
+    assert_ne!(at(ContainerState::Exited), at(ContainerState::Running));
 }
 
 #[test]
