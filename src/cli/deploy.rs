@@ -9,7 +9,7 @@ use super::survey::{Surveyed, commands_of, read_files, state_folder, survey_all}
 use crate::ledger::Ledger;
 use crate::model::{Action, Millis, ServiceName, Verdict};
 use crate::plan::{Back, Finding, Force, Plan, View, Wanted, is_fatal, show};
-use crate::remote::Servers;
+use crate::remote::{LOCKED_BY, Servers};
 use crate::report::{ColorChoice, Ending, Reporter, Sinks, Style, running};
 use crate::run::{Gaps, Journal, Notice, RunError, Stop, dispatch};
 use crate::script::quote::quote;
@@ -227,7 +227,10 @@ pub(super) async fn perform(
 
 /// A lock that somebody else holds has an exit code of its own: nothing was changed.
 fn closed(plan: &Plan, ledger: &Ledger, verdict: Verdict) -> Outcome {
-    let locked = ledger.first_failure.as_ref().and_then(|id| plan.step(id)).is_some_and(|step| step.action == Action::Lock);
+    let locked = ledger.first_failure.as_ref().is_some_and(|id| {
+        plan.step(id).is_some_and(|step| step.action == Action::Lock)
+            && ledger.failures.get(id).is_some_and(|failure| failure.seen.starts_with(LOCKED_BY))
+    });
     if locked && verdict == Verdict::PutBack { Outcome::Locked } else { Outcome::Closed(verdict) }
 }
 

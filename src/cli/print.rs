@@ -1,5 +1,6 @@
 //! Results go to stdout, talk goes to stderr; a reader who has gone away is passed over, so that no closed pipe ends a deploy half-way.
 //! Deliberately absent: what a run prints (the reporter has its own sinks).
+use crate::plan::prose;
 use std::io::{self, Write};
 
 /// A result, as it is.
@@ -19,7 +20,8 @@ pub(super) fn talk(text: &str) {
     let _ = stderr.write_all(text.as_bytes()).and_then(|()| stderr.flush());
 }
 
-/// One line that says what is wrong.
+/// What is wrong, mostly one line. Words of a server may be in it: they cannot steer the terminal.
 pub(super) fn complain(text: &str) {
-    talk(&format!("flipside: {text}\n"));
+    let lines: Vec<String> = text.lines().map(prose::clean).collect();
+    talk(&format!("flipside: {}\n", lines.join("\n")));
 }

@@ -6,6 +6,7 @@ use super::load::Loaded;
 use super::print::complain;
 use super::survey::{read_files, state_folder, survey_all};
 use crate::plan::overtaken;
+use crate::remote::LeaseError;
 use crate::run::{Journal, OpenRun, open_runs};
 use crate::script::quote::quote;
 use std::time::Instant;
@@ -47,10 +48,13 @@ pub(super) async fn resume(global: &Global, began: Instant) -> Outcome {
         surveyed.servers.release().await;
         return Outcome::FatalFindings;
     }
-    if let Err(error) = surveyed.servers.lease_again(&run.plan.servers()).await {
-        complain(&error);
+    if let Err((server, error)) = surveyed.servers.lease_again(&run.plan.servers()).await {
+        complain(&format!("{server}: {error}; nothing was changed"));
         surveyed.servers.release().await;
-        return Outcome::Locked;
+        return match error {
+            LeaseError::Held(_) => Outcome::Locked,
+            LeaseError::Failed(_) | LeaseError::Channel(_) => Outcome::Unreachable,
+        };
     }
     let outcome = match Journal::reopen(&mut run) {
         Ok(journal) => {

@@ -1,6 +1,7 @@
 //! What runs where, judged: RUNNING, MIXED, DEGRADED, DOWN. Deliberately absent: what should be done about it.
 use super::place::place;
 use super::present::{Fleet, PresentService, present};
+use super::show::prose::clean;
 use crate::config::{Inventory, Playbook};
 use crate::model::{ServerName, ServiceName, Side, label};
 use serde::Serialize;
@@ -108,7 +109,7 @@ fn judge(service: &PresentService<'_>, n_wanted: usize, silent: &BTreeSet<Server
     };
     for unit in service.side(live) {
         if let Some(version) = unit.label(label::VERSION) {
-            status.versions.insert(version.to_owned());
+            status.versions.insert(clean(version));
         }
         if unit.runs() {
             status.n_running += 1;
@@ -122,7 +123,7 @@ fn judge(service: &PresentService<'_>, n_wanted: usize, silent: &BTreeSet<Server
             }
         }
     }
-    status.previous = service.side(live.other()).find_map(|unit| unit.label(label::VERSION)).map(str::to_owned);
+    status.previous = service.side(live.other()).find_map(|unit| unit.label(label::VERSION)).map(clean);
     for unit in service.side(live.other()).filter(|unit| unit.runs()) {
         status.troubles.push(format!("the {} side runs too, on {}: a run was cut off", live.other(), unit.server));
     }

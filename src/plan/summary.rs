@@ -1,5 +1,6 @@
 //! What happens to each service, for people. Deliberately absent: how it is printed.
 use super::present::Present;
+use super::show::prose::clean;
 use super::target::Desired;
 use super::types::{Change, ServicePlan};
 use crate::config::Playbook;
@@ -9,7 +10,7 @@ use std::collections::BTreeMap;
 /// A service of the playbook.
 #[must_use]
 pub(super) fn summary(playbook: &Playbook, desired: &Desired<'_>) -> ServicePlan {
-    let version = |side| desired.present?.side(side).find_map(|unit| unit.label(label::VERSION)).map(str::to_owned);
+    let version = |side| desired.present?.side(side).find_map(|unit| unit.label(label::VERSION)).map(clean);
     let from_version = desired.from.and_then(version);
     let to_version = match desired.change {
         Change::Create | Change::Toggle => Some(playbook.version.clone()),
@@ -48,7 +49,7 @@ pub(super) fn removal(name: &ServiceName, present: &Present<'_>) -> Option<Servi
         protocol: service.routes.values().next().map_or(Protocol::Tcp, |route| route.protocol),
         from: live,
         to: None,
-        from_version: unit.label(label::VERSION).map(str::to_owned),
+        from_version: unit.label(label::VERSION).map(clean),
         to_version: None,
         servers: service.units.iter().map(|unit| unit.server.clone()).collect(),
         replicas: service.units.iter().map(|unit| unit.replica).max().unwrap_or(1),

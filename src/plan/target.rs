@@ -3,6 +3,7 @@ use super::containers::{environment, has_door, spec_digest};
 use super::place::Placement;
 use super::ports::{BASE, INTERNAL, Taken, Wish, next_slot, settle};
 use super::present::{Fleet, Present, PresentService, Unit, is_ours};
+use super::show::prose::clean;
 use super::types::{Change, Finding, Level};
 use crate::config::{Playbook, Service};
 use crate::facts::ContainerFact;
@@ -224,7 +225,7 @@ fn judge_rollback(desired: &mut Desired<'_>, present: &Present<'_>, wanted: &Wan
         });
         return;
     }
-    let version = |side| service.side(side).find_map(|unit| unit.label(label::VERSION)).unwrap_or("?").to_owned();
+    let version = |side| service.side(side).find_map(|unit| unit.label(label::VERSION)).map_or_else(|| "?".to_owned(), clean);
     desired.reason = format!("back from {} to {}", version(live), version(live.other()));
     (desired.change, desired.to) = (Change::Restore, Some(live.other()));
     desired.servers = idle.iter().map(|unit| unit.server.clone()).collect();

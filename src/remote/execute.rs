@@ -226,8 +226,8 @@ impl Servers {
         let answer = match &item.action {
             Action::Lock => match self.take_lease(site).await {
                 Ok(()) => Ok("locked".to_owned()),
-                Err(LeaseError::Held(who)) => Err(Failure {
-                    seen: format!("locked by {who}"),
+                Err(error @ LeaseError::Held(_)) => Err(Failure {
+                    seen: error.to_string(),
                     wanted: "a server that no other run works on".to_owned(),
                     hint: "wait until that run has ended, and try again".to_owned(),
                     ..Failure::default()

@@ -9,7 +9,7 @@ mod servers;
 pub mod ssh;
 
 pub use perform::{Call, Remote, Update};
-pub use servers::{LeaseError, Servers, SurveyError};
+pub use servers::{LOCKED_BY, LeaseError, Servers, SurveyError};
 pub use ssh::{
     At, ChannelError, ConnectError, ConnectOptions, Connection, Connector, Held, Hop, HostKey, Lost, NoKeyAtAll, Passphrase, Place, Reach,
     ScriptEnd, SshSettings, Surroundings, Target, TargetError, Tunnel, TunnelError,

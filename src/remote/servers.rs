@@ -50,11 +50,14 @@ pub enum SurveyError {
     },
 }
 
+/// How the words of a lock begin that somebody else holds, in an error and in a failure.
+pub const LOCKED_BY: &str = "locked by ";
+
 /// Why a lease was not taken.
 #[derive(Debug, thiserror::Error)]
 pub enum LeaseError {
     /// Somebody else holds it.
-    #[error("locked by {0}")]
+    #[error("{LOCKED_BY}{0}")]
     Held(String),
     /// It could not be asked for.
     #[error("{0}")]
@@ -109,20 +112,29 @@ impl Servers {
         self.sites.get(server).cloned()
     }
 
-    /// The connection, made when there is none or when it was lost. A lease that went with it is taken again.
+    /// The connection, made when there is none or when it was lost. A lease that went with it is taken again; so is one that the server
+    /// gave up because this process stood still for too long (Ctrl-Z, a closed lid), if nobody else held it in between.
     pub(super) async fn connection(&self, site: &Site) -> Result<Connection, SurveyError> {
         let mut slot = site.connection.lock().await;
-        if let Some(connection) = slot.as_ref() {
-            if tokio::time::timeout(Duration::ZERO, connection.lost()).await.is_err() {
-                return Ok(connection.clone());
+        let mut is_new = false;
+        let connection = match slot.as_ref() {
+            Some(connection) if tokio::time::timeout(Duration::ZERO, connection.lost()).await.is_err() => connection.clone(),
+            Some(_) | None => {
+                *slot = None;
+                is_new = true;
+                self.connector.connect(&site.target).await?
             }
-            *slot = None;
-        }
-        let connection = self.connector.connect(&site.target).await?;
+        };
         let mut lease = site.lease.lock().await;
-        if lease.is_some() {
-            let taken = self.lease_over(&connection, site).await;
-            *lease = Some(taken.map_err(|error| SurveyError::Lease { server: site.target.name.clone(), why: error.to_string() })?);
+        if let Some(held) = lease.as_mut()
+            && (is_new || held.has_ended().await)
+        {
+            let lost = |why: String| SurveyError::Lease { server: site.target.name.clone(), why };
+            let (held, before) = self.lease_over(&connection, site).await.map_err(|error| lost(error.to_string()))?;
+            if before.as_ref().is_some_and(|who| who != &*self.holder) {
+                return Err(lost(format!("in between it was held by {}", before.unwrap_or_default())));
+            }
+            *lease = Some(held);
         }
         *slot = Some(connection.clone());
         Ok(connection)
@@ -168,12 +180,12 @@ impl Servers {
         if slot.is_some() {
             return Ok(());
         }
-        *slot = Some(self.lease_over(&connection, site).await?);
+        *slot = Some(self.lease_over(&connection, site).await?.0);
         Ok(())
     }
 
-    /// Takes the lease over this connection. One that an older connection of ours still holds is waited for.
-    async fn lease_over(&self, connection: &Connection, site: &Site) -> Result<Held, LeaseError> {
+    /// Takes the lease over this connection, and says who held it last. One that an older connection of ours still holds is waited for.
+    async fn lease_over(&self, connection: &Connection, site: &Site) -> Result<(Held, Option<String>), LeaseError> {
         let until = tokio::time::Instant::now() + OWN_LEASE_ENDS;
         loop {
             match self.ask_for_lease(connection, site).await {
@@ -185,13 +197,17 @@ impl Servers {
         }
     }
 
-    async fn ask_for_lease(&self, connection: &Connection, site: &Site) -> Result<Held, LeaseError> {
+    async fn ask_for_lease(&self, connection: &Connection, site: &Site) -> Result<(Held, Option<String>), LeaseError> {
         let mut held = connection.hold(&lease(&site.context, &self.holder), LEASE_DEADLINE).await?;
+        let mut before = None;
         loop {
             match held.line(LEASE_DEADLINE).await? {
                 None => return Err(LeaseError::Failed("the server ended the lease's script without a word".to_owned())),
-                Some(line) if line == "locked" => return Ok(held),
+                Some(line) if line == "locked" => return Ok((held, before)),
                 Some(line) => {
+                    if let Some(who) = line.strip_prefix("before: ") {
+                        before = Some(who.to_owned());
+                    }
                     if let Some(who) = line.strip_prefix("held: ") {
                         return Err(LeaseError::Held(who.to_owned()));
                     }
@@ -206,11 +222,11 @@ impl Servers {
     /// Takes the leases of these servers again, for a run that was cut off.
     ///
     /// # Errors
-    /// The first server whose lease is not to be had, as one sentence.
-    pub async fn lease_again(&self, servers: &BTreeSet<&ServerName>) -> Result<(), String> {
+    /// The first server whose lease is not to be had, and why.
+    pub async fn lease_again(&self, servers: &BTreeSet<&ServerName>) -> Result<(), (ServerName, LeaseError)> {
         for server in servers {
             if let Some(site) = self.site(server) {
-                self.take_lease(&site).await.map_err(|error| format!("{server}: {error}"))?;
+                self.take_lease(&site).await.map_err(|error| ((*server).clone(), error))?;
             }
         }
         Ok(())

@@ -2,7 +2,8 @@
 use super::ScriptContext;
 use super::{layout, quote::quote};
 
-/// A script that takes the lease, prints `locked`, and holds it until it is ended; or prints `held: WHO` and ends.
+/// A script that takes the lease, prints `before: WHO` (who had it last, if anybody) and `locked`, and holds it until it is ended; or
+/// prints `held: WHO`, or `failed: WHY`, and ends.
 ///
 /// The lock is a kernel lock on an open file (`flock`), so nothing is left to clean up when the holder dies. `holder` says who
 /// holds it, in words for a person. Whoever asks for facts meanwhile holds a shared lock for an instant, so a lock that is taken is
@@ -13,10 +14,11 @@ pub fn lease(context: &ScriptContext, holder: &str) -> String {
     format!(
         "umask 022\nmessage=$(mkdir -p {folder} 2>&1) || {{ echo \"failed: $message\"; exit 1; }}\ncd {folder} || exit 1\n\
          command -v flock >/dev/null 2>&1 || {{ echo 'failed: there is no flock on this server; install util-linux'; exit 1; }}\n\
-         exec 9>>lease || {{ echo 'failed: the lock file cannot be opened'; exit 1; }}\n\
+         message=$( (: >>lease) 2>&1) || {{ echo \"failed: $message\"; exit 1; }}\nexec 9>>lease\n\
          tries=0\nuntil flock -n 9; do\n    tries=$((tries + 1))\n\
          [ \"$tries\" -lt 15 ] || {{ printf 'held: %s\\n' \"$(cat holder 2>/dev/null)\"; exit 1; }}\n\
          sleep 0.2 2>/dev/null || {{ sleep 1; tries=$((tries + 4)); }}\ndone\n\
+         [ ! -s holder ] || printf 'before: %s\\n' \"$(cat holder)\"\n\
          printf '%s\\n' {holder} > holder.new && mv holder.new holder\necho locked\n\
          while :; do sleep 3600 9>&-; done\n",
         holder = quote(holder)
@@ -64,7 +66,15 @@ mod tests {
         assert_eq!(line, "held: ann's laptop; $(id)\n");
         drop(first);
         let (_third, line) = take(folder.path(), "carol");
-        assert_eq!(line, "locked\n");
+        assert_eq!(line, "before: ann's laptop; $(id)\n");
+    }
+
+    #[test]
+    fn a_lock_file_that_cannot_be_opened_is_a_failure_with_its_reason() {
+        let folder = tempfile::tempdir().unwrap();
+        std::fs::create_dir_all(folder.path().join("flipside/lock/lease")).unwrap();
+        let (_shell, line) = take(folder.path(), "ann");
+        assert!(line.starts_with("failed: ") && line.contains("lease"), "{line}");
     }
 
     #[test]

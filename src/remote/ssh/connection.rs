@@ -232,6 +232,17 @@ impl Held {
         }
     }
 
+    /// Whether it is known to have ended, of itself or with its connection. Waits for nothing.
+    pub async fn has_ended(&mut self) -> bool {
+        loop {
+            match self.line(Duration::ZERO).await {
+                Ok(Some(_)) => {}
+                Ok(None) => return true,
+                Err(error) => return !matches!(error, ChannelError::Deadline { .. }),
+            }
+        }
+    }
+
     /// Ends its stdin, which makes the server stop it, and waits for its end. Lines that come meanwhile are dropped.
     ///
     /// # Errors
