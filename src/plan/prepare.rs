@@ -71,18 +71,15 @@ pub(super) fn prepare(
     Ok((steps, findings))
 }
 
-/// The networks that NGINX is to be attached to: the project's, and for one that is made anew those of everybody whose routes it finds.
+/// The networks that NGINX is yet to be attached to: the project's, and where it was made anew those of everybody whose routes it found.
 fn networks(routing: &Routing<'_>, facts: &Facts, nginx: Option<&ContainerFact>, hosts_services: bool) -> BTreeSet<String> {
-    let mut networks = BTreeSet::new();
-    if nginx.is_none() {
-        let routed = facts.nginx.files.values().filter_map(|text| read_service(text).ok());
-        networks.extend(routed.map(|service| network_name(&service.project, &service.env)));
-        networks.retain(|name| facts.networks.iter().any(|network| network.name == *name));
+    let routed = facts.nginx.files.values().filter_map(|text| read_service(text).ok());
+    let mut networks: BTreeSet<String> = routed.map(|service| network_name(&service.project, &service.env)).collect();
+    networks.retain(|name| facts.networks.iter().any(|network| network.name == *name));
+    if hosts_services {
+        networks.insert(network_name(&routing.playbook.project, &routing.playbook.env));
     }
-    let own = network_name(&routing.playbook.project, &routing.playbook.env);
-    if hosts_services && !nginx.is_some_and(|nginx| nginx.networks.contains_key(&own)) {
-        networks.insert(own);
-    }
+    networks.retain(|name| !nginx.is_some_and(|nginx| nginx.networks.contains_key(name)));
     networks
 }
 
