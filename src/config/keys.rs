@@ -45,7 +45,7 @@ const LATER: [Later; 12] = [
     key(Part::Rollout, "batch", "every server is switched in one wave: remove it"),
     value(Part::Rollout, "keep", "warm", "use `\"stopped\"`: the old side is then started again by `rollback`"),
     value(Part::Rollout, "on_failure", "hold", "use `\"rollback\"`"),
-    key(Part::Service, "secrets", "a value in `env` works, but everybody who may use docker on the server can read it"),
+    key(Part::Service, "secrets", "a value in `env` works, but whoever can log in to the server may see it"),
     key(Part::Service, "dockerfile", BUILD),
     key(Part::Service, "context", BUILD),
     key(Part::Service, "archive", BUILD),

@@ -144,7 +144,7 @@ pub struct HealthCheck {
     pub path: Option<String>,
     /// A shell command in the container, instead of a request.
     pub command: Option<String>,
-    /// Failures in this time do not count. Default 0 s (the deadline alone decides).
+    /// A container that exits in this time may be started again by the engine; afterwards that fails the deploy. Default 0 s.
     pub start_period: Millis,
     /// Between two probes. Default 1 s.
     pub interval: Millis,

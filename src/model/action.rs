@@ -220,7 +220,7 @@ pub enum ProbeKind {
 /// How often a container is asked, and how long.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub struct HealthPolicy {
-    /// Failures in this time do not count as answers.
+    /// A container that exits in this time, from its start, may be started again by the engine; afterwards it has failed.
     pub start_period: Millis,
     /// Between two questions.
     pub interval: Millis,

@@ -6,6 +6,7 @@ use crate::model::{Action, Failure, HealthPolicy, Probe, ProbeKind, StepId};
 use crate::script::{ContainerSight, ScriptContext, command_probe, connect_probe, read_sight, watch};
 use std::collections::BTreeMap;
 use std::net::Ipv4Addr;
+use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 use tokio::io::{AsyncBufReadExt, AsyncWriteExt, BufReader};
 use tokio::sync::mpsc::UnboundedSender;
@@ -48,9 +49,9 @@ pub(super) async fn await_healthy(
         tasks.spawn(async move {
             let answer = match container(&action) {
                 Some((name, probe, policy)) => {
-                    let patient =
-                        Patient { connection, context, id, name: name.to_owned(), probe: probe.clone(), policy: *policy, tell, seen };
-                    patient.wait().await
+                    let (name, probe, policy) = (name.to_owned(), probe.clone(), *policy);
+                    let (began, forgiven) = (Instant::now(), AtomicU32::new(0));
+                    Patient { connection, context, id, name, probe, policy, tell, seen, began, forgiven }.wait().await
                 }
                 None => Err(Failure { seen: "this action is not a health check".to_owned(), ..Failure::default() }),
             };
@@ -88,11 +89,14 @@ struct Patient {
     policy: HealthPolicy,
     tell: UnboundedSender<Update>,
     seen: watch::Receiver<Sights>,
+    began: Instant,
+    /// Restarts that happened in the start period.
+    forgiven: AtomicU32,
 }
 
 impl Patient {
     async fn wait(&self) -> Result<String, Failure> {
-        let began = Instant::now();
+        let began = self.began;
         let mut n_passes = 0;
         let mut n_probes = 0_u32;
         let mut last;
@@ -140,8 +144,13 @@ impl Patient {
             if let Some(failure) = self.fallen() {
                 return failure;
             }
-            if seen.changed().await.is_err() {
-                return std::future::pending().await;
+            // What was forgiven in the start period is looked at once more when it is over.
+            let rest = self.policy.start_period.duration().saturating_sub(self.began.elapsed());
+            tokio::select! {
+                changed = seen.changed() => if changed.is_err() {
+                    return std::future::pending().await;
+                },
+                () = sleep(rest), if !rest.is_zero() => {}
             }
         }
     }
@@ -155,11 +164,16 @@ impl Patient {
         self.sight().is_some_and(|sight| sight.status == "running")
     }
 
-    /// A container that exits, or that the engine keeps restarting, will not become healthy: no need to wait for the deadline.
+    /// A container that exits, or that the engine keeps restarting, will not become healthy: no need to wait for the deadline. In the
+    /// start period it may: an app that ends because what it needs is not there yet is started again by the engine.
     fn fallen(&self) -> Option<Failure> {
         let sight = self.sight()?;
+        if self.began.elapsed() < self.policy.start_period.duration() {
+            self.forgiven.store(sight.restarts, Ordering::Relaxed);
+            return None;
+        }
         let up = match sight.status.as_str() {
-            "running" => sight.restarts == 0,
+            "running" => sight.restarts <= self.forgiven.load(Ordering::Relaxed),
             "created" => true,
             _ => false,
         };

@@ -6,7 +6,11 @@ pub const NGINX_CONTAINER: &str = "flipside_nginx";
 /// The door of the server's own network namespace.
 pub const HOST_DOOR: &str = "flipside_door";
 /// The user-defined network that NGINX is started on; it is attached to every project network afterwards.
-pub const MESH_NETWORK: &str = "flipside";
+///
+/// A container's published ports hang on one of its networks: the first by name (unless told otherwise, which older engines cannot be).
+/// When that one changes, ports 80 and 443 are closed and opened again, and clients are refused. Names of projects begin with a letter, so
+/// this one always stays first, whatever project network comes or goes.
+pub const MESH_NETWORK: &str = "0_flipside";
 /// NGINX's name in every project network: apps without a door connect to `mesh:INTERNAL_PORT`.
 pub const MESH_ALIAS: &str = "mesh";
 /// Where the server's folder is mounted in the NGINX container.

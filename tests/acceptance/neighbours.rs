@@ -12,10 +12,13 @@ fn two_projects_and_two_environments_leave_each_other_alone() {
     let shop = Project::new(&fleet, &(header("1.0") + &api_on(2, "1.0", "uses = [\"echo\"]") + &service_echo("1.0")));
     let uat = Project::new(&fleet, &(header("2.0").replace("\"prod\"", "\"uat\"") + &api_on(2, "2.0", "").replace("shop.", "uat.")));
     let blog = Project::new(&fleet, &(header("3.0").replace("\"shop\"", "\"blog\"") + &api_on(2, "3.0", "").replace("shop.", "blog.")));
-    for project in [&shop, &uat, &blog] {
-        project.inventory(&two);
-        deploy(project).exits(0);
-    }
+    [&shop, &uat, &blog].into_iter().for_each(|project| project.inventory(&two));
+    deploy(&shop).exits(0);
+    // Neighbours that move in, whose networks come before and after the shop's by name: its clients notice nothing.
+    let traffic = Traffic::http(&[fleet.server(1), fleet.server(2)]);
+    deploy(&uat).exits(0);
+    deploy(&blog).exits(0);
+    traffic.end().none_failed().versions(&["1.0"]);
     assert_eq!(server.get("shop.example.com", "/").1.split(' ').next(), Some("1.0"));
     assert_eq!(server.get("uat.example.com", "/").1.split(' ').next(), Some("2.0"));
     assert_eq!(server.get("blog.example.com", "/").1.split(' ').next(), Some("3.0"));
