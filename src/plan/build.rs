@@ -118,6 +118,12 @@ fn deploy_waves(routing: &Routing<'_>, findings: &mut Vec<Finding>) -> Result<Ve
     let turns = turns(routing.desired);
     let mut switched = BTreeSet::new();
     let mut generations: Vec<BTreeMap<ServerName, Generation>> = Vec::new();
+    let mut announced = all_generations(routing, &switched)?;
+    announced.retain(|server, _| routing.desired.iter().any(|desired| routing.announces(server, desired)));
+    let n_announced = usize::from(!announced.is_empty());
+    if n_announced > 0 {
+        generations.push(announced);
+    }
     for turn in &turns {
         switched.extend(turn.iter().map(|desired| desired.name));
         generations.push(all_generations(routing, &switched)?);
@@ -145,7 +151,13 @@ fn deploy_waves(routing: &Routing<'_>, findings: &mut Vec<Finding>) -> Result<Ve
     let mut live: BTreeMap<ServerName, Generation> = BTreeMap::new();
     let n_turns = turns.len();
     for (position, generations) in generations.iter().enumerate() {
-        let services: &[&Desired<'_>] = turns.get(position).map_or(&[], Vec::as_slice);
+        if position < n_announced {
+            let turn = Turn { routing, services: &[], release };
+            let name = "announce the new names".to_owned();
+            waves.push(Wave { name, kind: WaveKind::Work, servers: switch_steps(&turn, generations, &mut live) });
+            continue;
+        }
+        let services: &[&Desired<'_>] = turns.get(position - n_announced).map_or(&[], Vec::as_slice);
         let suffix = if n_turns > 1 { format!(" {}", names(services)) } else { String::new() };
         let turn = Turn { routing, services, release };
         waves.push(Wave { name: format!("stop{suffix}"), kind: WaveKind::Work, servers: hand_over_steps(&turn) });

@@ -116,7 +116,8 @@ impl Routing<'_> {
         if backends.is_empty() {
             return None;
         }
-        if backends.iter().any(|backend| matches!(backend.backend, Backend::Container { .. })) {
+        let by_name = backends.iter().any(|backend| matches!(backend.backend, Backend::Container { .. }));
+        if by_name || (desired.from == Some(side) && self.announces(server, desired)) {
             backends.extend(self.idle_twins(server, desired, side));
             backends.sort_by_key(|backend| (backend.replica, backend.side));
         }
@@ -142,6 +143,17 @@ impl Routing<'_> {
             hosts,
             backends,
         })
+    }
+
+    /// The fleet shrinks to one server, and there a service moves from published ports to names: NGINX has to know the new names before
+    /// the switch, or has no address for them in its first moment.
+    pub(super) fn announces(&self, server: &ServerName, desired: &Desired<'_>) -> bool {
+        let is_name = |backend: &MeshBackend| matches!(backend.backend, Backend::Container { .. });
+        let (Some(from), Some(to)) = (desired.from, desired.to) else { return false };
+        desired.moves()
+            && from != to
+            && self.new_backends(server, desired, to).iter().any(is_name)
+            && self.present_backends(server, desired, from).iter().any(|backend| !is_name(backend))
     }
 
     /// The other side of every replica, listed and resolved so that the next switch finds its name known.
