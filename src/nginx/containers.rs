@@ -14,7 +14,7 @@ pub struct NginxContainer {
     pub image: String,
     /// The server's remote root.
     pub remote_root: String,
-    /// Its fixed address in the network `flipside`, where the host's door sends datagrams.
+    /// Its fixed address in the network `0_flipside`, where the host's door sends datagrams.
     pub address: Option<Ipv4Addr>,
     /// 80 and 443, as the ingress says.
     pub publish: Vec<Publish>,
