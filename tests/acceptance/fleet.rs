@@ -4,10 +4,15 @@ use crate::server::Server;
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
+use std::sync::mpsc::{self, RecvTimeoutError};
 use std::sync::{Mutex, MutexGuard, OnceLock, PoisonError};
+use std::thread;
+use std::time::Duration;
 
 /// How many servers the tests have.
 const N_SERVERS: usize = 3;
+/// A test that has the fleet for longer will not end: all wait for it, so it ends the whole run and is named.
+const LONGEST_TURN: Duration = Duration::from_secs(420);
 
 /// What is the same for the whole run.
 struct Facts {
@@ -19,6 +24,7 @@ struct Facts {
 /// The fleet, clean, and nobody else's until this value is dropped.
 pub(crate) struct Fleet {
     facts: &'static Facts,
+    _watch: mpsc::Sender<()>,
     _turn: MutexGuard<'static, ()>,
 }
 
@@ -37,7 +43,7 @@ impl Fleet {
             read_facts(&tool(&["env"]))
         });
         tool(&["reset"]);
-        Self { facts, _turn: turn }
+        Self { facts, _watch: watch(), _turn: turn }
     }
 
     /// Server 1 to 3.
@@ -70,6 +76,23 @@ impl Fleet {
             })
             .collect()
     }
+}
+
+/// Ends the process, with the test's name, where what is returned has not been dropped in time.
+fn watch() -> mpsc::Sender<()> {
+    let test = thread::current().name().unwrap_or("a test").to_owned();
+    let (held, end) = mpsc::channel();
+    thread::spawn(move || {
+        if end.recv_timeout(LONGEST_TURN) == Err(RecvTimeoutError::Timeout) {
+            // Not by eprintln!, whose words are another test's to show.
+            drop(std::io::Write::write_all(
+                &mut std::io::stderr(),
+                format!("{test} has not ended within {LONGEST_TURN:?}, and every other test waits for it.\n").as_bytes(),
+            ));
+            std::process::exit(1);
+        }
+    });
+    held
 }
 
 /// Runs `vagrant/fleet` and returns its output.

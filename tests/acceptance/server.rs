@@ -6,6 +6,9 @@ use std::net::TcpStream;
 use std::process::{Command, Stdio};
 use std::time::Duration;
 
+/// No command on a server may take longer, seconds: a loop that waits for what never comes ends its test, and no later one.
+const PATIENCE: u32 = 120;
+
 /// One server.
 #[derive(Debug, Clone)]
 pub(crate) struct Server {
@@ -50,7 +53,18 @@ impl Server {
     }
 
     fn try_run(&self, command: &str) -> std::process::Output {
-        Command::new(crate::fleet::program()).args(["ssh", &self.name, command]).stdin(Stdio::null()).output().expect("vagrant/fleet runs")
+        let bounded = format!("timeout -k 1 {PATIENCE} bash -c {}", in_quotes(command));
+        // The second bound is for a server that has fallen silent.
+        let bound = (PATIENCE + 20).to_string();
+        let output = Command::new("timeout")
+            .args(["-k", "1", &bound])
+            .arg(crate::fleet::program())
+            .args(["ssh", &self.name, &bounded])
+            .stdin(Stdio::null())
+            .output()
+            .expect("timeout runs");
+        assert!(!matches!(output.status.code(), Some(124 | 137)), "on {}: {command}: took more than {PATIENCE} s", self.name);
+        output
     }
 
     /// A fault, or its partner: `fault("cut", &[])`, `fault("occupy", &["18925"])`.
@@ -102,6 +116,11 @@ impl Server {
     pub(crate) fn line_to_localhost(&self, port: u16, line: &str) -> String {
         let program = "use IO::Socket::INET; my $s = IO::Socket::INET->new(PeerAddr => '127.0.0.1', PeerPort => $ARGV[0], Timeout => 5) \
                        or die \"cannot connect: $!\\n\"; print $s \"$ARGV[1]\\n\"; $s->flush; print scalar(<$s>) // 'closed';";
-        self.run(&format!("perl -e '{}' {port} {line} 2>&1", program.replace('\'', "'\\''"))).trim().to_owned()
+        self.run(&format!("perl -e {} {port} {line} 2>&1", in_quotes(program))).trim().to_owned()
     }
+}
+
+/// One word for a shell.
+fn in_quotes(text: &str) -> String {
+    format!("'{}'", text.replace('\'', "'\\''"))
 }
