@@ -19,7 +19,7 @@ pub enum StepState {
     Undoing,
     /// Its undo was seen to be done.
     Undone,
-    /// Its undo failed, or was lost sight of.
+    /// Its undo failed, or was lost sight of three times.
     UndoFailed,
 }
 
@@ -57,6 +57,7 @@ pub enum LedgerError {
 pub struct Ledger {
     steps: BTreeMap<StepId, StepState>,
     lost: BTreeMap<StepId, u32>,
+    lost_undos: BTreeMap<StepId, u32>,
     /// Why steps failed, and undos.
     pub failures: BTreeMap<StepId, Failure>,
     /// Why undos failed.
@@ -101,11 +102,15 @@ impl Ledger {
         if event.seq != self.next_seq() {
             return Err(LedgerError::Sequence { last: self.last_seq.unwrap_or(0), found: event.seq });
         }
-        if self.closed.is_some() {
+        let taken_up = self.closed == Some(Verdict::Stuck) && matches!(event.kind, EventKind::RunOpened { .. });
+        if self.closed.is_some() && !taken_up {
             return Err(LedgerError::AfterClose { seq: event.seq });
         }
         match &event.kind {
-            EventKind::RunOpened { .. } => self.cut_off(),
+            EventKind::RunOpened { .. } => {
+                self.cut_off();
+                self.undo_again();
+            }
             EventKind::GatePassed { wave } => {
                 self.passed.insert(*wave);
             }
@@ -136,6 +141,15 @@ impl Ledger {
                 | StepState::Undone
                 | StepState::UndoFailed => {}
             }
+        }
+    }
+
+    /// A run that could not be put back as a whole and is taken up has its failed undos before it again.
+    fn undo_again(&mut self) {
+        if self.closed.take().is_some() {
+            self.undo_failures.clear();
+            self.lost_undos.clear();
+            self.steps.values_mut().filter(|state| **state == StepState::UndoFailed).for_each(|state| *state = StepState::Done);
         }
     }
 
@@ -198,6 +212,10 @@ impl Ledger {
         }
         let new = match outcome {
             Outcome::Done { .. } => StepState::Undone,
+            Outcome::Unknown(_) if self.lost_undos.get(step).copied().unwrap_or(0) < 2 => {
+                *self.lost_undos.entry(step.clone()).or_insert(0) += 1;
+                StepState::Done
+            }
             Outcome::Failed(failure) | Outcome::Unknown(failure) => {
                 self.undo_failures.insert(step.clone(), failure.clone());
                 StepState::UndoFailed
@@ -278,6 +296,33 @@ mod tests {
         assert_eq!((ledger.state(&id()), ledger.unwinding()), (StepState::Unknown, false));
         feed(&mut ledger, vec![EventKind::StepStarted { step: id() }, lost()]).unwrap();
         assert_eq!((ledger.state(&id()), ledger.unwinding()), (StepState::Failed, true));
+    }
+
+    #[test]
+    fn an_undo_that_is_lost_is_done_again_twice() {
+        let mut ledger = Ledger::default();
+        feed(&mut ledger, vec![EventKind::StepStarted { step: id() }, ended(Outcome::Failed(Failure::default()))]).unwrap();
+        for expected in [StepState::Done, StepState::Done, StepState::UndoFailed] {
+            let lost = EventKind::UndoEnded { step: id(), outcome: Outcome::Unknown(Failure::default()) };
+            feed(&mut ledger, vec![EventKind::UndoStarted { step: id() }, lost]).unwrap();
+            assert_eq!(ledger.state(&id()), expected);
+        }
+        assert!(ledger.undo_failures.contains_key(&id()));
+    }
+
+    #[test]
+    fn a_run_that_could_not_be_put_back_can_be_taken_up_and_no_other_that_has_ended() {
+        let mut ledger = Ledger::default();
+        let failed = || Outcome::Failed(Failure::default());
+        feed(&mut ledger, vec![opened(), EventKind::StepStarted { step: id() }, ended(failed())]).unwrap();
+        feed(&mut ledger, vec![EventKind::UndoStarted { step: id() }, EventKind::UndoEnded { step: id(), outcome: failed() }]).unwrap();
+        feed(&mut ledger, vec![EventKind::RunClosed { verdict: Verdict::Stuck }]).unwrap();
+        assert!(feed(&mut ledger, vec![EventKind::UndoStarted { step: id() }]).is_err());
+        feed(&mut ledger, vec![opened()]).unwrap();
+        assert_eq!((ledger.closed, ledger.state(&id()), ledger.undo_failures.len()), (None, StepState::Done, 0));
+        assert!(ledger.unwinding());
+        feed(&mut ledger, vec![EventKind::RunClosed { verdict: Verdict::PutBack }]).unwrap();
+        assert!(feed(&mut ledger, vec![opened()]).is_err());
     }
 
     #[test]

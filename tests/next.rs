@@ -63,6 +63,7 @@ struct Seen {
     undo_runs: bool,
     undone: bool,
     undo_failed: bool,
+    n_undo_lost: u32,
 }
 
 struct World<'a> {
@@ -232,6 +233,7 @@ impl<'a> World<'a> {
                 seen.undo_runs = false;
                 match outcome {
                     Outcome::Done { .. } => seen.undone = true,
+                    Outcome::Unknown(_) if seen.n_undo_lost < 2 => seen.n_undo_lost += 1,
                     Outcome::Failed(_) | Outcome::Unknown(_) => seen.undo_failed = true,
                     Outcome::NotReached => {}
                 }

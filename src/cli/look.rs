@@ -4,7 +4,9 @@ use super::exit::Outcome;
 use super::print::{complain, result, result_line};
 use super::survey::{Surveyed, commands_of, read_files, survey, survey_all};
 use crate::model::{Action, ServerName, ServiceName};
-use crate::plan::{Back, CommandsOf, Finding, Force, Inputs, NginxFiles, Plan, State, View, Wanted, build, is_fatal, prose, show};
+use crate::plan::{
+    Back, CommandsOf, Finding, Force, Inputs, NginxFiles, Plan, State, View, Wanted, build, is_fatal, prose, revert_notes, show,
+};
 use std::collections::{BTreeMap, BTreeSet};
 
 /// Services that were named and are not in the playbook: a mistake of the command line.
@@ -105,8 +107,9 @@ pub(super) async fn status(global: &Global, services: &[ServiceName]) -> Outcome
         complain(&format!("there is no service `{unknown}`, neither in the playbook nor on the servers"));
         return Outcome::Usage;
     }
+    let notes = revert_notes(&surveyed.fleet);
     match global.output {
-        Output::Json => print_json(&serde_json::json!({ "services": all, "silent": surveyed.silent })),
+        Output::Json => print_json(&serde_json::json!({ "services": all, "silent": surveyed.silent, "notes": notes })),
         Output::Text => {
             let paint = crate::report::ColorChoice::from(global.color).on_stdout();
             let mut rows = vec![["SERVICE", "STATE", "LIVE", "VERSION", "REPLICAS", "PREVIOUS", "SERVERS"].map(str::to_owned).to_vec()];
@@ -137,6 +140,11 @@ pub(super) async fn status(global: &Global, services: &[ServiceName]) -> Outcome
                 for trouble in &status.troubles {
                     result_line(&format!("{name}: {trouble}"));
                 }
+            }
+            for note in &notes {
+                let server = note.server.as_ref().map_or("", ServerName::as_str);
+                let hint = if note.hint.is_empty() { String::new() } else { format!("; {}", note.hint) };
+                result_line(&format!("{server}: {}{hint}", prose::clean(&note.text)));
             }
         }
     }

@@ -5,9 +5,9 @@ use super::exit::Outcome;
 use super::load::Loaded;
 use super::print::complain;
 use super::survey::{read_files, state_folder, survey_all};
-use crate::plan::overtaken;
+use crate::plan::{back_by_themselves, overtaken};
 use crate::remote::LeaseError;
-use crate::run::{Journal, OpenRun, open_runs};
+use crate::run::{Journal, OpenRun, open_runs, stuck_run};
 use crate::script::quote::quote;
 use std::time::Instant;
 
@@ -27,11 +27,12 @@ pub(super) async fn resume(global: &Global, began: Instant) -> Outcome {
     if let Some(running) = runs.iter().find(|run| run.is_running) {
         return still_running(running);
     }
-    let Some(mut run) = runs.pop() else {
+    let stuck = if runs.is_empty() { stuck_run(&state_folder(global, &loaded)).unwrap_or_default() } else { None };
+    let Some(mut run) = runs.pop().or(stuck) else {
         complain(&format!("no run of {}/{} was cut off on this workstation", loaded.playbook.project, loaded.playbook.env));
         return Outcome::NothingToDo;
     };
-    let surveyed = match survey_all(global, loaded, "resume").await {
+    let mut surveyed = match survey_all(global, loaded, "resume").await {
         Ok(surveyed) => surveyed,
         Err(outcome) => return outcome,
     };
@@ -56,7 +57,18 @@ pub(super) async fn resume(global: &Global, began: Instant) -> Outcome {
             LeaseError::Failed(_) | LeaseError::Channel(_) => Outcome::Unreachable,
         };
     }
-    let outcome = match Journal::reopen(&mut run) {
+    // What a server did by itself until its lease was ours is seen only now.
+    for (name, facts) in surveyed.servers.survey().await {
+        facts.into_iter().for_each(|facts| drop(surveyed.fleet.insert(name.clone(), facts)));
+    }
+    let back = if run.ledger.unwinding() { Vec::new() } else { back_by_themselves(&run.plan, &run.ledger, &surveyed.fleet) };
+    let reopened = Journal::reopen(&mut run).and_then(|mut journal| {
+        if !back.is_empty() {
+            journal.abort(&mut run.ledger, format!("{}: it is undone everywhere", back.join("; ")))?;
+        }
+        Ok(journal)
+    });
+    let outcome = match reopened {
         Ok(journal) => {
             let mut reporter = reporter(global);
             reporter.plan_resumes(&run.plan, &run.ledger);

@@ -7,6 +7,7 @@ mod question;
 mod engine;
 mod frames;
 mod read;
+mod revert;
 mod sockets;
 mod texts;
 
@@ -16,4 +17,6 @@ pub use digest::digest;
 pub use error::FactsError;
 pub use question::question;
 pub use read::read;
-pub use types::{ContainerFact, ContainerState, Facts, ImageFact, ListenerFact, NetworkFact, NginxFact, PublishedFact};
+pub use types::{
+    ContainerFact, ContainerState, Facts, ImageFact, ListenerFact, NetworkFact, NginxFact, PublishedFact, RevertFact, RevertState,
+};

@@ -114,6 +114,19 @@ facts() {
         flock -s -n "$lock/lease" true || cat "$lock/holder"
     }
 
+    # A revert that is armed is there as long as its shell is: its name stands in the arguments of the process.
+    revert() {
+        cd "$root/flipside/revert" 2>/dev/null || return 0
+        for file in armed firing; do
+            [ -r "$file" ] || continue
+            read -r token process rest <"$file"
+            if grep -qsF -- "$token" "/proc/$process/cmdline"; then echo watching; else echo lost; fi
+            cat "$file"
+            return 0
+        done
+        [ ! -r outcome ] || { echo ended && cat outcome; }
+    }
+
     exec 3>&1
     printf '\n@@flipside facts 1\n'
     section asked printf '%s\n' @DOCKER@
@@ -135,6 +148,7 @@ facts() {
     section doors doors
     section served served
     section lease lease
+    section revert revert
     printf '\n@@flipside over\n'
 }
 facts </dev/null

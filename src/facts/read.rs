@@ -2,7 +2,7 @@
 use super::error::FactsError;
 use super::frames::{Frames, Section};
 use super::types::{Facts, NginxFact};
-use super::{engine, sockets, texts};
+use super::{engine, revert, sockets, texts};
 use crate::model::GenerationId;
 
 /// What Linux hands out where it says nothing else.
@@ -33,6 +33,7 @@ pub fn read(answer: impl AsRef<[u8]>) -> Result<Facts, FactsError> {
         routes: sockets::routes(&plain(&frames, "routes")?)?,
         nginx: nginx(&frames)?,
         lease: Some(plain(&frames, "lease")?).filter(|holder| !holder.is_empty()),
+        revert: frames.find("revert").and_then(|section| revert::read(&section.text())),
     })
 }
 
@@ -140,7 +141,7 @@ fn served(sockets: &str) -> Option<GenerationId> {
 }
 
 /// An id, and nothing else: a folder in the making or an error page is none.
-fn generation(text: &str) -> Option<GenerationId> {
+pub(super) fn generation(text: &str) -> Option<GenerationId> {
     let fits = !text.is_empty() && text.len() <= 64 && text.bytes().all(|byte| byte.is_ascii_alphanumeric());
     fits.then(|| GenerationId(text.to_owned()))
 }

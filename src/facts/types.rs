@@ -35,6 +35,50 @@ pub struct Facts {
     pub nginx: NginxFact,
     /// Who holds the lease, in the holder's own words.
     pub lease: Option<String>,
+    /// The revert that waits on it, or what came of the last one.
+    pub revert: Option<RevertFact>,
+}
+
+/// A revert: what a run leaves on a server before its switch, and takes away when all servers have switched.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct RevertFact {
+    /// What it does, or did.
+    pub state: RevertState,
+    /// When it was armed, or came to its end: the server's clock, milliseconds since the Unix epoch.
+    pub at: u64,
+    /// The generation from before the run.
+    pub back: GenerationId,
+    /// Whose run it was, in the words of its lease.
+    pub holder: String,
+    /// Of one that is armed: a name that no other has. Of one that has ended: what it saw.
+    pub text: String,
+}
+
+/// What a revert does, or did.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum RevertState {
+    /// It is armed, and its shell watches.
+    Watching,
+    /// It is armed, and its shell is gone: the server was started anew, or somebody ended it.
+    Lost,
+    /// It put the generation back.
+    Reverted,
+    /// It left the server alone: something else was live by then.
+    Left,
+    /// It could not put the generation back, and gave up.
+    Failed,
+}
+
+impl RevertState {
+    /// Nothing has become of it yet.
+    #[must_use]
+    pub fn is_armed(self) -> bool {
+        match self {
+            RevertState::Watching | RevertState::Lost => true,
+            RevertState::Reverted | RevertState::Left | RevertState::Failed => false,
+        }
+    }
 }
 
 /// A container.

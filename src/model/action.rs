@@ -148,6 +148,22 @@ pub enum Action {
         /// The generation that was live before.
         to: GenerationId,
     },
+    /// Leave a timer on the server: it makes `back` live again where one of `to` is, once nobody has held the server's lease for `grace`.
+    ArmRevert {
+        /// The generation from before.
+        back: GenerationId,
+        /// The generations that the run makes live here, in order. Anything else that is live is somebody else's, and stays.
+        to: Vec<GenerationId>,
+        /// The time from when the lease is free; while it is held, nothing happens.
+        grace: Millis,
+    },
+    /// Take the timer away, for good, where `to` is still live; where the server has put itself back, nothing is done, and that fails.
+    ConfirmSwitch {
+        /// The generation that the run made live last.
+        to: GenerationId,
+    },
+    /// Take away whatever timer is there, and what is said of an older one.
+    DisarmRevert,
     /// One real request through the mesh reaches a backend.
     CheckRoute(RouteCheck),
     /// Wait until no connection leads from NGINX to these backends.

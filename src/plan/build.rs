@@ -5,6 +5,7 @@ use super::place::{Placement, place};
 use super::prepare::{host_door_text, new_door_text, prepare};
 use super::present::{Fleet, Present, present};
 use super::remove::remove_waves;
+use super::revert::{Stretches, guard, revert_notes, take_over};
 use super::routes::{Generation, Routing, base_generation};
 use super::sites::Sites;
 use super::steps::{plain, switch};
@@ -55,6 +56,7 @@ pub fn build(inputs: Inputs<'_>) -> Result<(Plan, Vec<Finding>), RenderError> {
     let routing = Routing { playbook, inventory, fleet, present: &present, desired: &desired, sites: &sites, mode, templates, removed };
     let waves = if removed.is_empty() { deploy_waves(&routing, &mut findings)? } else { remove_waves(&routing)? };
     findings.extend(lint(&routing));
+    findings.extend(revert_notes(fleet));
     findings.extend(present.findings.iter().cloned());
     let mut seen = BTreeSet::new();
     findings.retain(|finding| seen.insert(finding.clone()));
@@ -150,10 +152,12 @@ fn deploy_waves(routing: &Routing<'_>, findings: &mut Vec<Finding>) -> Result<Ve
     let mut waves = vec![Wave { name: "prepare".to_owned(), kind: WaveKind::Work, servers: prepared }];
     let mut live: BTreeMap<ServerName, Generation> = BTreeMap::new();
     let n_turns = turns.len();
+    let mut stretches = Stretches::default();
     for (position, generations) in generations.iter().enumerate() {
         if position < n_announced {
             let turn = Turn { routing, services: &[], release };
             let name = "announce the new names".to_owned();
+            stretches.covers(waves.len());
             waves.push(Wave { name, kind: WaveKind::Work, servers: switch_steps(&turn, generations, &mut live) });
             continue;
         }
@@ -162,7 +166,15 @@ fn deploy_waves(routing: &Routing<'_>, findings: &mut Vec<Finding>) -> Result<Ve
         let turn = Turn { routing, services, release };
         waves.push(Wave { name: format!("stop{suffix}"), kind: WaveKind::Work, servers: hand_over_steps(&turn) });
         waves.push(Wave { name: format!("start{suffix}"), kind: WaveKind::Work, servers: start_steps(&turn, findings) });
+        match services.iter().any(|desired| turn.hands_over(desired)) {
+            true => stretches.leaves_out(),
+            false => stretches.covers(waves.len()),
+        }
         waves.push(Wave { name: format!("switch{suffix}"), kind: WaveKind::Work, servers: switch_steps(&turn, generations, &mut live) });
+    }
+    // A first deploy has nothing to go back to.
+    if routing.desired.iter().any(|desired| desired.from.is_some()) {
+        guard(&mut waves, &stretches);
     }
     let moving: Vec<&Desired<'_>> = turns.into_iter().flatten().collect();
     waves.push(Wave { name: "drain".to_owned(), kind: WaveKind::Work, servers: drain_steps(routing, &moving) });
@@ -200,9 +212,12 @@ pub(super) fn locked(routing: &Routing<'_>, mut waves: Vec<Wave>) -> Vec<Wave> {
     }
     let (project, env) = (&routing.playbook.project, &routing.playbook.env);
     let lock = servers.into_iter().filter_map(|server| {
-        let digest = crate::facts::digest(routing.fleet.get(&server)?, project, env);
+        let facts = routing.fleet.get(&server)?;
+        let digest = crate::facts::digest(facts, project, env);
         let confirm = Action::ConfirmFacts { project: project.clone(), env: env.clone(), digest };
-        Some((server, vec![plain("lock the server", Action::Lock), plain("confirm that nothing changed since the plan", confirm)]))
+        let mut steps = vec![plain("lock the server", Action::Lock), plain("confirm that nothing changed since the plan", confirm)];
+        steps.extend(take_over(facts));
+        Some((server, steps))
     });
     let lock = Wave { name: "lock".to_owned(), kind: WaveKind::Work, servers: lock.collect() };
     std::iter::once(lock).chain(waves).collect()

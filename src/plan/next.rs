@@ -2,7 +2,7 @@
 //! A fresh run, a resumed run and an unwinding run are the same question with a different ledger.
 use super::types::{Plan, Step, UndoKind, Wave, WaveKind};
 use crate::ledger::{Ledger, StepState};
-use crate::model::{ServerName, StepId, Verdict, WaveIndex};
+use crate::model::{Action, ServerName, StepId, Verdict, WaveIndex};
 
 /// One thing that the run does next. Moves of one server in one answer are in order and may travel together.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -80,6 +80,9 @@ fn backward(plan: &Plan, ledger: &Ledger) -> Vec<Move> {
         return Vec::new();
     }
     let stuck = plan.step_ids().any(|id| is_stuck(plan, ledger, &id));
+    // The old side could not be started again: whoever is not switched back to it yet stays where everything runs.
+    let stopped = |id: &StepId| matches!(plan.step(id).map(|step| &step.action), Some(Action::StopContainer { .. }));
+    let gone = plan.step_ids().filter(|id| stopped(id) && is_stuck(plan, ledger, id)).map(|id| id.wave).max();
     for (index, wave) in plan.waves.iter().enumerate().rev() {
         let mut moves = Vec::new();
         let mut busy = false;
@@ -95,7 +98,7 @@ fn backward(plan: &Plan, ledger: &Ledger) -> Vec<Move> {
                     StepState::Done | StepState::Failed | StepState::Unknown => {
                         let skipped = step.undo.is_empty()
                             || match step.undo_kind {
-                                UndoKind::Restores => server_stuck,
+                                UndoKind::Restores => server_stuck || gone.is_some_and(|wave| index < wave),
                                 UndoKind::Cleans => stuck,
                             };
                         if !skipped {

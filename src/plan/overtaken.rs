@@ -1,9 +1,10 @@
 //! Whether a run that was cut off may still be taken up: a fleet that somebody else deployed to since would be damaged by its remaining
-//! steps. Deliberately absent: what to do then.
+//! steps, and one that went back by itself must be undone. Deliberately absent: doing so.
 use super::containers::digest;
 use super::present::Fleet;
 use super::types::Plan;
 use crate::config::Inventory;
+use crate::ledger::{Ledger, StepState};
 use crate::model::{Action, GenerationId, label};
 use std::collections::BTreeSet;
 
@@ -35,6 +36,21 @@ pub fn overtaken(plan: &Plan, inventory: &Inventory, fleet: &Fleet) -> Vec<Strin
         });
         if let Some(later) = later {
             reasons.push(format!("{server}: {} is of a release that was deployed after the run was cut off", later.name));
+        }
+    }
+    reasons
+}
+
+/// The servers that went back to the generation from before while the run was cut off: what it has switched is not what they serve any
+/// more. One sentence each; a run with any is to be undone, since its old side is live again there.
+#[must_use]
+pub fn back_by_themselves(plan: &Plan, ledger: &Ledger, fleet: &Fleet) -> Vec<String> {
+    let mut reasons = Vec::new();
+    for (server, facts) in fleet {
+        let ids = plan.step_ids().filter(|id| id.server == *server && ledger.state(id) == StepState::Done);
+        let last = ids.filter_map(|id| if let Action::Switch { to, .. } = &plan.step(&id)?.action { Some(to) } else { None }).last();
+        if let (Some(switched), Some(live)) = (last, facts.nginx.live.as_ref().filter(|live| Some(*live) != last)) {
+            reasons.push(format!("{server} put itself back from generation {switched} to {live}, since the run was cut off"));
         }
     }
     reasons

@@ -1,6 +1,7 @@
 //! The waves that take services away: unroute, drain, stop, remove. Deliberately absent: which services.
 use super::build::{drain_policy, forwards, locked, stage};
 use super::prepare::{door_update, host_door_text};
+use super::revert::{Stretches, guard};
 use super::routes::Routing;
 use super::steps::{plain, switch};
 use super::turn::Turn;
@@ -45,13 +46,16 @@ pub(super) fn remove_waves(routing: &Routing<'_>) -> Result<Vec<Wave>, RenderErr
         steps.extend(unused_network(routing, facts));
     }
     let work = |name: &str, servers| Wave { name: name.to_owned(), kind: WaveKind::Work, servers };
-    let waves = vec![
+    let mut waves = vec![
         work("prepare", prepared),
         work("switch", switches),
         work("drain", drains),
         work("stop", turn.stop_removed()),
         Wave { name: "finish".to_owned(), kind: WaveKind::Cleanup, servers: tidy },
     ];
+    let mut stretches = Stretches::default();
+    stretches.covers(1);
+    guard(&mut waves, &stretches);
     Ok(locked(routing, waves))
 }
 

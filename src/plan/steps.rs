@@ -47,6 +47,9 @@ fn within(action: &Action) -> Millis {
         | Action::DropGeneration { .. }
         | Action::Switch { .. }
         | Action::SwitchBack { .. }
+        | Action::ArmRevert { .. }
+        | Action::ConfirmSwitch { .. }
+        | Action::DisarmRevert
         | Action::PruneGenerations { .. } => SHORT,
     }
 }

@@ -94,6 +94,9 @@ fn kind(action: &Action) -> Kind {
         | Action::DropGeneration { .. }
         | Action::Switch { .. }
         | Action::SwitchBack { .. }
+        | Action::ArmRevert { .. }
+        | Action::ConfirmSwitch { .. }
+        | Action::DisarmRevert
         | Action::CheckRoute(_)
         | Action::Drain { .. }
         | Action::PruneGenerations { .. } => Kind::Script,

@@ -7,7 +7,7 @@ use crate::script::{ScriptContext, lease};
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 use tokio::sync::Mutex;
 use tokio::task::JoinSet;
 
@@ -17,6 +17,8 @@ const FACTS_DEADLINE: Duration = Duration::from_secs(30);
 const LEASE_DEADLINE: Duration = Duration::from_secs(15);
 /// A server frees the lease of a connection that fell silent after 20 s: that long our own old lease may stand in our way.
 const OWN_LEASE_ENDS: Duration = Duration::from_secs(30);
+/// A server that could not be connected to is not tried again for this long: a run that is being put back asks it for one undo after another.
+const NOT_AGAIN: Duration = Duration::from_secs(20);
 /// Between two questions for it.
 const OWN_LEASE_AGAIN: Duration = Duration::from_millis(500);
 
@@ -29,6 +31,14 @@ pub enum SurveyError {
     /// It cannot be reached.
     #[error(transparent)]
     Connect(#[from] ConnectError),
+    /// It could not be reached a moment ago.
+    #[error("{why} (tried {} s ago)", ago.as_secs())]
+    StillAway {
+        /// What was seen then.
+        why: String,
+        /// When that was.
+        ago: Duration,
+    },
     /// It was reached, and then lost or silent.
     #[error(transparent)]
     Channel(#[from] ChannelError),
@@ -73,6 +83,8 @@ pub(super) struct Site {
     pub(super) context: ScriptContext,
     connection: Mutex<Option<Connection>>,
     lease: Mutex<Option<Held>>,
+    /// When it could not be connected to, and why.
+    away: Mutex<Option<(Instant, String)>>,
 }
 
 /// All servers in use. Clones share their connections and leases.
@@ -93,7 +105,7 @@ impl Servers {
         for (name, server) in &inventory.servers {
             let target = Target::resolve(inventory, name, inventory_dir, connector.surroundings())?;
             let context = ScriptContext { docker: server.docker.clone(), remote_root: server.remote_root.clone() };
-            let site = Site { target, context, connection: Mutex::new(None), lease: Mutex::new(None) };
+            let site = Site { target, context, connection: Mutex::new(None), lease: Mutex::new(None), away: Mutex::new(None) };
             sites.insert(name.clone(), Arc::new(site));
         }
         Ok(Servers { connector, sites: Arc::new(sites), holder: holder.into() })
@@ -122,7 +134,7 @@ impl Servers {
             Some(_) | None => {
                 *slot = None;
                 is_new = true;
-                self.connector.connect(&site.target).await?
+                self.connect(site).await?
             }
         };
         let mut lease = site.lease.lock().await;
@@ -138,6 +150,19 @@ impl Servers {
         }
         *slot = Some(connection.clone());
         Ok(connection)
+    }
+
+    async fn connect(&self, site: &Site) -> Result<Connection, SurveyError> {
+        let mut away = site.away.lock().await;
+        if let Some((when, why)) = away.as_ref().filter(|(when, _)| when.elapsed() < NOT_AGAIN) {
+            return Err(SurveyError::StillAway { why: why.clone(), ago: when.elapsed() });
+        }
+        *away = None;
+        let connected = self.connector.connect(&site.target).await;
+        if let Err(error) = &connected {
+            *away = Some((Instant::now(), error.to_string()));
+        }
+        Ok(connected?)
     }
 
     /// Connects to all servers and asks each for its facts, in parallel.

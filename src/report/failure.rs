@@ -221,7 +221,10 @@ fn next(plan: &Plan, ledger: &Ledger, ending: &Ending<'_>, paint: Paint) -> Vec<
     }
     match ledger.closed {
         Some(Verdict::Stuck) => {
-            row("the commands above".to_owned(), "by hand, where something could not be undone");
+            let stuck: BTreeSet<&ServerName> = ledger.undo_failures.keys().map(|id| &id.server).collect();
+            let why = format!("finishes putting back {}, once the cause is gone", prose::server_list(stuck));
+            row(format!("{program} resume"), &why);
+            row("the commands above".to_owned(), "the same by hand");
             row(format!("{program} status"), "what every server serves");
             row(again, "once the servers are well: brings them to the playbook");
         }
@@ -303,6 +306,9 @@ fn container_of(action: &Action) -> Option<&str> {
         | Action::DropGeneration { .. }
         | Action::Switch { .. }
         | Action::SwitchBack { .. }
+        | Action::ArmRevert { .. }
+        | Action::ConfirmSwitch { .. }
+        | Action::DisarmRevert
         | Action::CheckRoute(_)
         | Action::Drain { .. }
         | Action::PruneGenerations { .. } => None,

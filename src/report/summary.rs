@@ -65,7 +65,7 @@ pub(super) fn how_far(plan: &Plan, ledger: &Ledger) -> String {
 
 /// The run ended before its first change: at a lock, or at a server that had moved since the plan.
 pub(super) fn nothing_changed(plan: &Plan, ledger: &Ledger) -> bool {
-    let harmless = |action: &Action| matches!(action, Action::Lock | Action::ConfirmFacts { .. });
+    let harmless = |action: &Action| matches!(action, Action::Lock | Action::ConfirmFacts { .. } | Action::DisarmRevert);
     plan.step_ids().filter(|id| ledger.state(id) != StepState::Pending).all(|id| plan.step(&id).is_some_and(|step| harmless(&step.action)))
 }
 

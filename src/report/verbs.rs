@@ -12,10 +12,12 @@ const fn verb(infinitive: &'static str, past: &'static str, present: &'static st
 
 /// Every verb that a title begins with. A verb of two words stands before its first word alone.
 const VERBS: &[Verb] = &[
+    verb("arm", "armed", "arming"),
     verb("attach", "attached", "attaching"),
     verb("boot", "booted", "booting"),
     verb("check", "checked", "checking"),
     verb("confirm", "confirmed", "confirming"),
+    verb("disarm", "disarmed", "disarming"),
     verb("drain", "drained", "draining"),
     verb("keep", "kept", "keeping"),
     verb("lock", "locked", "locking"),
@@ -70,7 +72,7 @@ mod tests {
 
     /// The verbs that the planner writes.
     const USED: &str = "lock prepare make write pull check start stop remove rename set_aside wait_for stage_and_test stage switch drain retire keep \
-                        attach boot reload unlock prune put_back confirm";
+                        attach boot reload unlock prune put_back confirm arm disarm";
 
     #[test]
     fn every_verb_in_use_has_its_tenses_and_none_is_there_for_nothing() {

@@ -1,7 +1,7 @@
 //! A run on disk: `plan.json`, written before anything begins, and `journal.jsonl`, one event a line, each on disk before what follows
 //! from it. Deliberately absent: what events mean (see `ledger`).
 use crate::ledger::{Ledger, LedgerError};
-use crate::model::{Event, EventKind};
+use crate::model::{Event, EventKind, Verdict};
 use crate::plan::{PLAN_FORMAT, Plan};
 use sha2::{Digest, Sha256};
 use std::fmt::Write as _;
@@ -127,6 +127,16 @@ impl Journal {
         Ok(journal)
     }
 
+    /// Asks for an undo of the run, before it goes on.
+    ///
+    /// # Errors
+    /// [`JournalError`].
+    pub fn abort(&mut self, ledger: &mut Ledger, reason: String) -> Result<(), JournalError> {
+        let events = self.write(ledger, vec![EventKind::AbortRequested { reason }])?;
+        self.opened.extend(events);
+        Ok(())
+    }
+
     /// Where the run is kept.
     #[must_use]
     pub fn folder(&self) -> &Path {
@@ -167,12 +177,7 @@ impl Journal {
 /// # Errors
 /// [`JournalError`] when one cannot be read.
 pub fn open_runs(state: &Path) -> Result<Vec<OpenRun>, JournalError> {
-    let mut folders: Vec<PathBuf> = match fs::read_dir(state) {
-        Ok(entries) => entries.filter_map(Result::ok).map(|entry| entry.path()).filter(|path| path.join(EVENTS).exists()).collect(),
-        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
-        Err(error) => return Err(io_error("read", state)(error)),
-    };
-    folders.sort();
+    let folders = folders(state)?;
     let mut open = Vec::new();
     let mut closed = Vec::new();
     for folder in folders {
@@ -192,6 +197,31 @@ pub fn open_runs(state: &Path) -> Result<Vec<OpenRun>, JournalError> {
         fs::remove_dir_all(&folder).map_err(io_error("remove", &folder))?;
     }
     Ok(open)
+}
+
+/// The last run of this project and environment, where it ended without everything being put back: it can be taken up to finish that.
+///
+/// # Errors
+/// [`JournalError`] when it cannot be read.
+pub fn stuck_run(state: &Path) -> Result<Option<OpenRun>, JournalError> {
+    let Some(folder) = folders(state)?.pop() else { return Ok(None) };
+    let ledger = read_events(&folder.join(EVENTS))?;
+    if ledger.closed != Some(Verdict::Stuck) {
+        return Ok(None);
+    }
+    let plan = read_plan(&folder.join(PLAN))?;
+    Ok(Some(OpenRun { folder, plan, ledger, is_running: false }))
+}
+
+/// The folders of all runs, oldest first.
+fn folders(state: &Path) -> Result<Vec<PathBuf>, JournalError> {
+    let mut folders: Vec<PathBuf> = match fs::read_dir(state) {
+        Ok(entries) => entries.filter_map(Result::ok).map(|entry| entry.path()).filter(|path| path.join(EVENTS).exists()).collect(),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
+        Err(error) => return Err(io_error("read", state)(error)),
+    };
+    folders.sort();
+    Ok(folders)
 }
 
 /// SHA-256, hex.

@@ -5,4 +5,4 @@ mod journal;
 
 pub use dispatch::{Notice, RunError, Stop, dispatch};
 pub use gaps::Gaps;
-pub use journal::{Journal, JournalError, OpenRun, open_runs};
+pub use journal::{Journal, JournalError, OpenRun, open_runs, stuck_run};

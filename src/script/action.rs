@@ -1,7 +1,7 @@
 //! An action as the body of a script. Deliberately absent: actions that are not a script (the lease, health probes, confirming facts).
 use super::ScriptContext;
 use super::quote::quote;
-use super::{docker, layout, nginx};
+use super::{docker, layout, nginx, revert};
 use crate::model::{Action, GenerationId, Millis};
 use std::collections::BTreeMap;
 
@@ -46,6 +46,9 @@ pub fn body(context: &ScriptContext, action: &Action, secret: &dyn Fn(&str) -> O
         Action::DropGeneration { generation } => nginx::drop_generation(context, generation),
         Action::Switch { expect, to } => nginx::switch(context, expect.as_ref(), to),
         Action::SwitchBack { from, to } => switch_back(context, from, to),
+        Action::ArmRevert { back, to, grace } => revert::arm(context, back, to, *grace),
+        Action::ConfirmSwitch { to } => revert::confirm(context, to),
+        Action::DisarmRevert => revert::disarm(context),
         Action::CheckRoute(check) => nginx::check_route(context, check),
         Action::Drain { backends, policy } => nginx::drain(context, backends, policy),
         Action::PruneGenerations { keep } => nginx::prune_generations(context, *keep),

@@ -53,6 +53,12 @@ pub fn commands(context: &ScriptContext, action: &Action) -> Vec<String> {
         }
         Action::DropGeneration { generation } => vec![format!("rm -r {}", quote(&format!("{nginx}/releases/{generation}")))],
         Action::Switch { to, .. } | Action::SwitchBack { to, .. } => link(&to.0),
+        Action::ArmRevert { back, grace, .. } => {
+            vec![format!("leave a shell behind that makes generation {back} live again, {grace} after the lock is free")]
+        }
+        Action::ConfirmSwitch { .. } | Action::DisarmRevert => {
+            vec![format!("rm -f {}", quote(&format!("{}/armed", layout::revert_folder(&context.remote_root))))]
+        }
         Action::CheckRoute(check) => vec![format!("ask {}", quote(&check.socket))],
         Action::Drain { backends, policy } => {
             let sockets: Vec<String> =

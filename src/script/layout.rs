@@ -40,6 +40,12 @@ pub fn release_folder(remote_root: &str, generation: &str) -> String {
     format!("{}/releases/{generation}", nginx_folder(remote_root))
 }
 
+/// `{remote_root}/flipside/revert`: `armed` while a revert waits, `firing` while it is carried out, `outcome` of the last one. Mode 700.
+#[must_use]
+pub fn revert_folder(remote_root: &str) -> String {
+    format!("{}/revert", folder(remote_root))
+}
+
 /// `{remote_root}/flipside/run`: the unix sockets. Mode 755: the workers of doors are nobody in particular.
 #[must_use]
 pub fn run_folder(remote_root: &str) -> String {

@@ -7,6 +7,7 @@ pub mod layout;
 mod lease;
 pub mod nginx;
 pub mod quote;
+pub mod revert;
 mod watch;
 
 pub use action::{BodyError, body};

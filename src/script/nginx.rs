@@ -76,14 +76,24 @@ pub fn drop_generation(context: &ScriptContext, generation: &GenerationId) -> St
 /// Switch: compare-and-swap of the live generation, reload, proof; on any doubt the previous files again. Done at once where `to` is live.
 #[must_use]
 pub fn switch(context: &ScriptContext, expect: Option<&GenerationId>, to: &GenerationId) -> String {
-    let arguments = [expect.map_or("", |expect| &expect.0), &to.0];
+    switch_words(context, &quote(expect.map_or("", |expect| &expect.0)), to)
+}
+
+/// As [`switch`], from the generation that the shell's variable `from` holds.
+#[must_use]
+pub(super) fn switch_from_variable(context: &ScriptContext, to: &GenerationId) -> String {
+    switch_words(context, "\"$from\"", to)
+}
+
+fn switch_words(context: &ScriptContext, expect: &str, to: &GenerationId) -> String {
+    let arguments = [expect.to_owned(), quote(&to.0)];
     let docker = context.docker_words();
     // The log goes first: the last lines are what is looked at.
     let log = format!(
         "case $answer in *'did not take over'*)\n\
          {docker} logs --since 15s {NGINX_CONTAINER} 2>&1 | grep -E '\\[(emerg|alert|crit)\\]' | sed 's/^[0-9/]* [0-9:]* //' | awk '!seen[$0]++' | tail -n 10\nesac\n"
     );
-    inside(context, NGINX_CONTAINER, &format!("{LIB}{LOCK}{SWITCH}"), &arguments, &log)
+    inside_words(context, NGINX_CONTAINER, &format!("{LIB}{LOCK}{SWITCH}"), &arguments, &log)
 }
 
 /// CheckRoute: one real request through the service's socket reaches a backend; repeated until the deadline.
@@ -170,7 +180,14 @@ fn door_log(context: &ScriptContext, door: &str) -> String {
 /// `docker exec CONTAINER sh -c SCRIPT flipside ARGUMENTS…`. Where it fails, `on_failure` may print more before the answer, and an answer
 /// that is docker's own, not the script's, is turned into an error.
 fn inside(context: &ScriptContext, container: &str, script: &str, arguments: &[&str], on_failure: &str) -> String {
-    let words: Vec<String> = ["exec", container, "sh", "-c", script, "flipside"].iter().chain(arguments).map(|word| quote(word)).collect();
+    let arguments: Vec<String> = arguments.iter().map(|word| quote(word)).collect();
+    inside_words(context, container, script, &arguments, on_failure)
+}
+
+/// As [`inside`], with arguments that are words of the shell already.
+fn inside_words(context: &ScriptContext, container: &str, script: &str, arguments: &[String], on_failure: &str) -> String {
+    let fixed = ["exec", container, "sh", "-c", script, "flipside"].map(quote);
+    let words: Vec<&str> = fixed.iter().chain(arguments).map(String::as_str).collect();
     let gone = quote(&format!("error: the container {container} cannot be asked: is it running?"));
     subshell(&format!(
         "answer=$({} {} 2>&1) && {{ printf '%s\\n' \"$answer\"; exit 0; }}\n{on_failure}printf '%s\\n' \"$answer\"\n\

@@ -13,6 +13,7 @@ mod shop;
 mod traffic;
 
 mod connections;
+mod dead_man;
 mod deploy;
 mod interrupt;
 mod mesh;

@@ -4,9 +4,10 @@ use crate::cases::{Ask, Case, case, plan};
 use crate::driver::{Servers, Trouble, drive};
 use crate::invariants::{Snapshot, dead_routes, double_writers, snapshot};
 use flipside::ledger::Ledger;
-use flipside::model::Verdict;
-use flipside::plan::{Change, Plan, is_fatal, overtaken};
-use flipside::remote::fake::{FakeFleet, Fate};
+use flipside::facts::RevertState;
+use flipside::model::{Action, Verdict};
+use flipside::plan::{Change, Plan, back_by_themselves, is_fatal, overtaken};
+use flipside::remote::fake::{FakeFleet, FakeServer, Fate};
 use flipside::run::{Journal, Notice, Stop, dispatch, open_runs};
 use std::path::Path;
 use std::sync::Arc;
@@ -18,6 +19,40 @@ use tokio::sync::watch;
 enum Then {
     Resume,
     DeployAgain,
+}
+
+/// What servers do by themselves before anybody comes back.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Meanwhile {
+    Nothing,
+    OneGoesBack,
+    AllGoBack,
+}
+
+impl Meanwhile {
+    /// What can happen where so many servers have switched and are not confirmed.
+    fn all(n_waiting: usize) -> &'static [Meanwhile] {
+        match n_waiting {
+            0 => &[Meanwhile::Nothing],
+            1 => &[Meanwhile::Nothing, Meanwhile::AllGoBack],
+            _ => &[Meanwhile::Nothing, Meanwhile::OneGoesBack, Meanwhile::AllGoBack],
+        }
+    }
+
+    fn happens(self, servers: &mut Servers) {
+        let waiting = servers.values_mut().filter(|server| waits(server));
+        match self {
+            Meanwhile::Nothing => {}
+            Meanwhile::OneGoesBack => waiting.take(1).for_each(FakeServer::grace_is_over),
+            Meanwhile::AllGoBack => waiting.for_each(FakeServer::grace_is_over),
+        }
+    }
+}
+
+/// The server has switched, and will go back unless somebody confirms or takes over.
+fn waits(server: &FakeServer) -> bool {
+    let revert = server.base.revert.as_ref().filter(|revert| revert.state == RevertState::Watching);
+    revert.is_some_and(|revert| server.base.nginx.live.as_ref() != Some(&revert.back))
 }
 
 /// Runs to the end, or until our process dies. The servers afterwards, the verdict, and how many calls there were.
@@ -50,7 +85,12 @@ async fn resume(state: &Path, mut servers: Servers) -> (Servers, Option<Verdict>
     for server in run.plan.servers() {
         servers.get_mut(server).unwrap().base.lease = Some("this run".to_owned());
     }
-    let journal = Journal::reopen(&mut run).unwrap();
+    let fleet = servers.iter().map(|(name, server)| (name.clone(), server.facts())).collect();
+    let back = if run.ledger.unwinding() { Vec::new() } else { back_by_themselves(&run.plan, &run.ledger, &fleet) };
+    let mut journal = Journal::reopen(&mut run).unwrap();
+    if !back.is_empty() {
+        journal.abort(&mut run.ledger, back.join("; ")).unwrap();
+    }
     let (servers, verdict, _) = engine(&run.plan, run.ledger, journal, servers, None).await;
     (servers, verdict)
 }
@@ -68,6 +108,8 @@ struct Sweep {
     after: Snapshot,
     calm: Verdict,
     problems: Vec<String>,
+    /// How often servers went back by themselves.
+    n_back: usize,
 }
 
 impl Sweep {
@@ -94,6 +136,26 @@ impl Sweep {
         if !locked.is_empty() {
             self.problems.push(format!("{what}: {verdict:?}, and locked are {locked:?}"));
         }
+    }
+
+    /// Going back makes nothing dead; and when all do, everybody is served by the old side again.
+    fn goes_back(&mut self, servers: &mut Servers, meanwhile: Meanwhile, what: &str) {
+        let dead = |servers: &Servers, case: &Case| dead_routes(servers, &case.inventory, &case.playbook);
+        let before = dead(servers, &self.case);
+        meanwhile.happens(servers);
+        let new: Vec<_> = dead(servers, &self.case).difference(&before).cloned().collect();
+        if !new.is_empty() {
+            self.problems.push(format!("{what}: a server that went back routes to what is dead: {new:?}"));
+        }
+        let hands_over = self.case.playbook.services.values().any(flipside::config::Service::hands_over);
+        let now = snapshot(servers, &self.case.playbook);
+        for (name, server) in servers.iter().filter(|_| meanwhile == Meanwhile::AllGoBack && !hands_over) {
+            let is_confirmed = server.base.revert.is_none();
+            if !is_confirmed && now.routes().get(name) != self.before.routes().get(name) {
+                self.problems.push(format!("{what}: {name} went back, and NGINX routes {:?}", now.routes().get(name)));
+            }
+        }
+        self.n_back += usize::from(meanwhile != Meanwhile::Nothing);
     }
 
     /// What `resume` asks first.
@@ -144,15 +206,21 @@ async fn sweep(case: Case, calm: Verdict) {
     let before = snapshot(&case.servers, &case.playbook);
     let after = snapshot(&servers, &case.playbook);
     assert_eq!(before.routes() == after.routes(), calm == Verdict::PutBack);
-    let mut sweep = Sweep { case, before, after, calm, problems: Vec::new() };
+    let mut sweep = Sweep { case, before, after, calm, problems: Vec::new(), n_back: 0 };
     sweep.check(&servers, calm, "a calm run");
     for call in 0..n_calls {
         for fate in [Fate::DiesBefore, Fate::DiesAfter] {
-            for then in [Then::Resume, Then::DeployAgain] {
-                let what = format!("{}: {fate:?} call {call} of {n_calls}, then {then:?}", sweep.case.name);
+            let mut n_waiting = None;
+            for (meanwhile, then) in Meanwhile::all(3).iter().flat_map(|m| [Then::Resume, Then::DeployAgain].map(|then| (*m, then))) {
+                if n_waiting.is_some_and(|n| !Meanwhile::all(n).contains(&meanwhile)) {
+                    continue;
+                }
+                let what = format!("{}: {fate:?} call {call} of {n_calls}, {meanwhile:?}, then {then:?}", sweep.case.name);
                 let state = state_folder();
-                let (servers, verdict, _) = begin(state.path(), &plan, sweep.case.servers.clone(), Some((call, fate))).await;
+                let (mut servers, verdict, _) = begin(state.path(), &plan, sweep.case.servers.clone(), Some((call, fate))).await;
                 assert_eq!(verdict, None, "{what}: it did not die");
+                n_waiting = Some(servers.values().filter(|server| waits(server)).count());
+                sweep.goes_back(&mut servers, meanwhile, &what);
                 match then {
                     Then::DeployAgain => sweep.deploy_again(servers, &what),
                     Then::Resume if !sweep.is_untouched(&plan, &servers) => {
@@ -169,6 +237,9 @@ async fn sweep(case: Case, calm: Verdict) {
             }
         }
     }
+    // A first deploy has nothing to go back to, and a handover no way back.
+    let armed = plan.step_ids().any(|id| matches!(plan.step(&id).unwrap().action, Action::ArmRevert { .. }));
+    assert_eq!(sweep.n_back > 0, armed && calm == Verdict::Done, "{} times servers went back", sweep.n_back);
     let shown: Vec<&str> = sweep.problems.iter().take(20).map(String::as_str).collect();
     assert!(sweep.problems.is_empty(), "{} problems in {n_calls} calls:\n{}", sweep.problems.len(), shown.join("\n"));
 }

@@ -8,6 +8,7 @@ mod crash;
 mod driver;
 mod invariants;
 mod overtaken;
+mod revert;
 
 use cases::{Case, cases, plan};
 use driver::{Effect, Servers, Trouble, drive};

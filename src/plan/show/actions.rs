@@ -26,6 +26,9 @@ pub fn action_name(action: &Action) -> &'static str {
         Action::DropGeneration { .. } => "drop_generation",
         Action::Switch { .. } => "switch",
         Action::SwitchBack { .. } => "switch_back",
+        Action::ArmRevert { .. } => "arm_revert",
+        Action::ConfirmSwitch { .. } => "confirm_switch",
+        Action::DisarmRevert => "disarm_revert",
         Action::CheckRoute(_) => "check_route",
         Action::Drain { .. } => "drain",
         Action::PruneGenerations { .. } => "prune_generations",
@@ -57,6 +60,9 @@ pub fn describe(action: &Action) -> String {
         Action::DropGeneration { generation } => format!("remove NGINX generation {generation}"),
         Action::Switch { to, .. } => format!("switch NGINX to generation {to}"),
         Action::SwitchBack { to, .. } => format!("put back NGINX generation {to}"),
+        Action::ArmRevert { back, .. } => format!("arm the revert to generation {back}"),
+        Action::ConfirmSwitch { to } => format!("confirm generation {to}"),
+        Action::DisarmRevert => "disarm the revert".to_owned(),
         Action::CheckRoute(check) => format!("check the route to {}", check.service),
         Action::Drain { backends, .. } => {
             format!("drain {}", super::prose::count(backends.len(), "backend"))
@@ -78,6 +84,8 @@ mod tests {
             Action::RemoveNetwork { name: "n".to_owned() },
             Action::StartContainer { name: "a".to_owned() },
             Action::SwitchBack { from: generation.clone(), to: generation.clone() },
+            Action::ConfirmSwitch { to: generation.clone() },
+            Action::DisarmRevert,
             Action::DropGeneration { generation },
             Action::PruneGenerations { keep: 5 },
         ] {

@@ -23,6 +23,9 @@ pub struct FakeServer {
     /// The ports on loopback that each door was told to open, by the door's container id.
     pub(super) door_ports: BTreeMap<String, BTreeSet<u16>>,
     pub(super) n_containers: u32,
+    /// The generations that the armed revert may be put back from.
+    pub(super) reverts: Vec<GenerationId>,
+    pub(super) n_reverts: u32,
 }
 
 impl FakeServer {
@@ -44,6 +47,7 @@ impl FakeServer {
             routes: vec!["10.0.0.0/24".to_owned()],
             nginx: NginxFact::default(),
             lease: None,
+            revert: None,
         };
         FakeServer {
             base,
@@ -53,6 +57,8 @@ impl FakeServer {
             unhealthy: BTreeSet::new(),
             door_ports: BTreeMap::new(),
             n_containers: 0,
+            reverts: Vec::new(),
+            n_reverts: 0,
         }
     }
 
@@ -146,6 +152,12 @@ impl FakeServer {
                 Some(live) if live == from => self.switch(Some(from), to),
                 Some(_) | None => seen("something else is live, and was left alone"),
             },
+            Action::ArmRevert { back, to, .. } => self.arm(back, to),
+            Action::ConfirmSwitch { to } => self.confirm(to),
+            Action::DisarmRevert => {
+                self.base.revert = None;
+                seen("disarmed")
+            }
             Action::CheckRoute(check) => self.check_route(check),
             Action::Drain { .. } => match self.running(NGINX_CONTAINER) {
                 Some(_) => seen("0 connections"),

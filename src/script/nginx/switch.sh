@@ -45,7 +45,7 @@ fi
 if [ "$current" != "$expect" ] && { [ "$current" != "$to" ] || ! serves "$expect"; }; then
     fail "generation $current is live, and this run was made for $expect" 'somebody else has deployed here: plan again'
 fi
-serves "$expect" ||
+serves "$expect" || { [ "$current" = "$expect" ] && serves "$to"; } ||
     fail "NGINX serves generation$serving, although $expect is the current one" 'reload it by hand (docker exec flipside_nginx nginx -s reload -c /flipside/nginx/current/nginx.conf) and look at its log'
 [ -e "releases/$to/nginx.conf" ] || fail "generation $to is not on this server" 'it was never staged, or it was pruned: plan again'
 # A reload that failed, or a kill, leaves sockets that nobody listens on: NGINX cannot bind them again, and `nginx -t` does not see it.
