@@ -3,8 +3,8 @@
 use crate::cases::{Ask, Case, case, plan};
 use crate::driver::{Servers, Trouble, drive};
 use crate::invariants::{Snapshot, dead_routes, double_writers, snapshot};
-use flipside::ledger::Ledger;
 use flipside::facts::RevertState;
+use flipside::ledger::Ledger;
 use flipside::model::{Action, Verdict};
 use flipside::plan::{Change, Plan, back_by_themselves, is_fatal, overtaken};
 use flipside::remote::fake::{FakeFleet, FakeServer, Fate};

@@ -90,7 +90,10 @@ fn go_back(servers: &mut Servers) -> usize {
 fn nothing_is_confirmed_on_a_server_that_went_back_and_nothing_goes_back_under_a_lease() {
     let case = case("second_to_secondary_three_servers");
     let (plan, _) = plan(&case.playbook, &case.inventory, &case.servers, &case.ask);
-    let cut = Trouble { fails: None, cut_after: Some(plan.step_ids().position(|id| matches!(action(&plan, &id), Action::ConfirmSwitch { .. })).unwrap()) };
+    let cut = Trouble {
+        fails: None,
+        cut_after: Some(plan.step_ids().position(|id| matches!(action(&plan, &id), Action::ConfirmSwitch { .. })).unwrap()),
+    };
     let mut servers = case.servers.clone();
     drive(&plan, &mut servers, &cut, &mut |_, _| {});
     let confirm = plan.step_ids().find(|id| matches!(action(&plan, id), Action::ConfirmSwitch { .. })).unwrap();
@@ -99,7 +102,8 @@ fn nothing_is_confirmed_on_a_server_that_went_back_and_nothing_goes_back_under_a
     assert!(server.apply(action(&plan, &confirm)).is_ok(), "the run holds the lease");
     assert_eq!(go_back(&mut servers), 2);
     let server = servers.values_mut().last().unwrap();
-    let confirm = last(&plan, |action| matches!(action, Action::ConfirmSwitch { .. }))));
+    let confirm = last(&plan, |action| matches!(action, Action::ConfirmSwitch { .. }));
+    let seen = server.apply(action(&plan, &confirm));
     assert!(seen.is_err(), "{seen:?}");
 }
 
@@ -137,7 +141,10 @@ fn everybody_is_told_of_a_run_that_was_cut_off_and_the_next_run_takes_over() {
     assert!(told(&servers).is_empty(), "a run that goes on is nobody's business");
     servers.values_mut().for_each(|server| server.base.lease = None);
     let notes = told(&servers);
-    assert!(notes.len() == 3 && notes.iter().all(|(level, text)| *level == Level::Note && text.contains("will put itself back")), "{notes:?}");
+    assert!(
+        notes.len() == 3 && notes.iter().all(|(level, text)| *level == Level::Note && text.contains("will put itself back")),
+        "{notes:?}"
+    );
 
     // Another workstation is quick: what is armed is taken away under its lease, and a plan from before is refused.
     let (quick, findings) = plan(&case.playbook, &case.inventory, &servers, &case.ask);
