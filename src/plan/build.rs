@@ -5,7 +5,7 @@ use super::place::{Placement, place};
 use super::prepare::{host_door_text, new_door_text, prepare};
 use super::present::{Fleet, Present, present};
 use super::remove::remove_waves;
-use super::revert::{Stretches, guard, revert_notes, take_over};
+use super::revert::{Stretches, guard, revert_notes, take_over, to_take_over};
 use super::routes::{Generation, Routing, base_generation};
 use super::sites::Sites;
 use super::steps::{plain, switch};
@@ -206,7 +206,8 @@ pub(super) fn locked(routing: &Routing<'_>, mut waves: Vec<Wave>) -> Vec<Wave> {
         wave.servers.retain(|_, steps| !steps.is_empty());
         !wave.servers.is_empty()
     });
-    let servers: BTreeSet<ServerName> = waves.iter().flat_map(|wave| wave.servers.keys().cloned()).collect();
+    let mut servers: BTreeSet<ServerName> = waves.iter().flat_map(|wave| wave.servers.keys().cloned()).collect();
+    servers.extend(to_take_over(routing));
     if servers.is_empty() {
         return Vec::new();
     }

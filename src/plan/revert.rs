@@ -1,5 +1,6 @@
 //! The reverts that servers are left with while a run switches, and what is said of those that are found. Deliberately absent: the shell.
 use super::present::Fleet;
+use super::routes::Routing;
 use super::steps::plain;
 use super::types::{Finding, Level, Step, UndoKind, Wave, WaveKind};
 use crate::facts::{Facts, RevertFact, RevertState};
@@ -64,6 +65,13 @@ pub(super) fn guard(waves: &mut Vec<Wave>, stretches: &Stretches) {
 /// Takes over from a run that was cut off, once the lease is ours: its revert must not fire on what this run makes live.
 pub(super) fn take_over(facts: &Facts) -> Option<Step> {
     facts.revert.as_ref().map(|_| plain("disarm the revert of an earlier run", Action::DisarmRevert))
+}
+
+/// The servers that route this project and would put themselves back: also where they are as they should be already.
+pub(super) fn to_take_over(routing: &Routing<'_>) -> Vec<ServerName> {
+    let armed = |facts: &Facts| facts.revert.as_ref().is_some_and(|revert| revert.state.is_armed());
+    let ours = |server: &ServerName| routing.present.services.values().any(|service| service.routes.contains_key(server));
+    routing.fleet.iter().filter(|(server, facts)| armed(facts) && ours(server)).map(|(server, _)| server.clone()).collect()
 }
 
 /// What is to be said of the reverts that servers were left with. Of those of a run that goes on, nothing.
