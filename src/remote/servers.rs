@@ -3,6 +3,7 @@ use super::ssh::{ChannelError, ConnectError, Connection, Connector, Held, NoKeyA
 use crate::config::Inventory;
 use crate::facts::{Facts, FactsError, question, read};
 use crate::model::ServerName;
+use crate::script::revert::ITSELF;
 use crate::script::{ScriptContext, lease};
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
@@ -143,8 +144,10 @@ impl Servers {
         {
             let lost = |why: String| SurveyError::Lease { server: site.target.name.clone(), why };
             let (held, before) = self.lease_over(&connection, site).await.map_err(|error| lost(error.to_string()))?;
-            if before.as_ref().is_some_and(|who| who != &*self.holder) {
-                return Err(lost(format!("in between it was held by {}", before.unwrap_or_default())));
+            // That the server put itself back meanwhile is no reason: what this run does next finds it so, and an undo finds it done.
+            let is_ours = |who: &str| who.strip_prefix(ITSELF).unwrap_or(who) == &*self.holder;
+            if let Some(other) = before.filter(|who| !is_ours(who)) {
+                return Err(lost(format!("in between it was held by {other}")));
             }
             *lease = Some(held);
         }
@@ -209,12 +212,13 @@ impl Servers {
         Ok(())
     }
 
-    /// Takes the lease over this connection, and says who held it last. One that an older connection of ours still holds is waited for.
+    /// Takes the lease over this connection, and says who held it last. One that an older connection of ours still holds, or
+    /// a server that puts itself back at this moment, is waited for.
     async fn lease_over(&self, connection: &Connection, site: &Site) -> Result<(Held, Option<String>), LeaseError> {
         let until = tokio::time::Instant::now() + OWN_LEASE_ENDS;
         loop {
             match self.ask_for_lease(connection, site).await {
-                Err(LeaseError::Held(who)) if who == *self.holder && tokio::time::Instant::now() < until => {
+                Err(LeaseError::Held(who)) if (who == *self.holder || who.starts_with(ITSELF)) && tokio::time::Instant::now() < until => {
                     tokio::time::sleep(OWN_LEASE_AGAIN).await;
                 }
                 answer => return answer,

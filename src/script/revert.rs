@@ -16,6 +16,9 @@ const ARM: &str = include_str!("revert/arm.sh");
 const WATCH: &str = include_str!("revert/watch.sh");
 const CONFIRM: &str = include_str!("revert/confirm.sh");
 
+/// How the words of a lease begin that a revert holds; those of the run that left it follow.
+pub const ITSELF: &str = "the server itself, which puts back what was left unconfirmed by ";
+
 /// ArmRevert: leaves the shell, and waits until it has written down that it watches.
 #[must_use]
 pub fn arm(context: &ScriptContext, back: &GenerationId, to: &[GenerationId], grace: Millis) -> String {
@@ -45,4 +48,14 @@ pub fn disarm(context: &ScriptContext) -> String {
         "(\ncd {folder} 2>/dev/null || {{ echo 'seen: none was armed'; exit 0; }}\n\
          message=$(rm -f armed firing outcome 2>&1) || {{ echo \"error: $message\"; exit 1; }}\necho 'seen: disarmed'\n)\n"
     )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_revert_is_known_by_the_words_of_its_lease() {
+        assert!(WATCH.contains(&format!("'{ITSELF}%s\\n' \"$who\"")));
+    }
 }
