@@ -80,9 +80,7 @@ fn backward(plan: &Plan, ledger: &Ledger) -> Vec<Move> {
         return Vec::new();
     }
     let stuck = plan.step_ids().any(|id| is_stuck(plan, ledger, &id));
-    // The old side could not be started again: whoever is not switched back to it yet stays where everything runs.
-    let stopped = |id: &StepId| matches!(plan.step(id).map(|step| &step.action), Some(Action::StopContainer { .. }));
-    let gone = plan.step_ids().filter(|id| stopped(id) && is_stuck(plan, ledger, id)).map(|id| id.wave).max();
+    let gone = old_side_gone(plan, ledger);
     for (index, wave) in plan.waves.iter().enumerate().rev() {
         let mut moves = Vec::new();
         let mut busy = false;
@@ -117,6 +115,20 @@ fn backward(plan: &Plan, ledger: &Ledger) -> Vec<Move> {
         }
     }
     vec![Move::Close(if stuck { Verdict::Stuck } else { Verdict::PutBack })]
+}
+
+/// The wave that stopped an old side which could not be started again on any server: whoever is not switched back to it yet stays where
+/// everything runs. Where it runs on another server, that one answers, and whoever can be put back is put back.
+fn old_side_gone(plan: &Plan, ledger: &Ledger) -> Option<WaveIndex> {
+    let stops = |id: &StepId| plan.step(id).filter(|step| matches!(step.action, Action::StopContainer { .. }));
+    let elsewhere = |id: &StepId, step: &Step| {
+        plan.step_ids().any(|other| {
+            let same = stops(&other).is_some_and(|found| found.service == step.service);
+            same && other.server != id.server && !is_stuck(plan, ledger, &other)
+        })
+    };
+    let gone = plan.step_ids().filter(|id| is_stuck(plan, ledger, id) && stops(id).is_some_and(|step| !elsewhere(id, step)));
+    gone.map(|id| id.wave).max()
 }
 
 /// An undo on which requests hang has failed.

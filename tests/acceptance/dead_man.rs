@@ -12,9 +12,14 @@ use std::time::{Duration, Instant};
 /// A server goes back 15 s after its lease is free, which takes 25 s at most where the run has not died but fallen silent.
 const BOUND: Duration = Duration::from_secs(90);
 
-/// The next switch of this server waits for so many seconds: somebody else has its NGINX in hand.
-fn delays_its_switch(server: &Server, seconds: u32) {
-    server.must(&format!("(setsid flock /local/flipside/nginx/lock sleep {seconds} >/dev/null 2>&1 </dev/null &)"));
+/// Somebody else has this server's NGINX in hand: its next switch waits until it is let go, a minute at most.
+fn takes_its_nginx(server: &Server) {
+    let until = "n=0; until [ -e /tmp/let-go ] || [ $n -ge 300 ]; do sleep 0.2; n=$((n + 1)); done";
+    server.must(&format!("rm -f /tmp/let-go; (setsid flock /local/flipside/nginx/lock sh -c '{until}' >/dev/null 2>&1 </dev/null &)"));
+}
+
+fn lets_go(server: &Server) {
+    server.must("touch /tmp/let-go");
 }
 
 fn generations(servers: &[Server]) -> Vec<String> {
@@ -41,7 +46,7 @@ fn a_run_that_dies_between_two_switches_leaves_a_fleet_that_goes_back_by_itself(
     let traffic = Traffic::http(&servers);
     project.playbook(&(header("2.0") + &api_on(3, "2.0", "")));
 
-    delays_its_switch(&servers[2], 8);
+    takes_its_nginx(&servers[2]);
     let mut run = project.start(&["deploy", "-y"]);
     run.until("[server1] switched NGINX");
     run.until("[server2] switched NGINX");
@@ -52,6 +57,7 @@ fn a_run_that_dies_between_two_switches_leaves_a_fleet_that_goes_back_by_itself(
     assert_eq!(half.len(), 2, "the fleet is half switched");
     project.flipside(&["status"]).exits(0).says(&["MIXED", "will put itself back to generation"]);
     // server3's switch, begun before the end, comes late: it is put back with the others.
+    lets_go(&servers[2]);
     all_back_at(&servers[..2], &before[..2]);
     thread::sleep(Duration::from_secs(1));
     all_back_at(&servers, &before);
@@ -83,10 +89,11 @@ fn a_server_that_is_lost_during_the_undo_is_named_and_finished_later() {
     project.playbook(&(header("2.0") + &api_on(3, "2.0", "")));
 
     // server3 has switched and is cut off before server1 has; the run fails at confirming, and its undo meets a server that is away.
-    delays_its_switch(&servers[0], 4);
+    takes_its_nginx(&servers[0]);
     let mut run = project.start(&["deploy", "-y"]);
     run.until("[server3] switched NGINX");
     servers[2].fault("cut", &[]);
+    lets_go(&servers[0]);
     let output = run.end().exits(6).says(&["NOT PUT BACK", "server3", "resume", "finishes putting back server3"]);
     assert_eq!(generations(&servers[..2]), before[..2], "{}", output.all());
     servers[2].fault("heal", &[]);
