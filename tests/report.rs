@@ -86,7 +86,11 @@ fn replay(style: Style, paint: Paint, plan: &Plan, events: &[Event], ledger: &Le
 
 fn finish(reporter: &mut Reporter, plan: &Plan, ledger: &Ledger) {
     let gaps = BTreeMap::from([(service("postgres"), Millis(1240))]);
-    reporter.finished(plan, ledger, &Ending { elapsed: Millis(12_449), gaps: &gaps, program: "flipside -e prod", commands: &commands });
+    reporter.finished(
+        plan,
+        ledger,
+        &Ending { elapsed: Millis(12_449), gaps: &gaps, probes: None, program: "flipside -e prod", commands: &commands },
+    );
 }
 
 fn lines_of(name: &str, script: &Script) {

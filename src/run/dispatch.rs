@@ -24,12 +24,14 @@ pub enum RunError {
 }
 
 /// What somebody asked of a run from outside.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Stop {
     /// Nothing: go on.
     No,
     /// Undo the run.
     Undo,
+    /// Undo the run, for this reason.
+    UndoFor(String),
     /// Stop where it stands.
     AtOnce,
 }
@@ -85,14 +87,16 @@ pub async fn dispatch<R: Remote>(
                     std::panic::resume_unwind(error.into_panic());
                 }
             }
-            Ok(()) = stop.changed() => match *stop.borrow_and_update() {
-                Stop::No => {}
-                Stop::Undo => {
-                    let reason = "asked to stop".to_owned();
-                    record(ledger, journal, vec![EventKind::AbortRequested { reason }], tell)?;
-                }
-                Stop::AtOnce => return Err(RunError::Stopped),
-            },
+            Ok(()) = stop.changed() => {
+                let asked = stop.borrow_and_update().clone();
+                let reason = match asked {
+                    Stop::No => continue,
+                    Stop::Undo => "asked to stop".to_owned(),
+                    Stop::UndoFor(reason) => reason,
+                    Stop::AtOnce => return Err(RunError::Stopped),
+                };
+                record(ledger, journal, vec![EventKind::AbortRequested { reason }], tell)?;
+            }
         }
     }
 }
