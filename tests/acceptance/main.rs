@@ -13,11 +13,13 @@ mod shop;
 mod traffic;
 
 mod connections;
+mod datagrams;
 mod deploy;
 mod interrupt;
 mod mesh;
 mod neighbours;
 mod placement;
+mod probe;
 mod put_back;
 mod server_fails;
 mod volumes;
