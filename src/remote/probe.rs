@@ -4,6 +4,7 @@ use super::servers::Servers;
 use super::ssh::{Connection, Tunnel, TunnelError};
 use crate::model::{Answer, Millis, ProbeAsk, ProbeAt, ProbeTarget, Sample};
 use std::collections::BTreeMap;
+use std::pin::pin;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::sync::mpsc::UnboundedSender;
@@ -17,8 +18,8 @@ const EVERY: Duration = Duration::from_millis(200);
 const APART: Duration = Duration::from_millis(2);
 /// A TCP service says nothing before it is asked. Where NGINX has no backend for a connection, it closes it at once.
 const SILENCE: Duration = Duration::from_millis(150);
-/// For a sign of life of the SSH connection, after a request that got no answer.
-const SIGN_OF_LIFE: Duration = Duration::from_secs(2);
+/// A sign of life of the SSH connection comes this soon, where a request gets no answer for want of one and not for want of a connection.
+const SIGN_OF_LIFE: Duration = Duration::from_secs(1);
 /// More of an answer is not read, bytes.
 const MOST: u64 = 1024 * 1024;
 
@@ -94,12 +95,8 @@ impl Client {
         mut ended: oneshot::Receiver<()>,
         tell: UnboundedSender<Sample>,
     ) {
-        let mut pause = first;
+        sleep(first).await;
         loop {
-            tokio::select! {
-                () = sleep(pause) => {}
-                _ = &mut ended => return,
-            }
             let at = Instant::now();
             let began =
                 SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| u64::try_from(since.as_millis()).unwrap_or(u64::MAX));
@@ -107,7 +104,10 @@ impl Client {
             if tell.send(Sample { at: self.target.at.clone(), began, took, answer }).is_err() {
                 return;
             }
-            pause = every.saturating_sub(at.elapsed());
+            tokio::select! {
+                () = sleep(every.saturating_sub(at.elapsed())) => {}
+                _ = &mut ended => return,
+            }
         }
     }
 
@@ -117,15 +117,23 @@ impl Client {
         let Some(connection) = self.connection().await else {
             return (Answer::Unmeasured("there was no SSH connection".to_owned()), took());
         };
-        let within = self.target.within.duration();
-        let answer = timeout(within, once(&connection, &self.target)).await;
+        let half = self.target.within.duration() / 2;
+        let mut request = pin!(once(&connection, &self.target));
+        // A network that fails and comes back would look like an NGINX that does not answer, if it were only asked afterwards.
+        let (answer, was_alive) = match timeout(half, &mut request).await {
+            Ok(answer) => (Ok(answer), true),
+            Err(_) => tokio::join!(timeout(half, &mut request), is_alive(&connection)),
+        };
         let took = took();
+        let is_unclear = matches!(answer, Ok(Err(Trouble::Unclear(_))) | Err(_));
+        if is_unclear && !(was_alive && is_alive(&connection).await) {
+            return (Answer::Unmeasured("the SSH connection was silent".to_owned()), took);
+        }
         let answer = match answer {
             Ok(Ok(())) => Answer::Good,
-            Ok(Err(Trouble::Seen(seen))) => Answer::Bad(seen),
+            Ok(Err(Trouble::Seen(seen) | Trouble::Unclear(seen))) => Answer::Bad(seen),
             Ok(Err(Trouble::Way(seen))) => Answer::Unmeasured(seen),
-            Ok(Err(Trouble::Unclear(seen))) => blame(&connection, seen).await,
-            Err(_) => blame(&connection, format!("no answer within {}", self.target.within)).await,
+            Err(_) => Answer::Bad(format!("no answer within {}", self.target.within)),
         };
         (answer, took)
     }
@@ -142,12 +150,11 @@ impl Client {
     }
 }
 
-/// Where the server still answers over SSH, it was not the way there.
-async fn blame(connection: &Connection, seen: String) -> Answer {
-    // The port that nothing listens on: sshd refuses it without asking anybody.
+/// The server answers over SSH. It is asked for the port that nothing listens on, which sshd refuses without asking anybody.
+async fn is_alive(connection: &Connection) -> bool {
     match connection.tunnel("127.0.0.1", 9, SIGN_OF_LIFE).await {
-        Ok(_) | Err(TunnelError::Refused { .. } | TunnelError::Forbidden { .. } | TunnelError::Failed { .. }) => Answer::Bad(seen),
-        Err(TunnelError::Lost { .. } | TunnelError::Deadline { .. }) => Answer::Unmeasured("the SSH connection was silent".to_owned()),
+        Ok(_) | Err(TunnelError::Refused { .. } | TunnelError::Forbidden { .. } | TunnelError::Failed { .. }) => true,
+        Err(TunnelError::Lost { .. } | TunnelError::Deadline { .. }) => false,
     }
 }
 

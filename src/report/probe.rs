@@ -23,8 +23,9 @@ pub(super) fn failure(failure: &ProbeFailure) -> String {
 /// All that is to be said at the end of a run.
 pub(super) fn lines(tally: &ProbeTally, ledger: &Ledger, paint: Paint) -> Vec<String> {
     let total = tally.total();
+    let handed_over = if total.in_gap == 0 { String::new() } else { format!(" and {} in a handover", thousands(total.in_gap)) };
     let title = format!(
-        "probe: {} requests through every server's NGINX, {} failed, slowest {}",
+        "probe: {} requests through every server's NGINX, {} failed{handed_over}, slowest {}",
         thousands(total.sent),
         thousands(total.failed),
         tally_time(&total)
@@ -70,10 +71,10 @@ fn rows(tally: &ProbeTally) -> Vec<Vec<String>> {
 fn row(service: &ServiceName, servers: String, count: &ProbeCount) -> Vec<String> {
     let mut more = Vec::new();
     if count.in_gap > 0 {
-        more.push(format!("{} more while it was handed over (not counted)", thousands(count.in_gap)));
+        more.push(format!("{} failed while it was handed over (not counted)", thousands(count.in_gap)));
     }
     if count.early > 0 {
-        more.push(format!("{} more before its first answer in this run (not counted)", thousands(count.early)));
+        more.push(format!("{} failed before its first answer in this run (not counted)", thousands(count.early)));
     }
     if count.unmeasured > 0 {
         more.push(format!("{} not measured: {}", thousands(count.unmeasured), prose::clean(&count.unmeasured_because)));
@@ -204,8 +205,8 @@ mod tests {
         let text = lines(&tally, &done(Verdict::Done), Paint::Plain).join("\n");
         for part in [
             "✘ probe: 605 requests",
-            "1 more while it was handed over (not counted)",
-            "1 more before its first answer",
+            "1 failed while it was handed over (not counted)",
+            "1 failed before its first answer",
             "dns is not probed: why",
             "  failed first  api through s1's NGINX at 19:20:03.412 UTC, in wave switch: status 502",
             "too late to undo",
