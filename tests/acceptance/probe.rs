@@ -55,7 +55,7 @@ fn a_deploy_is_watched_and_one_failed_request_undoes_it() {
         );
     }
 
-    let undone = deploy_what_falls_ill(&fleet, &project, "3.0", &["deploy", "-y", "--probe"], 11_000).exits(5);
+    let undone = deploy_what_falls_ill(&fleet, &project, "3.0", &["deploy", "-y", "--probe"], 8_000).exits(5);
     undone.says(&[
         "== probe failed: api through ",
         "status 503",
@@ -67,7 +67,7 @@ fn a_deploy_is_watched_and_one_failed_request_undoes_it() {
     is(&project, "echo", "RUNNING", "secondary", "2.0");
 
     let lenient = ["deploy", "-y", "--probe", "--probe-budget", "100000"];
-    let done = deploy_what_falls_ill(&fleet, &project, "3.0", &lenient, 6_000).exits(0).says(&["failed first  api through ", "status 503"]);
+    let done = deploy_what_falls_ill(&fleet, &project, "3.0", &lenient, 4_000).exits(0).says(&["failed first  api through ", "status 503"]);
     done.says_not(&["too late", " 0 failed, slowest"]);
     is(&project, "echo", "RUNNING", "primary", "3.0");
 }
