@@ -23,7 +23,7 @@ pub struct ProbeTarget {
     pub at: ProbeAt,
     /// The port of the host's door, on the server's loopback. None where no door opens it for the whole run: then the socket is asked.
     pub door: Option<u16>,
-    /// NGINX's unix socket of the service, an absolute path on the server. Also asked where sshd forbids tunnels to ports.
+    /// NGINX's unix socket of the service, an absolute path on the server.
     pub socket: String,
     /// What is asked.
     pub ask: ProbeAsk,

@@ -49,7 +49,7 @@ impl Prober {
         // Spread over the interval, so that not all are asked in one moment.
         let first = APART.saturating_mul(u32::try_from(self.running.len()).unwrap_or(0)).min(self.every);
         self.running.insert(target.at.clone(), keep);
-        let client = Client { servers: self.servers.clone(), target, connection: None };
+        let client = Client { servers: self.servers.clone(), target, connection: None, socket_opened: false };
         self.tasks.spawn(client.ask_again_and_again(first, self.every, ended, self.tell.clone()));
     }
 
@@ -75,6 +75,9 @@ struct Client {
     servers: Servers,
     target: ProbeTarget,
     connection: Option<Connection>,
+    /// A tunnel to the unix socket was opened once. sshd answers in the same way where nobody listens and where it forbids such tunnels:
+    /// without this nothing is known.
+    socket_opened: bool,
 }
 
 /// Why a request is not one that went well.
@@ -118,7 +121,7 @@ impl Client {
             return (Answer::Unmeasured("there was no SSH connection".to_owned()), took());
         };
         let half = self.target.within.duration() / 2;
-        let mut request = pin!(once(&connection, &self.target));
+        let mut request = pin!(once(&connection, &self.target, &mut self.socket_opened));
         // A network that fails and comes back would look like an NGINX that does not answer, if it were only asked afterwards.
         let (answer, was_alive) = match timeout(half, &mut request).await {
             Ok(answer) => (Ok(answer), true),
@@ -158,8 +161,8 @@ async fn is_alive(connection: &Connection) -> bool {
     }
 }
 
-async fn once(connection: &Connection, target: &ProbeTarget) -> Result<(), Trouble> {
-    let mut tunnel = open(connection, target).await?;
+async fn once(connection: &Connection, target: &ProbeTarget, socket_opened: &mut bool) -> Result<(), Trouble> {
+    let mut tunnel = open(connection, target, socket_opened).await?;
     match &target.ask {
         ProbeAsk::Tcp => match timeout(SILENCE, tunnel.read(&mut [0; 64])).await {
             Err(_) | Ok(Ok(1..)) => Ok(()),
@@ -181,22 +184,29 @@ fn broken(error: &std::io::Error) -> Trouble {
     Trouble::Unclear(format!("the connection broke: {error}"))
 }
 
-async fn open(connection: &Connection, target: &ProbeTarget) -> Result<Tunnel, Trouble> {
+async fn open(connection: &Connection, target: &ProbeTarget, socket_opened: &mut bool) -> Result<Tunnel, Trouble> {
     let within = target.within.duration();
-    let opened = match target.door {
-        None => connection.tunnel_unix(&target.socket, within).await,
-        Some(port) => match connection.tunnel("127.0.0.1", port, within).await {
-            Err(TunnelError::Forbidden { .. }) => connection.tunnel_unix(&target.socket, within).await,
-            opened => opened,
-        },
-    };
-    opened.map_err(|error| match error {
+    if let Some(port) = target.door {
+        return connection.tunnel("127.0.0.1", port, within).await.map_err(trouble);
+    }
+    match connection.tunnel_unix(&target.socket, within).await {
+        Ok(tunnel) => {
+            *socket_opened = true;
+            Ok(tunnel)
+        }
+        Err(TunnelError::Refused { to, .. }) if !*socket_opened => Err(Trouble::Way(format!("sshd opens no tunnel to {to}"))),
+        Err(error) => Err(trouble(error)),
+    }
+}
+
+fn trouble(error: TunnelError) -> Trouble {
+    match error {
         TunnelError::Refused { to, .. } => Trouble::Seen(format!("nothing answers at {to}")),
         TunnelError::Deadline { to, .. } => Trouble::Unclear(format!("nothing answers at {to}")),
         TunnelError::Forbidden { to, .. } => Trouble::Way(format!("sshd forbids forwarding to {to}")),
         TunnelError::Lost { reason, .. } => Trouble::Way(format!("the SSH connection was lost: {reason}")),
         TunnelError::Failed { seen, .. } => Trouble::Way(seen),
-    })
+    }
 }
 
 /// Any answer below 500 that came to its end is one.

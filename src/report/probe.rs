@@ -3,10 +3,12 @@ use crate::ledger::Ledger;
 use crate::model::{ProbeAt, ProbeCount, ProbeFailure, ProbeTally, ServiceName, Verdict};
 use crate::plan::{Paint, prose};
 use serde_json::{Value, json};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 /// With more rows than this, servers on which nothing happened share one.
 const ROWS: usize = 16;
+/// Blind spots that are named one by one.
+const NAMED: usize = 6;
 
 /// `probe: 1,204 sent, 0 failed`.
 pub(super) fn short(tally: &ProbeTally) -> String {
@@ -25,7 +27,7 @@ pub(super) fn lines(tally: &ProbeTally, ledger: &Ledger, paint: Paint) -> Vec<St
     let total = tally.total();
     let handed_over = if total.in_gap == 0 { String::new() } else { format!(" and {} in a handover", thousands(total.in_gap)) };
     let title = format!(
-        "probe: {} requests through every server's NGINX, {} failed{handed_over}, slowest {}",
+        "probe: {} requests through the servers' NGINX, {} failed{handed_over}, slowest {}",
         thousands(total.sent),
         thousands(total.failed),
         tally_time(&total)
@@ -44,8 +46,12 @@ pub(super) fn lines(tally: &ProbeTally, ledger: &Ledger, paint: Paint) -> Vec<St
             thousands(tally.budget)
         )));
     }
-    if total.sent == 0 && !tally.counts.is_empty() {
-        lines.push(paint.yellow("! Nothing was measured: see why above."));
+    let blind: BTreeSet<String> =
+        tally.counts.iter().filter(|(_, count)| count.sent == 0).map(|(at, _)| format!("{} through {}", at.service, at.server)).collect();
+    if !blind.is_empty() {
+        let names: Vec<&str> = blind.iter().map(String::as_str).take(NAMED).collect();
+        let more = if blind.len() > NAMED { format!(" and {} more", blind.len() - NAMED) } else { String::new() };
+        lines.push(paint.yellow(&format!("! Nothing is known of {}{more}: no request got there.", names.join(", "))));
     }
     lines
 }
@@ -174,7 +180,6 @@ mod tests {
         tally.take(&Sample { at, began: 1_795_288_803_412, took: Millis(2), answer }, "switch", moment);
     }
 
-    #[expect(clippy::field_reassign_with_default, reason = "the other fields are the ledger's own")]
     fn done(verdict: Verdict) -> Ledger {
         let mut ledger = Ledger::default();
         ledger.closed = Some(verdict);
@@ -187,7 +192,7 @@ mod tests {
         assert_eq!(
             lines,
             [
-                "✔ probe: 1,204 requests through every server's NGINX, 0 failed, slowest 31 ms",
+                "✔ probe: 1,204 requests through the servers' NGINX, 0 failed, slowest 31 ms",
                 "  api  s1  602 sent  0 failed  slowest 31 ms",
                 "  api  s2  602 sent  0 failed  slowest 31 ms",
             ]
@@ -202,6 +207,9 @@ mod tests {
         fail(&mut tally, "s1", Moment::Gap);
         fail(&mut tally, "s2", Moment::Early);
         tally.unprobed.insert(ServiceName::new("dns").unwrap(), "why".to_owned());
+        let at = ProbeAt { service: ServiceName::new("api").unwrap(), server: ServerName::new("s3").unwrap() };
+        let answer = Answer::Unmeasured("sshd forbids it".to_owned());
+        tally.take(&Sample { at, began: 0, took: Millis(1), answer }, "start", Moment::Counted);
         let text = lines(&tally, &done(Verdict::Done), Paint::Plain).join("\n");
         for part in [
             "✘ probe: 605 requests",
@@ -210,6 +218,8 @@ mod tests {
             "dns is not probed: why",
             "  failed first  api through s1's NGINX at 19:20:03.412 UTC, in wave switch: status 502",
             "too late to undo",
+            "1 not measured: sshd forbids it",
+            "! Nothing is known of api through s3: no request got there.",
         ] {
             assert!(text.contains(part), "{part}: {text}");
         }
