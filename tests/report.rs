@@ -7,7 +7,7 @@ mod fixture;
 
 use fixture::{Fault, Script, crash, engine_away, findings, nginx, plan, reload_fails, server, service};
 use flipside::ledger::Ledger;
-use flipside::model::{Action, Event, Failure, Millis, Outcome, ServerName};
+use flipside::model::{Action, Event, Failure, Millis, Outcome, ProbeTally, ServerName};
 use flipside::plan::{Change, Finding, Level, Paint, Plan, View, describe, show};
 use flipside::report::{Ending, Reporter, Serving, Sinks, Style, serving};
 use indicatif::{InMemoryTerm, ProgressDrawTarget, TermLike};
@@ -86,7 +86,11 @@ fn replay(style: Style, paint: Paint, plan: &Plan, events: &[Event], ledger: &Le
 
 fn finish(reporter: &mut Reporter, plan: &Plan, ledger: &Ledger) {
     let gaps = BTreeMap::from([(service("postgres"), Millis(1240))]);
-    reporter.finished(plan, ledger, &Ending { elapsed: Millis(12_449), gaps: &gaps, program: "flipside -e prod", commands: &commands });
+    reporter.finished(
+        plan,
+        ledger,
+        &Ending { elapsed: Millis(12_449), gaps: &gaps, probes: None, program: "flipside -e prod", commands: &commands },
+    );
 }
 
 fn lines_of(name: &str, script: &Script) {
@@ -230,6 +234,7 @@ fn screens(width: u16, script: &Script, n_events: usize) -> (String, String) {
     });
     reporter.chatter(&running.unwrap(), "answer 2 of 3");
     reporter.say("(a word in between)");
+    reporter.probes(&ProbeTally::default());
     let middle = terminal.contents();
     for event in &events[n_events..] {
         reporter.event(&plan, event);
@@ -250,6 +255,7 @@ fn bars_collapse_to_one_line_a_wave_and_keep_who_failed() {
     }
     let (middle, _) = screens(120, &script, 30);
     assert!(middle.contains("starting shop_prod_api_secondary · answer 2 of 3"), "{middle}");
+    assert!(middle.lines().any(|line| line.contains("start api, worker") && line.ends_with("probe: 0 sent, 0 failed")), "{middle}");
 }
 
 #[test]

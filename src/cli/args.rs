@@ -89,6 +89,9 @@ pub enum Command {
         /// Deploy services that have not changed as well
         #[arg(long)]
         force: bool,
+        /// Requests that watch the run.
+        #[command(flatten)]
+        probing: Probing,
     },
     /// Show what a deploy would do, and change nothing
     ///
@@ -118,6 +121,9 @@ pub enum Command {
         /// Do not ask. Without a terminal this must be given
         #[arg(short, long)]
         yes: bool,
+        /// Requests that watch the run.
+        #[command(flatten)]
+        probing: Probing,
     },
     /// Show what runs where, and which side is live
     Status {
@@ -139,7 +145,11 @@ pub enum Command {
     /// Finish a run that was cut off
     ///
     /// Looks at every step whose end nobody saw, and goes on from there: forward, or back where the run was on its way back.
-    Resume,
+    Resume {
+        /// Requests that watch the run.
+        #[command(flatten)]
+        probing: Probing,
+    },
     /// List the servers of the inventory
     Inventory,
     /// Make a first playbook and inventory to start from
@@ -154,6 +164,17 @@ pub enum Command {
         #[arg(value_enum, value_name = "SHELL")]
         shell: Shell,
     },
+}
+
+/// `--probe` and its budget.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, ClapArgs)]
+pub struct Probing {
+    /// Send requests to every service through every server's NGINX during the run, and count those that fail
+    #[arg(long)]
+    pub probe: bool,
+    /// With --probe: undo the run when more than N of these requests fail
+    #[arg(long, value_name = "N", default_value_t = 0, requires = "probe")]
+    pub probe_budget: u32,
 }
 
 /// `--output`.
@@ -258,7 +279,7 @@ mod tests {
         assert_eq!(before.global.env, Some(EnvName::new("prod").unwrap()));
         assert_eq!((before.global.output, before.global.parallel, before.global.verbose), (Output::Json, 32, 0));
         let services = ["api", "web"].map(|name| ServiceName::new(name).unwrap()).to_vec();
-        assert_eq!(before.command, Command::Deploy { services, yes: true, force: false });
+        assert_eq!(before.command, Command::Deploy { services, yes: true, force: false, probing: Probing::default() });
     }
 
     #[test]
@@ -267,6 +288,7 @@ mod tests {
         assert!(error("flipside plan --comands").contains("--commands"));
         assert!(error("flipside deploy api_secondary").contains("kept for sides and replicas"));
         assert!(error("flipside remove").contains("SERVICE"));
+        assert!(error("flipside deploy --probe-budget 3").contains("--probe"));
         assert!(error("flipside --parallel 0 status").contains("1..=1000"));
         error("flipside");
     }

@@ -1,42 +1,45 @@
 //! Commands that run a plan: `deploy`, `rollback`, `remove`. Show it, ask, run it, say what came of it.
-use super::args::{Global, Output};
+use super::args::{Global, Output, Probing};
 use super::exit::Outcome;
-use super::load::Loaded;
 use super::look::{make, nginx_files, unknown_services};
 use super::print::{complain, result_line, talk};
 use super::resume::unfinished;
 use super::survey::{Surveyed, commands_of, read_files, state_folder, survey_all};
+use super::watching::Watching;
 use crate::ledger::Ledger;
 use crate::model::{Action, Millis, ServiceName, Verdict};
 use crate::plan::{Back, Finding, Force, Plan, View, Wanted, is_fatal, show};
-use crate::remote::{LOCKED_BY, Servers};
-use crate::report::{ColorChoice, Ending, Reporter, Sinks, Style, running};
-use crate::run::{Gaps, Journal, Notice, RunError, Stop, dispatch};
+use crate::remote::LOCKED_BY;
+use crate::report::{ColorChoice, Ending, Reporter, Sinks, Style};
+use crate::run::{Journal, Notice, RunError, Stop, dispatch};
 use crate::script::quote::quote;
 use std::collections::BTreeSet;
+use std::convert::Infallible;
 use std::io::{self, BufRead, IsTerminal};
 use std::path::PathBuf;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Instant;
 use tokio::sync::watch;
 
 /// `flipside deploy`.
-pub(super) async fn deploy(global: &Global, services: &[ServiceName], yes: bool, force: bool, began: Instant) -> Outcome {
+pub(super) async fn deploy(global: &Global, services: &[ServiceName], yes: bool, force: bool, probing: Probing, began: Instant) -> Outcome {
     let force = if force { Force::Yes } else { Force::No };
     let wanted = Wanted { selected: services.iter().cloned().collect(), force, back: Back::No };
-    Command { word: "deploy", wanted, removed: BTreeSet::new(), confirmed: yes }.carry_out(global, services, began).await
+    Command { word: "deploy", wanted, removed: BTreeSet::new(), confirmed: yes, probing }.carry_out(global, services, began).await
 }
 
 /// `flipside rollback`.
-pub(super) async fn rollback(global: &Global, services: &[ServiceName], yes: bool, began: Instant) -> Outcome {
+pub(super) async fn rollback(global: &Global, services: &[ServiceName], yes: bool, probing: Probing, began: Instant) -> Outcome {
     let wanted = Wanted { selected: services.iter().cloned().collect(), force: Force::No, back: Back::Yes };
-    Command { word: "rollback", wanted, removed: BTreeSet::new(), confirmed: yes }.carry_out(global, services, began).await
+    Command { word: "rollback", wanted, removed: BTreeSet::new(), confirmed: yes, probing }.carry_out(global, services, began).await
 }
 
 /// `flipside remove`. A service that left the playbook can be removed too.
 pub(super) async fn remove(global: &Global, services: &[ServiceName], yes: bool, began: Instant) -> Outcome {
     let removed = services.iter().cloned().collect();
-    Command { word: "remove", wanted: Wanted::default(), removed, confirmed: yes }.carry_out(global, &[], began).await
+    Command { word: "remove", wanted: Wanted::default(), removed, confirmed: yes, probing: Probing::default() }
+        .carry_out(global, &[], began)
+        .await
 }
 
 struct Command {
@@ -44,6 +47,7 @@ struct Command {
     wanted: Wanted,
     removed: BTreeSet<ServiceName>,
     confirmed: bool,
+    probing: Probing,
 }
 
 impl Command {
@@ -108,7 +112,7 @@ impl Command {
         let mut reporter = reporter(global);
         reporter.say(&format!("connected to {} servers and read their facts in {}", surveyed.fleet.len(), surveyed.took));
         reporter.plan_begins(&plan);
-        perform(global, &surveyed.loaded, &surveyed.servers, &plan, ledger, journal, reporter, began).await
+        perform(global, surveyed, &plan, ledger, journal, reporter, self.probing, began).await
     }
 
     fn nothing_to_do(&self, global: &Global, plan: &Plan) -> Outcome {
@@ -175,41 +179,47 @@ fn ask(word: &str, plan: &Plan) -> bool {
 #[expect(clippy::too_many_arguments, reason = "everything that a run needs, gathered by its two callers")]
 pub(super) async fn perform(
     global: &Global,
-    loaded: &Loaded,
-    servers: &Servers,
+    surveyed: &Surveyed,
     plan: &Plan,
     mut ledger: Ledger,
     mut journal: Journal,
     mut reporter: Reporter,
+    probing: Probing,
     began: Instant,
 ) -> Outcome {
     for event in journal.opened() {
         reporter.event(plan, event);
     }
-    let mut gaps = Gaps::default();
     let (stop, stopped) = watch::channel(Stop::No);
-    let signals = tokio::spawn(listen(stop));
+    let signals = tokio::spawn(listen(stop.clone()));
+    let (watching, mut samples) = Watching::new(plan, &ledger, surveyed, reporter, &probing, stop);
+    let watching = Mutex::new(watching);
+    let lock = || watching.lock().unwrap_or_else(PoisonError::into_inner);
     let result = {
-        let (reporter, gaps) = (&mut reporter, &mut gaps);
-        dispatch(plan, &mut ledger, &mut journal, &Arc::new(servers.clone()), stopped, &mut |notice| match notice {
-            Notice::Event(event) => {
-                gaps.event(plan, event);
-                reporter.event(plan, event);
+        let servers = Arc::new(surveyed.servers.clone());
+        let mut tell = |notice: Notice<'_>| lock().notice(&notice);
+        let take_samples = async {
+            while let Some(sample) = samples.recv().await {
+                lock().sample(&sample);
             }
-            Notice::Begun(step) => {
-                if let Some(found) = plan.step(step) {
-                    reporter.chatter(step, &running(&found.title));
-                }
-            }
-            Notice::Chatter(step, text) => reporter.chatter(step, text),
-        })
-        .await
+            std::future::pending::<Infallible>().await
+        };
+        tokio::select! {
+            result = dispatch(plan, &mut ledger, &mut journal, &servers, stopped, &mut tell) => result,
+            never = take_samples => match never {},
+        }
     };
     signals.abort();
+    let mut watching = watching.into_inner().unwrap_or_else(PoisonError::into_inner);
+    if !matches!(result, Err(RunError::Stopped)) {
+        watching.finish(&mut samples).await;
+    }
+    let tally = watching.tally();
+    let Watching { mut reporter, gaps, .. } = watching;
     let program = program(global);
     let elapsed = Millis(u64::try_from(began.elapsed().as_millis()).unwrap_or(u64::MAX));
-    let commands = commands_of(loaded);
-    let ending = Ending { elapsed, gaps: &gaps.measured, program: &program, commands: &commands };
+    let commands = commands_of(&surveyed.loaded);
+    let ending = Ending { elapsed, gaps: &gaps.measured, probes: tally.as_ref(), program: &program, commands: &commands };
     reporter.finished(plan, &ledger, &ending);
     match result {
         Ok(verdict) => closed(plan, &ledger, verdict),

@@ -9,6 +9,7 @@ mod passphrase;
 mod print;
 mod resume;
 mod survey;
+mod watching;
 
 use args::{Args, Command};
 use exit::Outcome;
@@ -17,10 +18,10 @@ use std::time::Instant;
 /// Carries out what was typed, and says how it went.
 pub async fn run(args: Args, began: Instant) -> Outcome {
     match &args.command {
-        Command::Deploy { services, yes, force } => deploy::deploy(&args.global, services, *yes, *force, began).await,
-        Command::Rollback { services, yes } => deploy::rollback(&args.global, services, *yes, began).await,
+        Command::Deploy { services, yes, force, probing } => deploy::deploy(&args.global, services, *yes, *force, *probing, began).await,
+        Command::Rollback { services, yes, probing } => deploy::rollback(&args.global, services, *yes, *probing, began).await,
         Command::Remove { services, yes } => deploy::remove(&args.global, services, *yes, began).await,
-        Command::Resume => resume::resume(&args.global, began).await,
+        Command::Resume { probing } => resume::resume(&args.global, *probing, began).await,
         Command::Plan { services, commands, undo, force } => look::plan(&args.global, services, *commands, *undo, *force).await,
         Command::Status { services } => look::status(&args.global, services).await,
         Command::Ports => look::ports(&args.global).await,

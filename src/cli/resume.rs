@@ -1,5 +1,5 @@
 //! A run that was cut off: `resume`, and what other commands say of it. Deliberately absent: performing it.
-use super::args::Global;
+use super::args::{Global, Probing};
 use super::deploy::{perform, program, reporter};
 use super::exit::Outcome;
 use super::load::Loaded;
@@ -12,7 +12,7 @@ use crate::script::quote::quote;
 use std::time::Instant;
 
 /// `flipside resume`.
-pub(super) async fn resume(global: &Global, began: Instant) -> Outcome {
+pub(super) async fn resume(global: &Global, probing: Probing, began: Instant) -> Outcome {
     let loaded = match read_files(global) {
         Ok(loaded) => loaded,
         Err(outcome) => return outcome,
@@ -72,7 +72,7 @@ pub(super) async fn resume(global: &Global, began: Instant) -> Outcome {
         Ok(journal) => {
             let mut reporter = reporter(global);
             reporter.plan_resumes(&run.plan, &run.ledger);
-            perform(global, &surveyed.loaded, &surveyed.servers, &run.plan, run.ledger, journal, reporter, began).await
+            perform(global, &surveyed, &run.plan, run.ledger, journal, reporter, probing, began).await
         }
         Err(error) => {
             complain(&error.to_string());

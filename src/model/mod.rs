@@ -4,6 +4,7 @@ mod container;
 mod event;
 mod identity;
 mod names;
+mod probing;
 mod side;
 mod time;
 
@@ -15,6 +16,7 @@ pub use identity::{
     secondary_port,
 };
 pub use names::{EnvName, NameError, ProjectName, ServerName, ServiceName, Zone};
+pub use probing::{Answer, Moment, ProbeAsk, ProbeAt, ProbeCount, ProbeFailure, ProbeTally, ProbeTarget, Sample};
 pub use side::Side;
 pub use time::Millis;
 

@@ -5,10 +5,12 @@ mod execute;
 pub mod fake;
 mod health;
 mod perform;
+mod probe;
 mod servers;
 pub mod ssh;
 
 pub use perform::{Call, Remote, Update};
+pub use probe::Prober;
 pub use servers::{LOCKED_BY, LeaseError, Servers, SurveyError};
 pub use ssh::{
     At, ChannelError, ConnectError, ConnectOptions, Connection, Connector, Held, Hop, HostKey, Lost, NoKeyAtAll, Passphrase, Place, Reach,

@@ -168,6 +168,13 @@ impl Servers {
         Ok(connected?)
     }
 
+    /// The connection as it is: none is made, and one that is being made is not waited for.
+    pub(super) async fn present_connection(&self, server: &ServerName) -> Option<Connection> {
+        let site = self.site(server)?;
+        let slot = tokio::time::timeout(Duration::from_secs(1), site.connection.lock()).await.ok()?;
+        slot.clone()
+    }
+
     /// Connects to all servers and asks each for its facts, in parallel.
     pub async fn survey(&self) -> BTreeMap<ServerName, Result<Facts, SurveyError>> {
         let mut tasks = JoinSet::new();

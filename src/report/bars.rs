@@ -22,6 +22,8 @@ pub(super) struct Bars {
     multi: MultiProgress,
     paint: Paint,
     wave: Option<WaveBars>,
+    /// Behind the line of every wave.
+    note: String,
 }
 
 struct WaveBars {
@@ -55,7 +57,15 @@ struct Row {
 
 impl Bars {
     pub(super) fn new(terminal: ProgressDrawTarget, paint: Paint) -> Self {
-        Self { multi: MultiProgress::with_draw_target(terminal), paint, wave: None }
+        Self { multi: MultiProgress::with_draw_target(terminal), paint, wave: None, note: String::new() }
+    }
+
+    /// What stands behind the line of the wave from now on.
+    pub(super) fn note(&mut self, text: &str) {
+        text.clone_into(&mut self.note);
+        if let Some(wave) = &self.wave {
+            wave.head.set_message(text.to_owned());
+        }
     }
 
     /// Clears the live lines, runs `write`, draws them again.
@@ -115,6 +125,7 @@ impl Bars {
         };
         let head = self.multi.add(ProgressBar::new_spinner());
         head.set_style(head_style());
+        head.set_message(self.note.clone());
         head.enable_steady_tick(TICK);
         let servers = plan.waves.get(wave).map(|found| found.servers.keys().cloned().collect::<Vec<_>>()).unwrap_or_default();
         let rows: BTreeMap<ServerName, Row> = match way {
@@ -266,7 +277,7 @@ fn clip(name: &str) -> String {
 }
 
 fn head_style() -> ProgressStyle {
-    template("{spinner} {prefix}  {took}").with_key("took", |state: &ProgressState, out: &mut dyn fmt::Write| {
+    template("{spinner} {prefix}  {took}  {wide_msg}").with_key("took", |state: &ProgressState, out: &mut dyn fmt::Write| {
         let took = Millis(u64::try_from(state.elapsed().as_millis()).unwrap_or(u64::MAX));
         // The drawing is best effort: a line that cannot be formatted is left empty.
         let _ = out.write_str(&prose::seconds(took));

@@ -15,6 +15,7 @@
 //! | `verdict` | `run_closed`, `summary` | `done`, `done_with_leftovers`, `put_back`, `stuck`; in `summary` also `interrupted` |
 //! | `elapsed_ms`, `text` | `summary` | the time in all; the one line for people |
 //! | `services` | `summary` | by name: `change`, `from_version`, `to_version`, `from_side`, `to_side`, `n_servers`, `gap_ms` (measured, handovers only) |
+//! | `probe` | `summary` | with `--probe` alone: `budget`, `total` and `targets` (each with `service`, `server`), `failures` (the first: `at`, `service`, `server`, `wave_name`, `seen`), `not_probed` (by service: why). A count: `sent`, `failed`, `in_handover`, `before_first_answer`, `not_measured`, `slowest_ms` |
 //! | `waves` | `summary` | in order: `wave`, `wave_name`, `undo`, `took_ms` |
 use super::progress::Way;
 use super::reporter::Ending;
@@ -66,6 +67,8 @@ struct Summary<'a> {
     elapsed_ms: u64,
     services: BTreeMap<&'a ServiceName, ServiceLine<'a>>,
     waves: Vec<WaveLine<'a>>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    probe: Option<serde_json::Value>,
     text: &'a str,
 }
 
@@ -169,6 +172,7 @@ pub(super) fn summary_line(
         elapsed_ms: ending.elapsed.0,
         services: services.collect(),
         waves: waves.collect(),
+        probe: ending.probes.map(super::probe::json),
         text,
     })
 }

@@ -5,6 +5,7 @@ mod failure;
 mod fleet;
 mod json;
 mod lines;
+mod probe;
 mod progress;
 mod reporter;
 mod style;

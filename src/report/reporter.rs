@@ -2,9 +2,9 @@
 use super::bars::Bars;
 use super::progress::Progress;
 use super::style::{Sinks, Style};
-use super::{failure, json, lines, summary};
+use super::{failure, json, lines, probe, summary};
 use crate::ledger::Ledger;
-use crate::model::{Event, Millis, ServiceName, StepId};
+use crate::model::{Event, Millis, ProbeFailure, ProbeTally, ServiceName, StepId};
 use crate::plan::{CommandsOf, Paint, Plan, prose};
 use std::collections::BTreeMap;
 use std::io::Write;
@@ -15,6 +15,8 @@ pub struct Ending<'a> {
     pub elapsed: Millis,
     /// For services that were handed over: the measured time without an answer.
     pub gaps: &'a BTreeMap<ServiceName, Millis>,
+    /// The count of the requests that watched the run, where some did.
+    pub probes: Option<&'a ProbeTally>,
     /// How the program was called, without the command: `flipside -e prod`. What to type next begins with it.
     pub program: &'a str,
     /// The exact commands of an action, for what has to be put back by hand.
@@ -102,6 +104,19 @@ impl Reporter {
         }
     }
 
+    /// The count so far of the requests that watch the run. Only live lines show it.
+    pub fn probes(&mut self, tally: &ProbeTally) {
+        match self.style {
+            Style::Bars => self.bars.note(&probe::short(tally)),
+            Style::Lines | Style::Json => {}
+        }
+    }
+
+    /// One of them failed.
+    pub fn probe_failed(&mut self, failure: &ProbeFailure) {
+        self.say(&self.paint.red(&format!("== probe failed: {}", probe::failure(failure))));
+    }
+
     /// One line of talk, around the live lines.
     pub fn say(&mut self, text: &str) {
         let stderr = &mut self.stderr;
@@ -118,6 +133,7 @@ impl Reporter {
             let mut talk = vec![String::new()];
             talk.extend(failure::lines(plan, ledger, ending, self.paint));
             talk.extend(summary::lines(plan, ledger, ending, &self.progress.times, self.paint));
+            talk.extend(ending.probes.into_iter().flat_map(|tally| probe::lines(tally, ledger, self.paint)));
             self.say(&talk.join("\n"));
         }
         let text = summary::one_line(plan, ledger, ending);

@@ -88,7 +88,8 @@ pub(super) fn one_line(plan: &Plan, ledger: &Ledger, ending: &Ending<'_>) -> Str
         }
         None => format!("interrupted: {}; `{} resume` goes on", how_far(plan, ledger), ending.program),
     };
-    format!("flipside: {target} {what}, {servers}, {time}")
+    let probes = ending.probes.map_or_else(String::new, |tally| format!(", {}", super::probe::short(tally)));
+    format!("flipside: {target} {what}, {servers}, {time}{probes}")
 }
 
 /// `2 services switched, 1 unchanged`.

@@ -1,7 +1,7 @@
 //! The loop: what is next, on disk; do it; what came of it, on disk; and again. It decides nothing.
 use super::journal::{Journal, JournalError};
 use crate::ledger::{Ledger, StepState};
-use crate::model::{Event, EventKind, ServerName, StepId, Verdict};
+use crate::model::{Action, Event, EventKind, Outcome, ServerName, StepId, Verdict};
 use crate::plan::{Move, Plan, Step, next};
 use crate::remote::{Call, Remote, Update};
 use std::collections::{BTreeMap, BTreeSet};
@@ -24,12 +24,14 @@ pub enum RunError {
 }
 
 /// What somebody asked of a run from outside.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Stop {
     /// Nothing: go on.
     No,
     /// Undo the run.
     Undo,
+    /// Undo the run, for this reason.
+    UndoFor(String),
     /// Stop where it stands.
     AtOnce,
 }
@@ -85,16 +87,32 @@ pub async fn dispatch<R: Remote>(
                     std::panic::resume_unwind(error.into_panic());
                 }
             }
-            Ok(()) = stop.changed() => match *stop.borrow_and_update() {
-                Stop::No => {}
-                Stop::Undo => {
-                    let reason = "asked to stop".to_owned();
-                    record(ledger, journal, vec![EventKind::AbortRequested { reason }], tell)?;
+            Ok(()) = stop.changed() => {
+                let asked = stop.borrow_and_update().clone();
+                let reason = match asked {
+                    Stop::No => continue,
+                    Stop::Undo => "asked to stop".to_owned(),
+                    Stop::UndoFor(reason) => reason,
+                    Stop::AtOnce => return Err(RunError::Stopped),
+                };
+                let mut events = vec![EventKind::AbortRequested { reason }];
+                if only_wait(plan, ledger, &under_way) {
+                    tasks.abort_all();
+                    let outcome = Outcome::NotReached;
+                    events.extend(std::mem::take(&mut under_way).into_iter().map(|step| EventKind::StepEnded { step, outcome: outcome.clone() }));
                 }
-                Stop::AtOnce => return Err(RunError::Stopped),
-            },
+                record(ledger, journal, events, tell)?;
+            }
         }
     }
+}
+
+/// All that is under way is waiting for the old side's connections to end. It changes nothing, so nothing is lost when nobody waits any
+/// more; and the clients of a new side that is to be taken back wait for nothing else.
+fn only_wait(plan: &Plan, ledger: &Ledger, under_way: &BTreeSet<StepId>) -> bool {
+    under_way
+        .iter()
+        .all(|id| ledger.state(id) == StepState::Running && plan.step(id).is_some_and(|step| matches!(step.action, Action::Drain { .. })))
 }
 
 /// Moves as events that come before their effect, and as calls, one bundle a server.
@@ -154,7 +172,10 @@ fn take(
         Update::Begun(id) => tell(Notice::Begun(&id)),
         Update::Chatter(id, text) => tell(Notice::Chatter(&id, &text)),
         Update::Ended(step, outcome) => {
-            under_way.remove(&step);
+            if !under_way.remove(&step) {
+                // It came back in the moment that it was given up.
+                return Ok(());
+            }
             let kind = match ledger.state(&step) {
                 StepState::Undoing => EventKind::UndoEnded { step, outcome },
                 _ => EventKind::StepEnded { step, outcome },
@@ -168,7 +189,7 @@ fn take(
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::model::{Action, BackendMode, DrainPolicy, EnvName, GenerationId, Millis, ProjectName};
+    use crate::model::{BackendMode, DrainPolicy, EnvName, GenerationId, Millis, ProjectName};
     use crate::plan::{Basis, Intent, PLAN_FORMAT, UndoKind, Wave, WaveKind};
 
     #[test]

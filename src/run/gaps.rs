@@ -41,7 +41,7 @@ impl Gaps {
 }
 
 /// The service whose old side this step stops before anything was switched to the new one.
-fn stops_before_switch(plan: &Plan, id: &StepId) -> Option<ServiceName> {
+pub(super) fn stops_before_switch(plan: &Plan, id: &StepId) -> Option<ServiceName> {
     let step = plan.step(id)?;
     let hands_over = plan.services.get(step.service.as_ref()?).is_some_and(|service| service.hands_over && service.from.is_some());
     (hands_over && matches!(step.action, Action::StopContainer { .. })).then(|| step.service.clone()).flatten()

@@ -2,7 +2,9 @@
 mod dispatch;
 mod gaps;
 mod journal;
+mod probes;
 
 pub use dispatch::{Notice, RunError, Stop, dispatch};
 pub use gaps::Gaps;
 pub use journal::{Journal, JournalError, OpenRun, open_runs, stuck_run};
+pub use probes::{Order, Probes};

@@ -13,12 +13,14 @@ mod shop;
 mod traffic;
 
 mod connections;
+mod datagrams;
 mod dead_man;
 mod deploy;
 mod interrupt;
 mod mesh;
 mod neighbours;
 mod placement;
+mod probe;
 mod put_back;
 mod server_fails;
 mod volumes;

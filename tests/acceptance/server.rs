@@ -118,6 +118,14 @@ impl Server {
                        or die \"cannot connect: $!\\n\"; print $s \"$ARGV[1]\\n\"; $s->flush; print scalar(<$s>) // 'closed';";
         self.run(&format!("perl -e {} {port} {line} 2>&1", in_quotes(program))).trim().to_owned()
     }
+
+    /// A datagram from a process of this server to a port of its localhost, and the one that comes back within five seconds.
+    pub(crate) fn datagram_to_localhost(&self, port: u16, text: &str) -> String {
+        let program = "use IO::Socket::INET; my $s = IO::Socket::INET->new(PeerAddr => '127.0.0.1', PeerPort => $ARGV[0], Proto => 'udp') \
+                       or die \"cannot connect: $!\\n\"; $SIG{ALRM} = sub { print 'no answer'; exit 0 }; alarm 5; $s->send($ARGV[1]); \
+                       $s->recv(my $answer, 4096); print $answer;";
+        self.run(&format!("perl -e {} {port} {text} 2>&1", in_quotes(program))).trim().to_owned()
+    }
 }
 
 /// One word for a shell.
