@@ -89,6 +89,9 @@ pub enum Command {
         /// Deploy services that have not changed as well
         #[arg(long)]
         force: bool,
+        /// Overwrite what somebody changed by hand on the servers
+        #[arg(long)]
+        repair: bool,
     },
     /// Show what a deploy would do, and change nothing
     ///
@@ -107,6 +110,9 @@ pub enum Command {
         /// Plan services that have not changed as well
         #[arg(long)]
         force: bool,
+        /// Plan to overwrite what somebody changed by hand on the servers
+        #[arg(long)]
+        repair: bool,
     },
     /// Go back to the previous release on every server
     ///
@@ -118,6 +124,9 @@ pub enum Command {
         /// Do not ask. Without a terminal this must be given
         #[arg(short, long)]
         yes: bool,
+        /// Overwrite what somebody changed by hand on the servers
+        #[arg(long)]
+        repair: bool,
     },
     /// Show what runs where, and which side is live
     Status {
@@ -135,6 +144,9 @@ pub enum Command {
         /// Do not ask. Without a terminal this must be given
         #[arg(short, long)]
         yes: bool,
+        /// Overwrite what somebody changed by hand on the servers
+        #[arg(long)]
+        repair: bool,
     },
     /// Finish a run that was cut off
     ///
@@ -258,7 +270,7 @@ mod tests {
         assert_eq!(before.global.env, Some(EnvName::new("prod").unwrap()));
         assert_eq!((before.global.output, before.global.parallel, before.global.verbose), (Output::Json, 32, 0));
         let services = ["api", "web"].map(|name| ServiceName::new(name).unwrap()).to_vec();
-        assert_eq!(before.command, Command::Deploy { services, yes: true, force: false });
+        assert_eq!(before.command, Command::Deploy { services, yes: true, force: false, repair: false });
     }
 
     #[test]

@@ -17,11 +17,19 @@ use std::time::Instant;
 /// Carries out what was typed, and says how it went.
 pub async fn run(args: Args, began: Instant) -> Outcome {
     match &args.command {
-        Command::Deploy { services, yes, force } => deploy::deploy(&args.global, services, *yes, *force, began).await,
-        Command::Rollback { services, yes } => deploy::rollback(&args.global, services, *yes, began).await,
-        Command::Remove { services, yes } => deploy::remove(&args.global, services, *yes, began).await,
+        Command::Deploy { services, yes, force, repair } => {
+            deploy::deploy(&args.global, services, *yes, deploy::wanted(services, *force, *repair), began).await
+        }
+        Command::Rollback { services, yes, repair } => {
+            deploy::rollback(&args.global, services, *yes, deploy::wanted(services, false, *repair), began).await
+        }
+        Command::Remove { services, yes, repair } => {
+            deploy::remove(&args.global, services, *yes, deploy::wanted(&[], false, *repair), began).await
+        }
         Command::Resume => resume::resume(&args.global, began).await,
-        Command::Plan { services, commands, undo, force } => look::plan(&args.global, services, *commands, *undo, *force).await,
+        Command::Plan { services, commands, undo, force, repair } => {
+            look::plan(&args.global, services, *commands, *undo, &deploy::wanted(services, *force, *repair)).await
+        }
         Command::Status { services } => look::status(&args.global, services).await,
         Command::Ports => look::ports(&args.global).await,
         Command::Inventory => files::inventory(&args.global),

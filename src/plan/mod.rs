@@ -2,6 +2,7 @@
 mod build;
 mod claims;
 mod containers;
+mod drift;
 mod lint;
 mod next;
 mod overtaken;
@@ -24,8 +25,8 @@ pub use build::{Inputs, build, is_fatal};
 pub use next::{Move, next};
 pub use overtaken::overtaken;
 pub use place::{Placement, place};
-pub use present::{Fleet, Present, PresentService, Unit, present};
+pub use present::{Fleet, Present, PresentService, Renamed, Unit, present};
 pub use show::{CommandsOf, NginxFiles, Paint, View, action_name, describe, prose, show};
 pub use status::{ServiceStatus, State, status};
-pub use target::{Back, Force, Wanted, backend_mode};
+pub use target::{Back, Force, Repair, Wanted, backend_mode};
 pub use types::{Basis, Change, Finding, Intent, Level, PLAN_FORMAT, Plan, ServicePlan, Step, UndoKind, Wave, WaveKind};

@@ -5,7 +5,7 @@ use flipside::config::{Inventory, Playbook, read_inventory, read_playbook};
 use flipside::facts::{ContainerState, ImageFact, ListenerFact, PublishedFact};
 use flipside::model::{EnvName, GenerationId, Labels, ServerName, ServiceName, StepId, Verdict};
 use flipside::nginx::Templates;
-use flipside::plan::{Back, Finding, Fleet, Force, Inputs, Plan, Wanted, build};
+use flipside::plan::{Back, Finding, Fleet, Force, Inputs, Plan, Repair, Wanted, build};
 use flipside::remote::fake::FakeServer;
 use serde::Deserialize;
 use std::collections::{BTreeMap, BTreeSet};
@@ -36,6 +36,7 @@ pub struct Ask {
     pub intent: String,
     services: Vec<String>,
     force: bool,
+    repair: bool,
     /// A file of the folder or of `shared/`, without `.toml`. Default `playbook`.
     playbook: Option<String>,
     /// Default `inventory`.
@@ -234,6 +235,7 @@ pub fn plan(playbook: &Playbook, inventory: &Inventory, servers: &Servers, ask: 
         selected: if removes { BTreeSet::new() } else { services.clone() },
         force: if ask.force { Force::Yes } else { Force::No },
         back: if ask.intent == "rollback" { Back::Yes } else { Back::No },
+        repair: if ask.repair { Repair::Yes } else { Repair::No },
     };
     let removed = if removes { services } else { BTreeSet::new() };
     static TEMPLATES: OnceLock<Templates> = OnceLock::new();
