@@ -14,6 +14,7 @@ mod traffic;
 
 mod connections;
 mod deploy;
+mod drift;
 mod interrupt;
 mod mesh;
 mod neighbours;

@@ -1,5 +1,6 @@
 //! A case: a folder with `case.toml`, and a playbook and an inventory of its own or from `shared/`. What the servers are at its start is
 //! rolled forward: earlier deploys are planned and run on bare servers in memory.
+use super::by_hand::Hand;
 use super::driver::{Effect, Servers, Trouble, drive};
 use flipside::config::{Inventory, Playbook, read_inventory, read_playbook};
 use flipside::facts::{ContainerState, ImageFact, ListenerFact, PublishedFact};
@@ -26,6 +27,9 @@ struct File {
     /// The plan's JSON is written down too.
     #[serde(default)]
     json: bool,
+    /// What `status` says is written down too.
+    #[serde(default)]
+    status: bool,
 }
 
 /// What is asked of a plan.
@@ -78,6 +82,8 @@ enum Before {
     Drift {
         server: String,
     },
+    /// What somebody did by hand.
+    Hand(Hand),
     /// The server has the image, under an id that no other has.
     Image {
         server: String,
@@ -103,6 +109,8 @@ pub struct Case {
     pub inventory: Inventory,
     /// Whether `plan.json` is compared.
     pub json: bool,
+    /// Whether `status.txt` is compared.
+    pub status: bool,
 }
 
 /// All cases, sorted; with `CASE` in the environment that one alone.
@@ -133,7 +141,7 @@ fn read(path: &Path) -> Case {
         happen(path, before, &mut servers);
     }
     let name = path.file_name().unwrap().to_string_lossy().into_owned();
-    Case { name, path: path.to_owned(), servers, ask: file.ask, playbook, inventory, json: file.json }
+    Case { name, path: path.to_owned(), servers, ask: file.ask, playbook, inventory, json: file.json, status: file.status }
 }
 
 fn join(servers: &mut Servers, inventory: &Inventory) {
@@ -214,6 +222,7 @@ fn happen(path: &Path, before: &Before, servers: &mut Servers) {
             assert!(server.container(container).is_some(), "{}: no container {container}", path.display());
             server.base.containers.retain(|there| there.name != *container);
         }
+        Before::Hand(hand) => hand.change(servers.get_mut(&name(&hand.server)).unwrap()),
         Before::Drift { server } => {
             servers.get_mut(&name(server)).unwrap().serves_other = Some(GenerationId("0123456789abcdef".to_owned()));
         }
