@@ -20,7 +20,7 @@ fn what_was_changed_by_hand_is_told_and_never_overwritten_silently() {
     let (first, second, third) = (&servers[0], &servers[1], &servers[2]);
     let project = Project::new(&fleet, &(header("1.0") + &api_on(3, "1.0", "")));
     deploy(&project).exits(0);
-    let made = live(first);
+    let (made, old) = (live(first), live(second));
     project.playbook(&(header("2.0") + &api_on(3, "2.0", "")));
     deploy(&project).exits(0);
     let traffic = Traffic::http(&servers);
@@ -35,7 +35,7 @@ fn what_was_changed_by_hand_is_told_and_never_overwritten_silently() {
     third.must("docker start shop_prod_api");
     let before = fleet.snapshot();
     let words = [
-        "NGINX file http.d/shop_prod_api.conf was edited by hand: line 18 is `keepalive_timeout 2s;`, and was made as `keepalive_timeout 1s;`",
+        "NGINX file http.d/shop_prod_api.conf was edited by hand: line 19 is `keepalive_timeout 2s;`, and was made as `keepalive_timeout 1s;`",
         "NGINX file http.d/mine.conf was added by hand",
         &format!("NGINX serves generation {served} while the files on disk are {}", moved.trim()),
         "the primary side runs too, on server3",
@@ -65,10 +65,23 @@ fn what_was_changed_by_hand_is_told_and_never_overwritten_silently() {
     deploy(&project).exits(0).says(&["nothing to do"]);
     assert_ne!(live(first), made);
 
-    // A switch by hand, with a reload, to the generation before: what NGINX routes now counts, and the fleet comes to one side.
-    traffic.phase("2.0 again");
+    // The old side started everywhere, and one server switched to it by hand, with a reload: the fleet is brought to one side.
+    traffic.phase("switched by hand");
+    for server in &servers {
+        server.must("docker start shop_prod_api");
+    }
+    second.must(&format!("sleep 1; ln -sfn releases/{old} /local/flipside/nginx/current && {RELOAD}"));
+    let words = ["server2 routes the primary side", "somebody has switched by hand", "MIXED"];
+    project.flipside(&["status"]).exits(0).says(&words);
+    deploy(&project).exits(0).says(&["servers route different sides"]);
+    project.flipside(&["deploy", "-y", "--repair"]).exits(0).says(&["this run stops it"]);
     is(&project, "api", "RUNNING", "secondary", "2.0");
-    traffic.end().none_failed().versions(&["2.0"]);
+    for server in &servers {
+        assert_eq!(server.running("shop_prod_api"), ["shop_prod_api_secondary"]);
+    }
+    traffic.phase("2.0");
+    std::thread::sleep(std::time::Duration::from_millis(500));
+    traffic.end().none_failed().versions(&["1.0", "2.0"]).only("2.0", "2.0").only("gone", "2.0");
 }
 
 #[test]

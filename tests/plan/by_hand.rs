@@ -23,6 +23,8 @@ enum What {
     Erase(String),
     /// The live generation's folder is removed; with `copy` its copy too.
     Forget { copy: bool },
+    /// The copy of the live generation is removed.
+    Uncopy,
     /// The link leads to the generation before the live one; with `reload` NGINX takes it up.
     Link { reload: bool },
     /// The link is gone.
@@ -74,6 +76,7 @@ impl Hand {
                 server.base.nginx.live = before;
                 server.serves_other = (!reload).then_some(live);
             }
+            What::Uncopy => drop(server.sealed.remove(&live)),
             What::Unlink => {
                 server.serves_other = Some(live);
                 server.base.nginx.live = None;
