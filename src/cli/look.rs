@@ -101,7 +101,8 @@ pub(super) async fn status(global: &Global, services: &[ServiceName]) -> Outcome
     if surveyed.fleet.is_empty() {
         return Outcome::Unreachable;
     }
-    let (mut all, mut findings) = crate::plan::status(&surveyed.loaded.playbook, &surveyed.loaded.inventory, &surveyed.fleet, &surveyed.silent);
+    let (mut all, mut findings) =
+        crate::plan::status(&surveyed.loaded.playbook, &surveyed.loaded.inventory, &surveyed.fleet, &surveyed.silent);
     all.retain(|name, _| services.is_empty() || services.contains(name));
     findings.retain(|finding| finding.service.as_ref().is_none_or(|name| services.is_empty() || services.contains(name)));
     if let Some(unknown) = services.iter().find(|service| !all.contains_key(*service)) {

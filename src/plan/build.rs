@@ -57,8 +57,7 @@ pub fn build(inputs: Inputs<'_>) -> Result<(Plan, Vec<Finding>), RenderError> {
     desired.retain(|desired| !removed.contains(desired.name));
     let (present, desired, sites) = (&present, &desired[..], &sites);
     let routing = Routing { playbook, inventory, fleet, seen, drift: &drift, present, desired, sites, mode, templates, removed };
-    let waves =
-        if removed.is_empty() { deploy_waves(&routing, &mut findings)? } else { remove_waves(&routing)? };
+    let waves = if removed.is_empty() { deploy_waves(&routing, &mut findings)? } else { remove_waves(&routing)? };
     let concerned = if removed.is_empty() { participants(&routing) } else { fleet.keys().collect() };
     findings.extend(drift.findings(|server| concerned.contains(server)));
     findings.extend(lint(&routing));

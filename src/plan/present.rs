@@ -2,7 +2,9 @@
 //! Deliberately absent: what should be there.
 use super::types::{Finding, Level};
 use crate::facts::{ContainerFact, ContainerState, Facts};
-use crate::model::{EnvName, ProjectName, ServerName, ServiceName, Side, container_name, door_name, failed_name, label, network_name, previous_name};
+use crate::model::{
+    EnvName, ProjectName, ServerName, ServiceName, Side, container_name, door_name, failed_name, label, network_name, previous_name,
+};
 use crate::nginx::{MeshService, read_service};
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::Ipv4Addr;

@@ -23,10 +23,13 @@ pub(in crate::plan) fn beside(turn: &Turn<'_>) -> (BTreeMap<ServerName, Vec<Step
             let writes = desired.service.hands_over();
             let (level, hint) = match (repair, writes) {
                 (Repair::Yes, _) => (Level::Warning, "this run stops it".to_owned()),
-                (Repair::No, true) => (Level::Fatal, "two of it must not run at once: `--repair` stops it, and leaves the live side as it is".to_owned()),
-                (Repair::No, false) => {
-                    (Level::Warning, "no request reaches it, and the next change of the service replaces it; `--repair` stops it".to_owned())
+                (Repair::No, true) => {
+                    (Level::Fatal, "two of it must not run at once: `--repair` stops it, and leaves the live side as it is".to_owned())
                 }
+                (Repair::No, false) => (
+                    Level::Warning,
+                    "no request reaches it, and the next change of the service replaces it; `--repair` stops it".to_owned(),
+                ),
             };
             let name = unit.app.map_or_else(String::new, |app| app.name.clone());
             findings.push(Finding {

@@ -63,9 +63,12 @@ pub(super) fn edits(
                 format!("{text}. It may route otherwise than it was made for, so it is left to its own project"),
                 "take the edit back, or deploy its project with --repair",
             ),
-            Stays::Routing | Stays::Nothing => {
-                Trouble::new(server, Remedy::Repaired, text, "`--repair` sets it right; what should stay belongs into a template of your own")
-            }
+            Stays::Routing | Stays::Nothing => Trouble::new(
+                server,
+                Remedy::Repaired,
+                text,
+                "`--repair` sets it right; what should stay belongs into a template of your own",
+            ),
         };
         troubles.push(match &owner {
             Some(service) => trouble.of(service),

@@ -88,7 +88,8 @@ pub(super) fn ground(playbook: &Playbook, server: &ServerName, seen: &NginxFact)
         }
         (Some(live), _) => {
             if let Some(recorded) = recorded.filter(|_| !seen.recorded.contains(live)) {
-                let text = format!("NGINX serves generation {live}, and Flipside switched to {recorded} last: somebody has switched by hand");
+                let text =
+                    format!("NGINX serves generation {live}, and Flipside switched to {recorded} last: somebody has switched by hand");
                 ground.troubles.push(Trouble::new(server, Remedy::Told, text, "what it routes now counts as live"));
             }
             let (files, troubles) = edits(playbook, server, live, seen);

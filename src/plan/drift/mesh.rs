@@ -60,11 +60,7 @@ fn at_work(server: &ServerName, name: &str, found: Option<&ContainerFact>, so: &
             let text = format!("{name} is paused: {so}");
             Some(Trouble::new(server, Remedy::Refused, text, format!("docker unpause {name}")))
         }
-        ContainerState::Created
-        | ContainerState::Restarting
-        | ContainerState::Removing
-        | ContainerState::Exited
-        | ContainerState::Dead => {
+        ContainerState::Created | ContainerState::Restarting | ContainerState::Removing | ContainerState::Exited | ContainerState::Dead => {
             let state = format!("{:?}", found.state).to_lowercase();
             let text = format!("{name} is {state} (exit code {}): {so}", found.exit_code);
             Some(Trouble::new(server, Remedy::Healed, text, "the next run starts it"))
