@@ -41,7 +41,7 @@ pub(in crate::plan) fn beside(turn: &Turn<'_>) -> (BTreeMap<ServerName, Vec<Step
             });
             if writes || repair == Repair::Yes {
                 let stops = turn.stop(unit, Some((desired, desired.service)));
-                let stops = stops.into_iter().map(|step| Step { undo: started(&step), ..step });
+                let stops = stops.into_iter().map(|step| Step { undo: if writes { Vec::new() } else { started(&step) }, ..step });
                 steps.entry(unit.server.clone()).or_default().extend(stops);
             }
         }
@@ -49,7 +49,7 @@ pub(in crate::plan) fn beside(turn: &Turn<'_>) -> (BTreeMap<ServerName, Vec<Step
     (steps, findings)
 }
 
-/// Taken back by starting it again; nobody waits until something that no request reaches is healthy.
+/// Taken back by starting it again, but for what must not run twice; nobody waits until something that no request reaches is healthy.
 fn started(step: &Step) -> Vec<Action> {
     step.undo.iter().filter(|action| matches!(action, Action::StartContainer { .. })).cloned().collect()
 }
