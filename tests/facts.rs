@@ -98,6 +98,52 @@ fn files_survive_every_shell_exactly() {
 }
 
 #[test]
+fn what_was_made_is_told_where_it_is_not_what_is_there() {
+    let folder = tempfile::tempdir().unwrap();
+    let nginx = folder.path().join("flipside/nginx");
+    let write = |path: &str, text: &str| {
+        let path = nginx.join(path);
+        fs::create_dir_all(path.parent().unwrap()).unwrap();
+        fs::write(path, text).unwrap();
+    };
+    for id in ["aa", "bb"] {
+        write(&format!("releases/{id}/nginx.conf"), id);
+        write(&format!("sealed/{id}/nginx.conf"), id);
+    }
+    write("switched", "bb 1234 boot\n");
+    std::os::unix::fs::symlink("releases/bb", nginx.join("current")).unwrap();
+    let docker = stand_in(folder.path());
+    for shell in shells() {
+        let see = || read(ask(&shell, &docker, folder.path())).unwrap().nginx;
+        let calm = see();
+        assert!(calm.sealed.is_empty() && calm.other.is_empty(), "{shell:?}: {calm:?}");
+        assert_eq!(calm.recorded[0].0, "bb");
+
+        write("releases/bb/nginx.conf", "edited");
+        write("switching", "aa\n");
+        let edited = see();
+        assert_eq!((edited.files["nginx.conf"].as_str(), edited.sealed["nginx.conf"].as_str()), ("edited", "bb"), "{shell:?}");
+        assert_eq!(edited.recorded.len(), 2);
+        fs::remove_dir_all(nginx.join("releases/bb")).unwrap();
+        let gone = see();
+        assert_eq!((gone.files.len(), gone.sealed["nginx.conf"].as_str()), (0, "bb"), "{shell:?}");
+
+        // NGINX does not run, so what was switched to last counts.
+        for link in [Some("releases/aa"), None] {
+            fs::remove_file(nginx.join("current")).unwrap();
+            link.into_iter().for_each(|link| std::os::unix::fs::symlink(link, nginx.join("current")).unwrap());
+            let moved = see();
+            assert_eq!(moved.other["nginx.conf"], "bb", "{shell:?} {link:?}");
+            if link.is_none() {
+                std::os::unix::fs::symlink("releases/bb", nginx.join("current")).unwrap();
+            }
+        }
+        write("releases/bb/nginx.conf", "bb");
+        fs::remove_file(nginx.join("switching")).unwrap();
+    }
+}
+
+#[test]
 fn the_tools_of_busybox_are_enough() {
     let folder = tempfile::tempdir().unwrap();
     let tools = folder.path().join("tools");

@@ -4,7 +4,7 @@ use flipside::model::{Backend, DrainPolicy, GenerationId, Millis, ProbeKind, Rou
 use flipside::nginx::{generation_file, generation_id};
 use flipside::script::ScriptContext;
 use flipside::script::layout;
-use flipside::script::nginx::{check_route, drain, drop_generation, prune_generations, stage_nginx, switch};
+use flipside::script::nginx::{check_route, drain, drop_generation, prune_generations, restore_generation, stage_nginx, switch};
 use std::collections::BTreeMap;
 use std::fs;
 use std::io::{Read, Write};
@@ -133,6 +133,53 @@ fn the_live_generation_is_neither_dropped_nor_pruned() {
     let mut left: Vec<_> = fs::read_dir(server.nginx().join("releases")).unwrap().map(|entry| entry.unwrap().file_name()).collect();
     left.sort();
     assert_eq!(left, ["a1", "a4", "bootstrap"]);
+}
+
+#[test]
+fn a_generation_comes_back_from_its_copy_and_the_link_leads_to_it_again() {
+    let server = Server::new("exit 0");
+    let (id, script) = server.stage(None, &BTreeMap::new(), &files());
+    assert!(server.run(&script).0);
+    let (release, current) = (server.nginx().join("releases").join(&id.0), server.nginx().join("current"));
+    let copy = server.nginx().join("sealed").join(&id.0);
+    for (path, text) in files() {
+        assert_eq!(fs::read_to_string(copy.join(path)).unwrap(), text);
+    }
+    let restore = restore_generation(&server.context(), &id);
+    let whole = format!("seen: its files were brought back, and current leads to generation {id}\n");
+    let link = format!("seen: current leads to generation {id}\n");
+    for (elsewhere, words) in [(Some("releases/bootstrap"), &link), (Some("releases/nothing"), &whole), (None, &link)] {
+        drop(fs::remove_file(&current));
+        elsewhere.into_iter().for_each(|elsewhere| symlink(elsewhere, &current).unwrap());
+        if words == &whole {
+            fs::remove_dir_all(&release).unwrap();
+        }
+        for words in [words, &link] {
+            assert_eq!(server.run(&restore), (true, words.clone()), "{elsewhere:?}");
+            assert_eq!(fs::read_link(&current).unwrap(), PathBuf::from(format!("releases/{id}")));
+            assert_eq!(fs::read_to_string(release.join("http.d/a_b_c.conf")).unwrap(), "ä\n\tx");
+        }
+    }
+
+    // What somebody put in the link's place is not ours to remove, and without a copy nothing comes back.
+    fs::remove_file(&current).unwrap();
+    fs::create_dir(&current).unwrap();
+    let (done, output) = server.run(&restore);
+    assert!(!done && output.contains("current is not a link"), "{output}");
+    let (done, output) = server.run(&restore_generation(&server.context(), &GenerationId("ab12".to_owned())));
+    assert!(!done && output.starts_with("error: generation ab12 is not on this server, and no copy of it is"), "{output}");
+
+    // Copies go with their generations, but for the live one's.
+    fs::remove_dir(&current).unwrap();
+    symlink(format!("releases/{id}"), &current).unwrap();
+    fs::remove_dir_all(&release).unwrap();
+    fs::create_dir(server.nginx().join("sealed/00old")).unwrap();
+    assert!(server.run(&prune_generations(&server.context(), 1)).0);
+    let left: Vec<_> = fs::read_dir(server.nginx().join("sealed")).unwrap().map(|entry| entry.unwrap().file_name()).collect();
+    assert_eq!(left, [id.0.as_str()]);
+    fs::remove_file(&current).unwrap();
+    assert!(server.run(&drop_generation(&server.context(), &id)).0);
+    assert!(!copy.exists());
 }
 
 #[test]

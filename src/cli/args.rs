@@ -92,6 +92,9 @@ pub enum Command {
         /// Requests that watch the run.
         #[command(flatten)]
         probing: Probing,
+        /// Overwrite what somebody changed by hand on the servers
+        #[arg(long)]
+        repair: bool,
     },
     /// Show what a deploy would do, and change nothing
     ///
@@ -110,6 +113,9 @@ pub enum Command {
         /// Plan services that have not changed as well
         #[arg(long)]
         force: bool,
+        /// Plan to overwrite what somebody changed by hand on the servers
+        #[arg(long)]
+        repair: bool,
     },
     /// Go back to the previous release on every server
     ///
@@ -124,6 +130,9 @@ pub enum Command {
         /// Requests that watch the run.
         #[command(flatten)]
         probing: Probing,
+        /// Overwrite what somebody changed by hand on the servers
+        #[arg(long)]
+        repair: bool,
     },
     /// Show what runs where, and which side is live
     Status {
@@ -141,6 +150,9 @@ pub enum Command {
         /// Do not ask. Without a terminal this must be given
         #[arg(short, long)]
         yes: bool,
+        /// Overwrite what somebody changed by hand on the servers
+        #[arg(long)]
+        repair: bool,
     },
     /// Finish a run that was cut off
     ///
@@ -279,7 +291,7 @@ mod tests {
         assert_eq!(before.global.env, Some(EnvName::new("prod").unwrap()));
         assert_eq!((before.global.output, before.global.parallel, before.global.verbose), (Output::Json, 32, 0));
         let services = ["api", "web"].map(|name| ServiceName::new(name).unwrap()).to_vec();
-        assert_eq!(before.command, Command::Deploy { services, yes: true, force: false, probing: Probing::default() });
+        assert_eq!(before.command, Command::Deploy { services, yes: true, force: false, probing: Probing::default(), repair: false });
     }
 
     #[test]

@@ -8,7 +8,7 @@ use super::survey::{Surveyed, commands_of, read_files, state_folder, survey_all}
 use super::watching::Watching;
 use crate::ledger::Ledger;
 use crate::model::{Action, Millis, ServiceName, Verdict};
-use crate::plan::{Back, Finding, Force, Plan, View, Wanted, is_fatal, show};
+use crate::plan::{Back, Finding, Force, Plan, Repair, View, Wanted, is_fatal, show};
 use crate::remote::LOCKED_BY;
 use crate::report::{ColorChoice, Ending, Reporter, Sinks, Style};
 use crate::run::{Journal, Notice, RunError, Stop, dispatch};
@@ -21,25 +21,45 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Instant;
 use tokio::sync::watch;
 
+/// What the options ask for, of a plan that goes to the playbook.
+pub(super) fn wanted(services: &[ServiceName], force: bool, repair: bool) -> Wanted {
+    Wanted {
+        selected: services.iter().cloned().collect(),
+        force: if force { Force::Yes } else { Force::No },
+        back: Back::No,
+        repair: if repair { Repair::Yes } else { Repair::No },
+    }
+}
+
 /// `flipside deploy`.
-pub(super) async fn deploy(global: &Global, services: &[ServiceName], yes: bool, force: bool, probing: Probing, began: Instant) -> Outcome {
-    let force = if force { Force::Yes } else { Force::No };
-    let wanted = Wanted { selected: services.iter().cloned().collect(), force, back: Back::No };
+pub(super) async fn deploy(
+    global: &Global,
+    services: &[ServiceName],
+    yes: bool,
+    wanted: Wanted,
+    probing: Probing,
+    began: Instant,
+) -> Outcome {
     Command { word: "deploy", wanted, removed: BTreeSet::new(), confirmed: yes, probing }.carry_out(global, services, began).await
 }
 
 /// `flipside rollback`.
-pub(super) async fn rollback(global: &Global, services: &[ServiceName], yes: bool, probing: Probing, began: Instant) -> Outcome {
-    let wanted = Wanted { selected: services.iter().cloned().collect(), force: Force::No, back: Back::Yes };
+pub(super) async fn rollback(
+    global: &Global,
+    services: &[ServiceName],
+    yes: bool,
+    wanted: Wanted,
+    probing: Probing,
+    began: Instant,
+) -> Outcome {
+    let wanted = Wanted { back: Back::Yes, ..wanted };
     Command { word: "rollback", wanted, removed: BTreeSet::new(), confirmed: yes, probing }.carry_out(global, services, began).await
 }
 
 /// `flipside remove`. A service that left the playbook can be removed too.
-pub(super) async fn remove(global: &Global, services: &[ServiceName], yes: bool, began: Instant) -> Outcome {
+pub(super) async fn remove(global: &Global, services: &[ServiceName], yes: bool, wanted: Wanted, began: Instant) -> Outcome {
     let removed = services.iter().cloned().collect();
-    Command { word: "remove", wanted: Wanted::default(), removed, confirmed: yes, probing: Probing::default() }
-        .carry_out(global, &[], began)
-        .await
+    Command { word: "remove", wanted, removed, confirmed: yes, probing: Probing::default() }.carry_out(global, &[], began).await
 }
 
 struct Command {

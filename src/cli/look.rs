@@ -4,9 +4,7 @@ use super::exit::Outcome;
 use super::print::{complain, result, result_line};
 use super::survey::{Surveyed, commands_of, read_files, survey, survey_all};
 use crate::model::{Action, ServerName, ServiceName};
-use crate::plan::{
-    Back, CommandsOf, Finding, Force, Inputs, NginxFiles, Plan, State, View, Wanted, build, is_fatal, prose, revert_notes, show,
-};
+use crate::plan::{CommandsOf, Finding, Inputs, NginxFiles, Plan, State, View, Wanted, build, is_fatal, prose, revert_notes, show};
 use std::collections::{BTreeMap, BTreeSet};
 
 /// Services that were named and are not in the playbook: a mistake of the command line.
@@ -47,7 +45,10 @@ pub(super) fn nginx_files(surveyed: &Surveyed, plan: &Plan) -> BTreeMap<ServerNa
             _ => None,
         });
         let Some((files, remove)) = stages.next_back() else { continue };
-        let old: BTreeMap<String, String> = facts.nginx.files.clone();
+        let mut steps = plan.waves.iter().filter_map(|wave| wave.servers.get(server)).flatten();
+        let restores = steps.any(|step| matches!(step.action, Action::RestoreGeneration { .. }));
+        let restored = [&facts.nginx.other, &facts.nginx.sealed].into_iter().find(|files| restores && !files.is_empty());
+        let old: BTreeMap<String, String> = restored.unwrap_or(&facts.nginx.files).clone();
         let mut new = old.clone();
         new.retain(|path, _| !remove.contains(path));
         new.extend(files.clone());
@@ -57,7 +58,7 @@ pub(super) fn nginx_files(surveyed: &Surveyed, plan: &Plan) -> BTreeMap<ServerNa
 }
 
 /// `flipside plan`.
-pub(super) async fn plan(global: &Global, services: &[ServiceName], with_commands: bool, undo: bool, force: bool) -> Outcome {
+pub(super) async fn plan(global: &Global, services: &[ServiceName], with_commands: bool, undo: bool, wanted: &Wanted) -> Outcome {
     let surveyed = match read_files(global) {
         Ok(loaded) => match survey_all(global, loaded, "plan").await {
             Ok(surveyed) => surveyed,
@@ -69,8 +70,7 @@ pub(super) async fn plan(global: &Global, services: &[ServiceName], with_command
     if let Some(outcome) = unknown_services(&surveyed, services) {
         return outcome;
     }
-    let wanted = Wanted { selected: services.iter().cloned().collect(), force: if force { Force::Yes } else { Force::No }, back: Back::No };
-    let (plan, findings) = match make(&surveyed, &wanted, &BTreeSet::new()) {
+    let (plan, findings) = match make(&surveyed, wanted, &BTreeSet::new()) {
         Ok(made) => made,
         Err(outcome) => return outcome,
     };
@@ -101,15 +101,17 @@ pub(super) async fn status(global: &Global, services: &[ServiceName]) -> Outcome
     if surveyed.fleet.is_empty() {
         return Outcome::Unreachable;
     }
-    let mut all = crate::plan::status(&surveyed.loaded.playbook, &surveyed.loaded.inventory, &surveyed.fleet, &surveyed.silent);
+    let (mut all, mut findings) =
+        crate::plan::status(&surveyed.loaded.playbook, &surveyed.loaded.inventory, &surveyed.fleet, &surveyed.silent);
     all.retain(|name, _| services.is_empty() || services.contains(name));
+    findings.retain(|finding| finding.service.as_ref().is_none_or(|name| services.is_empty() || services.contains(name)));
     if let Some(unknown) = services.iter().find(|service| !all.contains_key(*service)) {
         complain(&format!("there is no service `{unknown}`, neither in the playbook nor on the servers"));
         return Outcome::Usage;
     }
-    let notes = revert_notes(&surveyed.fleet);
+    findings.extend(revert_notes(&surveyed.fleet));
     match global.output {
-        Output::Json => print_json(&serde_json::json!({ "services": all, "silent": surveyed.silent, "notes": notes })),
+        Output::Json => print_json(&serde_json::json!({ "services": all, "silent": surveyed.silent, "findings": findings })),
         Output::Text => {
             let paint = crate::report::ColorChoice::from(global.color).on_stdout();
             let mut rows = vec![["SERVICE", "STATE", "LIVE", "VERSION", "REPLICAS", "PREVIOUS", "SERVERS"].map(str::to_owned).to_vec()];
@@ -141,10 +143,10 @@ pub(super) async fn status(global: &Global, services: &[ServiceName]) -> Outcome
                     result_line(&format!("{name}: {trouble}"));
                 }
             }
-            for note in &notes {
-                let server = note.server.as_ref().map_or("", ServerName::as_str);
-                let hint = if note.hint.is_empty() { String::new() } else { format!("; {}", note.hint) };
-                result_line(&format!("{server}: {}{hint}", prose::clean(&note.text)));
+            for finding in &findings {
+                for line in prose::finding(finding) {
+                    result_line(&line);
+                }
             }
         }
     }

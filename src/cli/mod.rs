@@ -18,11 +18,19 @@ use std::time::Instant;
 /// Carries out what was typed, and says how it went.
 pub async fn run(args: Args, began: Instant) -> Outcome {
     match &args.command {
-        Command::Deploy { services, yes, force, probing } => deploy::deploy(&args.global, services, *yes, *force, *probing, began).await,
-        Command::Rollback { services, yes, probing } => deploy::rollback(&args.global, services, *yes, *probing, began).await,
-        Command::Remove { services, yes } => deploy::remove(&args.global, services, *yes, began).await,
+        Command::Deploy { services, yes, force, probing, repair } => {
+            deploy::deploy(&args.global, services, *yes, deploy::wanted(services, *force, *repair), *probing, began).await
+        }
+        Command::Rollback { services, yes, probing, repair } => {
+            deploy::rollback(&args.global, services, *yes, deploy::wanted(services, false, *repair), *probing, began).await
+        }
+        Command::Remove { services, yes, repair } => {
+            deploy::remove(&args.global, services, *yes, deploy::wanted(&[], false, *repair), began).await
+        }
         Command::Resume { probing } => resume::resume(&args.global, *probing, began).await,
-        Command::Plan { services, commands, undo, force } => look::plan(&args.global, services, *commands, *undo, *force).await,
+        Command::Plan { services, commands, undo, force, repair } => {
+            look::plan(&args.global, services, *commands, *undo, &deploy::wanted(services, *force, *repair)).await
+        }
         Command::Status { services } => look::status(&args.global, services).await,
         Command::Ports => look::ports(&args.global).await,
         Command::Inventory => files::inventory(&args.global),

@@ -4,8 +4,9 @@ use crate::model::{EnvName, ProjectName, label};
 use sha2::{Digest, Sha256};
 use std::fmt::Write;
 
-/// 16 hex digits of the SHA-256 of what a plan for this project relies on: its containers with their states, its network, the
-/// live NGINX generation, and a revert that is armed. A container that keeps exiting runs and waits by turns: both count as the same. Another project's containers do not count; its NGINX files do, since a generation holds them all.
+/// 16 hex digits of the SHA-256 of what a plan for this project relies on: its containers with their states, its network, the live NGINX
+/// generation with its files, and a revert that is armed. A container that keeps exiting runs and waits by turns: both count as the same.
+/// Another project's containers do not count; its NGINX files do, since a generation holds them all.
 #[must_use]
 pub fn digest(facts: &Facts, project: &ProjectName, env: &EnvName) -> String {
     let mut lines: Vec<String> = facts
@@ -24,7 +25,9 @@ pub fn digest(facts: &Facts, project: &ProjectName, env: &EnvName) -> String {
             .filter(|network| network.name.ends_with("_network"))
             .map(|network| format!("network {} {:?}", network.name, network.subnets)),
     );
-    lines.push(format!("nginx {:?}", facts.nginx.live));
+    let (live, served) = (facts.nginx.live.as_ref(), facts.nginx.served.as_ref());
+    lines.push(format!("nginx {live:?} {:?}", served.filter(|served| live != Some(*served))));
+    lines.extend(facts.nginx.files.iter().map(|(path, text)| format!("file {path} {:?}", Sha256::digest(text.as_bytes()))));
     lines.extend(facts.revert.iter().filter(|revert| revert.state.is_armed()).map(|revert| format!("revert {}", revert.text)));
     lines.sort();
     Sha256::digest(lines.join("\n").as_bytes()).iter().take(8).fold(String::new(), |mut text, byte| {

@@ -22,6 +22,19 @@ struct Container {
     mode: String,
     bindings: Option<PortMap>,
     ports: Option<PortMap>,
+    #[serde(default)]
+    restart: String,
+    #[serde(default)]
+    memory: i64,
+    mounts: Option<Vec<Mount>>,
+}
+
+#[derive(Deserialize)]
+struct Mount {
+    #[serde(rename = "Source", default)]
+    source: String,
+    #[serde(rename = "Destination", default)]
+    destination: String,
 }
 
 /// `5432/tcp` → where it is published.
@@ -108,6 +121,9 @@ fn container(seen: Container) -> Result<ContainerFact, FactsError> {
         networks,
         network_mode: seen.mode,
         published,
+        restart: seen.restart,
+        memory: u64::try_from(seen.memory).unwrap_or(0),
+        mounts: seen.mounts.into_iter().flatten().map(|mount| (mount.destination, mount.source)).collect(),
     })
 }
 

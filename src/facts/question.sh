@@ -94,6 +94,37 @@ facts() {
         }
     }
 
+    # The copy that was made of the live generation, where the files are not the same any more, or gone.
+    sealed() {
+        [ -L "$base/current" ] || return 0
+        id=$(readlink "$base/current")
+        id=${id##*/}
+        [ -d "$base/sealed/$id" ] || return 0
+        diff -r "$base/releases/$id" "$base/sealed/$id" >/dev/null 2>&1 || texts "$base/sealed/$id"
+    }
+
+    # What Flipside itself switched to last, and what it was about to switch to.
+    recorded() {
+        for file in "$base/switched" "$base/switching"; do
+            [ ! -r "$file" ] || sed 's/ .*//' "$file"
+        done
+    }
+
+    # A generation that is not the one of the link: the one that NGINX serves, or the one that Flipside switched to last.
+    other() {
+        id=
+        case $bound in
+            '' | *"$newline"*) [ ! -r "$base/switched" ] || read -r id rest <"$base/switched" ;;
+            */generation-bootstrap.sock) [ ! -r "$base/switched" ] || read -r id rest <"$base/switched" ;;
+            *) id=${bound##*/generation-} && id=${id%.sock} ;;
+        esac
+        [ "$(readlink "$base/current")" != "releases/$id" ] || return 0
+        case $id in
+            '' | *[!0-9a-zA-Z]*) ;;
+            *) if [ -d "$base/sealed/$id" ]; then texts "$base/sealed/$id"; else texts "$base/releases/$id"; fi ;;
+        esac
+    }
+
     doors() {
         texts "$root/flipside/doors" -name '*.conf'
     }
@@ -127,6 +158,9 @@ facts() {
         [ ! -r outcome ] || { echo ended && cat outcome; }
     }
 
+    newline='
+'
+    bound=$(served 2>/dev/null)
     exec 3>&1
     printf '\n@@flipside facts 1\n'
     section asked printf '%s\n' @DOCKER@
@@ -146,7 +180,10 @@ facts() {
     section files files
     section releases releases
     section doors doors
-    section served served
+    section served printf '%s\n' "$bound"
+    section sealed sealed
+    section recorded recorded
+    section other other
     section lease lease
     section revert revert
     printf '\n@@flipside over\n'

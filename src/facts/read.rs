@@ -4,6 +4,7 @@ use super::frames::{Frames, Section};
 use super::types::{Facts, NginxFact};
 use super::{engine, revert, sockets, texts};
 use crate::model::GenerationId;
+use std::collections::BTreeMap;
 
 /// What Linux hands out where it says nothing else.
 const EPHEMERAL: (u16, u16) = (32_768, 60_999);
@@ -121,11 +122,17 @@ fn nginx(frames: &Frames<'_>) -> Result<NginxFact, FactsError> {
     let live = plain(frames, "live")?;
     let mut generations: Vec<GenerationId> = plain(frames, "releases")?.lines().filter_map(generation).collect();
     generations.sort();
+    // Answers that were kept by earlier versions do not have these.
+    let later = |name: &str| if frames.find(name).is_some() { counted(name) } else { Ok(BTreeMap::new()) };
+    let recorded = if frames.find("recorded").is_some() { plain(frames, "recorded")? } else { String::new() };
     Ok(NginxFact {
         live: generation(live.trim_end_matches('/').rsplit('/').next().unwrap_or_default()),
         served: served(&frames.get("served")?.text()),
         files: counted("files")?,
         generations,
+        sealed: later("sealed")?,
+        other: later("other")?,
+        recorded: recorded.lines().filter_map(generation).collect(),
         doors: counted("doors")?.into_iter().filter(|(path, _)| !path.contains('/')).collect(),
     })
 }

@@ -108,6 +108,15 @@ pub struct ContainerFact {
     pub network_mode: String,
     /// Ports as configured, also while it is stopped.
     pub published: Vec<PublishedFact>,
+    /// The restart policy: `no`, `always`, `unless-stopped`, `on-failure`. Empty where nothing is known of it.
+    #[serde(default)]
+    pub restart: String,
+    /// The limit of its memory in bytes; 0 where there is none.
+    #[serde(default)]
+    pub memory: u64,
+    /// Mounted folders and volumes: where in the container → what of the server.
+    #[serde(default)]
+    pub mounts: BTreeMap<String, String>,
 }
 
 /// A container's state, in docker's words.
@@ -200,6 +209,16 @@ pub struct NginxFact {
     pub files: BTreeMap<String, String>,
     /// All generations on disk, sorted.
     pub generations: Vec<GenerationId>,
+    /// The files of the live generation as they were made, where those on disk are others by now or gone. Empty otherwise.
+    #[serde(default)]
+    pub sealed: BTreeMap<String, String>,
+    /// The files of another generation than `live`: the one that NGINX serves, or where it serves none or the first one, the one that
+    /// Flipside switched to last. Empty where that is the live one.
+    #[serde(default)]
+    pub other: BTreeMap<String, String>,
+    /// What Flipside itself switched to last, and what it was about to switch to.
+    #[serde(default)]
+    pub recorded: Vec<GenerationId>,
     /// Files in the doors' folder: name → text.
     pub doors: BTreeMap<String, String>,
 }

@@ -129,6 +129,12 @@ pub enum Action {
         /// Listeners that the base does not have: checked to be free, which `nginx -t` does not do.
         listeners: Vec<StagedListener>,
     },
+    /// The generation that NGINX serves is what `current` leads to, and its files are there: brought back from their copy where they
+    /// are missing. NGINX is told nothing.
+    RestoreGeneration {
+        /// The generation.
+        generation: GenerationId,
+    },
     /// Remove a generation that is not live.
     DropGeneration {
         /// The generation.

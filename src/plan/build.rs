@@ -1,5 +1,6 @@
 //! Playbook, inventory and facts to a plan: the waves in their order. Reads as a table of contents.
 use super::containers::digest;
+use super::drift::{Drift, beside};
 use super::lint::lint;
 use super::place::{Placement, place};
 use super::prepare::{host_door_text, new_door_text, prepare};
@@ -41,7 +42,9 @@ pub struct Inputs<'a> {
 /// # Errors
 /// [`RenderError`] where a template is at fault.
 pub fn build(inputs: Inputs<'_>) -> Result<(Plan, Vec<Finding>), RenderError> {
-    let Inputs { playbook, inventory, fleet, templates, wanted, removed } = inputs;
+    let Inputs { playbook, inventory, fleet: seen, templates, wanted, removed } = inputs;
+    let drift = Drift::look(playbook, inventory, seen, wanted.repair);
+    let fleet = &drift.fleet;
     let present = present(&playbook.project, &playbook.env, fleet);
     let (placement, mut findings) = place(playbook, inventory, &running(&present));
     let labels =
@@ -53,16 +56,19 @@ pub fn build(inputs: Inputs<'_>) -> Result<(Plan, Vec<Finding>), RenderError> {
     let (mut desired, more) = desire(playbook, &placement, fleet, &present, wanted);
     findings.extend(more);
     desired.retain(|desired| !removed.contains(desired.name));
-    let routing = Routing { playbook, inventory, fleet, present: &present, desired: &desired, sites: &sites, mode, templates, removed };
+    let (present, desired, sites) = (&present, &desired[..], &sites);
+    let routing = Routing { playbook, inventory, fleet, seen, drift: &drift, present, desired, sites, mode, templates, removed };
     let waves = if removed.is_empty() { deploy_waves(&routing, &mut findings)? } else { remove_waves(&routing)? };
+    let concerned = if removed.is_empty() { participants(&routing) } else { fleet.keys().collect() };
+    findings.extend(drift.findings(|server| concerned.contains(server)));
     findings.extend(lint(&routing));
     findings.extend(revert_notes(fleet));
     findings.extend(present.findings.iter().cloned());
-    let mut seen = BTreeSet::new();
-    findings.retain(|finding| seen.insert(finding.clone()));
+    let mut told = BTreeSet::new();
+    findings.retain(|finding| told.insert(finding.clone()));
     findings.sort();
     let mut services: BTreeMap<_, _> = desired.iter().map(|desired| (desired.name.clone(), summary(playbook, desired))).collect();
-    services.extend(removed.iter().filter_map(|name| Some((name.clone(), removal(name, &present)?))));
+    services.extend(removed.iter().filter_map(|name| Some((name.clone(), removal(name, present)?))));
     let plan = Plan {
         format: PLAN_FORMAT,
         intent: intent(wanted, removed),
@@ -74,7 +80,7 @@ pub fn build(inputs: Inputs<'_>) -> Result<(Plan, Vec<Finding>), RenderError> {
             playbook: digest(playbook),
             inventory: digest(inventory),
             templates: templates.digest(),
-            facts: fleet
+            facts: seen
                 .iter()
                 .map(|(server, facts)| (server.clone(), crate::facts::digest(facts, &playbook.project, &playbook.env)))
                 .collect(),
@@ -179,7 +185,13 @@ fn deploy_waves(routing: &Routing<'_>, findings: &mut Vec<Finding>) -> Result<Ve
     let moving: Vec<&Desired<'_>> = turns.into_iter().flatten().collect();
     waves.push(Wave { name: "drain".to_owned(), kind: WaveKind::Work, servers: drain_steps(routing, &moving) });
     let turn = Turn { routing, services: &moving, release };
-    waves.push(Wave { name: "retire".to_owned(), kind: WaveKind::Work, servers: retire_steps(&turn) });
+    let mut retired = retire_steps(&turn);
+    let (more, told) = beside(&turn);
+    findings.extend(told);
+    for (server, steps) in more {
+        retired.entry(server).or_default().extend(steps);
+    }
+    waves.push(Wave { name: "retire".to_owned(), kind: WaveKind::Work, servers: retired });
     let mut tidy = finish_steps(&turn);
     for server in live.keys() {
         let prune = plain("prune NGINX generations", Action::PruneGenerations { keep: 5 });
@@ -213,7 +225,7 @@ pub(super) fn locked(routing: &Routing<'_>, mut waves: Vec<Wave>) -> Vec<Wave> {
     }
     let (project, env) = (&routing.playbook.project, &routing.playbook.env);
     let lock = servers.into_iter().filter_map(|server| {
-        let facts = routing.fleet.get(&server)?;
+        let facts = routing.seen.get(&server)?;
         let digest = crate::facts::digest(facts, project, env);
         let confirm = Action::ConfirmFacts { project: project.clone(), env: env.clone(), digest };
         let mut steps = vec![plain("lock the server", Action::Lock), plain("confirm that nothing changed since the plan", confirm)];

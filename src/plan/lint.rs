@@ -1,10 +1,11 @@
 //! What a careful operator would notice before running the plan.
 use super::containers::volume_name;
+use super::drift::strangers;
 use super::routes::{Routing, unit_backend};
 use super::types::{Change, Finding, Level};
 use crate::config::Server;
 use crate::facts::Facts;
-use crate::model::{Backend, BackendMode, GenerationId, ServerName, Side, container_name, door_name, label};
+use crate::model::{Backend, BackendMode, ServerName};
 use crate::nginx::read_service;
 use crate::script::layout::NGINX_CONTAINER;
 use std::collections::{BTreeMap, BTreeSet};
@@ -56,21 +57,6 @@ fn check_server(routing: &Routing<'_>, server: &ServerName, settings: &Server, f
         );
         findings.push(at(Level::Warning, server, text, "set it to 32768 60999, or pin `host_port` below it".to_owned()));
     }
-    let (live, served) = (&facts.nginx.live, &facts.nginx.served);
-    let runs = facts
-        .containers
-        .iter()
-        .any(|container| container.name == NGINX_CONTAINER && container.state == crate::facts::ContainerState::Running);
-    if runs && live.is_some() && served.is_some() && live != served {
-        let word = |id: &Option<GenerationId>| id.as_ref().map_or("none".to_owned(), ToString::to_string);
-        let text = format!("NGINX serves generation {} while the files on disk are {}", word(served), word(live));
-        findings.push(at(
-            Level::Fatal,
-            server,
-            text,
-            format!("look at: docker exec {NGINX_CONTAINER} nginx -t -c /flipside/nginx/current/nginx.conf, then reload it"),
-        ));
-    }
     if routing.mode == BackendMode::MultiServer
         && routing.desired.iter().any(|desired| desired.servers.contains(server) && desired.service.port.is_some())
     {
@@ -99,34 +85,9 @@ fn is_private(address: Ipv4Addr) -> bool {
 
 /// A container with a name of ours and other labels is a stranger: it is never touched.
 fn check_names(routing: &Routing<'_>, findings: &mut Vec<Finding>) {
-    let (project, env) = (&routing.playbook.project, &routing.playbook.env);
-    for desired in routing.desired.iter().filter(|desired| desired.moves()) {
-        for server in &desired.servers {
-            let Some(facts) = routing.fleet.get(server) else { continue };
-            for replica in &desired.replicas {
-                for side in Side::BOTH {
-                    let name = container_name(project, env, desired.name, replica.number, side);
-                    let door = door_name(&name);
-                    let stranger = facts.containers.iter().find(|container| {
-                        (container.name == name || container.name == door) && !super::present::is_ours(container, project, env)
-                    });
-                    if let Some(stranger) = stranger {
-                        let owner = stranger.labels.get(label::PROJECT).map_or(String::new(), |project| format!(" of project {project}"));
-                        findings.push(Finding {
-                            level: Level::Fatal,
-                            server: Some(server.clone()),
-                            service: Some(desired.name.clone()),
-                            text: format!(
-                                "a container{owner} that is not this project's has the name {} (image {})",
-                                stranger.name, stranger.image
-                            ),
-                            hint: format!("rename it: docker rename {0} {0}_other", stranger.name),
-                        });
-                    }
-                }
-            }
-        }
-    }
+    findings.extend(strangers(routing.playbook, routing.fleet, |service, server| {
+        routing.desired.iter().any(|desired| desired.name == service && desired.moves() && desired.servers.contains(server))
+    }));
 }
 
 /// Data does not travel: a service with a named volume stays on its server.

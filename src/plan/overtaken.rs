@@ -26,7 +26,9 @@ pub fn overtaken(plan: &Plan, inventory: &Inventory, fleet: &Fleet) -> Vec<Strin
                 |(_, action)| if let Action::Switch { expect, to } = action { expect.iter().chain([to]).collect() } else { Vec::new() },
             )
             .collect();
-        if let Some(live) = facts.nginx.live.as_ref().filter(|live| !known.is_empty() && !known.contains(live)) {
+        // Where the run is to lead the link back, it found one that leads elsewhere.
+        let restores = actions(plan).any(|(at, action)| at == server && matches!(action, Action::RestoreGeneration { .. }));
+        if let Some(live) = facts.nginx.live.as_ref().filter(|live| !restores && !known.is_empty() && !known.contains(live)) {
             reasons.push(format!("{server}: NGINX serves generation {live}, which the run neither found nor made"));
         }
         let later = facts.containers.iter().find(|container| {

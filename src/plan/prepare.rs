@@ -1,4 +1,5 @@
 //! What a server needs before its first service: folders, networks, NGINX, the host's door, images. Deliberately absent: services.
+use super::containers::digest;
 use super::routes::Routing;
 use super::steps::plain;
 use super::types::{Finding, Level, Step};
@@ -35,6 +36,7 @@ pub(super) fn prepare(
     let mut findings = Vec::new();
     let nginx = container(facts, NGINX_CONTAINER);
     let door = container(facts, HOST_DOOR);
+    steps.extend(routing.drift.first(server));
     let mut wanted_images: BTreeSet<&str> = images.clone();
     if nginx.is_none() || door.is_none() {
         wanted_images.insert(image);
@@ -144,6 +146,15 @@ fn mesh_container(present: Option<&ContainerFact>, spec: ContainerSpec, server: 
             hint: format!("to take them up, at a moment of your choice: docker rm -f {name}, then deploy. Connections through it are cut for about a second"),
         });
     }
+    if spec.labels.get(label::MESH) == Some(digest) && !present.image.ends_with(&spec.image) {
+        findings.push(Finding {
+            level: Level::Warning,
+            server: Some(server.clone()),
+            service: None,
+            text: format!("{name} was made anew by hand: it runs image {}, and not {}; it is left as it is", present.image, spec.image),
+            hint: format!("to have it as it should be, at a moment of your choice: docker rm -f {name}, then deploy. Connections through it are cut for about a second"),
+        });
+    }
     match present.state {
         ContainerState::Running => Vec::new(),
         ContainerState::Created
@@ -204,7 +215,25 @@ pub(super) fn host_door_text(
     forwards.sort();
     forwards.dedup();
     let mesh = MeshAddress::Fixed(routing.sites.nginx(server).unwrap_or(Ipv4Addr::LOCALHOST));
-    render_door(routing.templates, &forwards, mesh)
+    render_door(routing.templates, &forwards, mesh).map(|text| sealed(&text))
+}
+
+/// What the host door's file begins with: the digest of what follows tells whether somebody edited it.
+const SEAL: &str = "# digest of what follows: ";
+
+fn sealed(text: &str) -> String {
+    format!("{SEAL}{}\n{text}", text_digest(text))
+}
+
+/// The host door's file is as it was written, or of a version that did not yet tell.
+#[must_use]
+pub(super) fn is_sealed(text: &str) -> bool {
+    let Some((digest, rest)) = text.strip_prefix(SEAL).and_then(|text| text.split_once('\n')) else { return !text.contains(SEAL) };
+    text_digest(rest) == digest
+}
+
+fn text_digest(text: &str) -> String {
+    digest(&text)
 }
 
 fn is_ours(routing: &Routing<'_>, service: &MeshService) -> bool {

@@ -2,9 +2,12 @@
 //! Deliberately absent: what should be there.
 use super::types::{Finding, Level};
 use crate::facts::{ContainerFact, ContainerState, Facts};
-use crate::model::{EnvName, ProjectName, ServerName, ServiceName, Side, container_name, door_name, failed_name, label, previous_name};
+use crate::model::{
+    EnvName, ProjectName, ServerName, ServiceName, Side, container_name, door_name, failed_name, label, network_name, previous_name,
+};
 use crate::nginx::{MeshService, read_service};
 use std::collections::{BTreeMap, BTreeSet};
+use std::net::Ipv4Addr;
 
 /// What the reachable servers were seen to be.
 pub type Fleet = BTreeMap<ServerName, Facts>;
@@ -18,8 +21,25 @@ pub struct Present<'a> {
     pub release: u64,
     /// Containers that are set aside: `.previous` and `.failed`.
     pub aside: Vec<(ServerName, &'a ContainerFact)>,
+    /// Containers that have another name than their labels say.
+    pub renamed: Vec<Renamed<'a>>,
     /// What the reading noticed.
     pub findings: Vec<Finding>,
+}
+
+/// A container with another name than its labels say.
+#[derive(Debug, Clone)]
+pub struct Renamed<'a> {
+    /// Where.
+    pub server: ServerName,
+    /// What it is of.
+    pub service: ServiceName,
+    /// Its side.
+    pub side: Side,
+    /// The name that its labels say.
+    pub wanted: String,
+    /// The container.
+    pub container: &'a ContainerFact,
 }
 
 /// What is there of one service.
@@ -70,6 +90,28 @@ impl Unit<'_> {
     #[must_use]
     pub fn number<N: std::str::FromStr>(&self, key: &str) -> Option<N> {
         self.label(key)?.parse().ok()
+    }
+
+    /// The project's network, as the labels say it.
+    #[must_use]
+    pub fn network(&self) -> Option<String> {
+        let (project, env) = (self.label(label::PROJECT)?, self.label(label::ENV)?);
+        Some(network_name(&ProjectName::new(project).ok()?, &EnvName::new(env).ok()?))
+    }
+
+    /// It was made on the project's network, and is not attached to it any more.
+    #[must_use]
+    pub fn is_detached(&self) -> bool {
+        let (Some(owner), Some(network)) = (self.owner(), self.network()) else { return false };
+        owner.network_mode == network && !owner.networks.contains_key(&network)
+    }
+
+    /// Its address in the project's network; where it is not attached to it, in another.
+    #[must_use]
+    pub fn address(&self) -> Option<Ipv4Addr> {
+        let networks = &self.owner()?.networks;
+        let own = self.network().and_then(|network| networks.get(&network).copied().flatten());
+        own.or_else(|| networks.values().find_map(|address| *address))
     }
 
     /// The container that is attached to the network: the door, or the app itself.
@@ -199,13 +241,8 @@ fn read_container<'a>(project: &ProjectName, env: &EnvName, server: &ServerName,
         if names.contains(&container.name) {
             present.aside.push((server.clone(), container));
         } else {
-            present.findings.push(Finding {
-                level: Level::Warning,
-                server: Some(server.clone()),
-                service: Some(service),
-                text: format!("container {} carries the labels of {app_name}", container.name),
-                hint: "it was renamed by hand; it is left alone".to_owned(),
-            });
+            let wanted = if label(label::ROLE) == Some("door") { door } else { app_name };
+            present.renamed.push(Renamed { server: server.clone(), service, side, wanted, container });
         }
         return;
     }

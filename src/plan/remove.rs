@@ -29,8 +29,12 @@ pub(super) fn remove_waves(routing: &Routing<'_>) -> Result<Vec<Wave>, RenderErr
         }
         let gone = routing.removed.iter().filter_map(|name| routing.present.services.get(name)?.routes.get(server));
         let old: Vec<_> = gone.flat_map(|route| &route.backends).map(|backend| backend.backend.clone()).collect();
+        let first: Vec<Step> = routing.drift.first(server).collect();
+        if !first.is_empty() {
+            prepared.insert(server.clone(), first);
+        }
         if let Some(generation) = routing.generation(server, &BTreeSet::new())? {
-            prepared.insert(server.clone(), vec![stage(routing, server, &generation)]);
+            prepared.entry(server.clone()).or_default().push(stage(routing, server, &generation));
             switches.insert(server.clone(), vec![switch(facts.nginx.live.clone(), &generation.id, None)]);
         }
         if !old.is_empty() {

@@ -1,5 +1,6 @@
 //! What each server's NGINX should route, and the generation that says so. Deliberately absent: when it is switched.
 use super::containers::Place;
+use super::drift::Drift;
 use super::present::{Fleet, Present, Unit};
 use super::sites::Sites;
 use super::target::Desired;
@@ -19,8 +20,12 @@ pub(super) struct Routing<'a> {
     pub playbook: &'a Playbook,
     /// The inventory.
     pub inventory: &'a Inventory,
-    /// The servers.
+    /// The servers, once what hands did to them is set right.
     pub fleet: &'a Fleet,
+    /// The servers as they were seen.
+    pub seen: &'a Fleet,
+    /// What hands did to them.
+    pub drift: &'a Drift,
     /// What is there.
     pub present: &'a Present<'a>,
     /// What should be there.
@@ -214,14 +219,21 @@ impl Routing<'_> {
         }
         let (main, text) = render_main(self.templates, &MainSettings::default())?;
         ours.insert(main, text);
-        let unchanged = remove.is_empty() && ours.iter().all(|(path, text)| live_files.get(path) == Some(text));
-        if unchanged {
-            return Ok(None);
-        }
         let base = base_generation(facts);
         let mut all = live_files.clone();
         all.retain(|path, _| !remove.contains(path) && path != GENERATION_FILE);
         all.extend(ours.clone());
+        let disk = self.drift.disk.get(server).unwrap_or(&empty);
+        let settled = |path: &String| path == GENERATION_FILE || all.get(path) == disk.get(path);
+        if !self.drift.renew.contains(server) && all.keys().chain(disk.keys()).all(settled) {
+            return Ok(None);
+        }
+        // What the base has on its disk is carried over, but for a first generation, of which nothing is.
+        let carried = if base.0 == BOOTSTRAP { &empty } else { disk };
+        remove.extend(carried.keys().filter(|path| *path != GENERATION_FILE && !all.contains_key(*path)).cloned());
+        remove.sort();
+        remove.dedup();
+        ours.extend(all.iter().filter(|(path, text)| carried.get(*path) != Some(*text)).map(|(path, text)| (path.clone(), text.clone())));
         let id = generation_id(&all, Some(&base));
         let (path, text) = generation_file(&id, Some(&base));
         ours.insert(path, text);
@@ -256,6 +268,5 @@ pub(super) fn unit_backend(unit: &Unit<'_>) -> Option<Backend> {
     if let Some(published) = owner.published.iter().find(|published| published.container_port == port) {
         return Some(Backend::Address { address: published.address?, port: published.host_port });
     }
-    let address = owner.networks.values().find_map(|address| *address)?;
-    Some(Backend::Container { name: app.name.clone(), address, port })
+    Some(Backend::Container { name: app.name.clone(), address: unit.address()?, port })
 }

@@ -1,7 +1,10 @@
 //! What runs where, judged: RUNNING, MIXED, DEGRADED, DOWN. Deliberately absent: what should be done about it.
+use super::drift::{Drift, strangers};
 use super::place::place;
 use super::present::{Fleet, PresentService, present};
 use super::show::prose::clean;
+use super::target::Repair;
+use super::types::Finding;
 use crate::config::{Inventory, Playbook};
 use crate::model::{ServerName, ServiceName, Side, label};
 use serde::Serialize;
@@ -58,15 +61,21 @@ pub struct ServiceStatus {
     pub troubles: Vec<String>,
 }
 
-/// Judges every service of the playbook, and those that are there without being in it. `silent` are servers that did not answer.
+/// Judges every service of the playbook, and those that are there without being in it; and says what hands have changed on the servers,
+/// in the words of the plan's findings. `silent` are servers that did not answer.
 #[must_use]
 pub fn status(
     playbook: &Playbook,
     inventory: &Inventory,
     fleet: &Fleet,
     silent: &BTreeSet<ServerName>,
-) -> BTreeMap<ServiceName, ServiceStatus> {
-    let present = present(&playbook.project, &playbook.env, fleet);
+) -> (BTreeMap<ServiceName, ServiceStatus>, Vec<Finding>) {
+    let drift = Drift::look(playbook, inventory, fleet, Repair::No);
+    let present = present(&playbook.project, &playbook.env, &drift.fleet);
+    let mut findings = drift.findings(|_| true);
+    findings.extend(present.findings.iter().cloned());
+    findings.extend(strangers(playbook, fleet, |_, _| false));
+    findings.sort();
     let running = present.services.iter().map(|(name, service)| {
         let live = service.live();
         (name.clone(), service.units.iter().filter(|unit| Some(unit.side) == live).map(|unit| unit.server.clone()).collect())
@@ -85,7 +94,7 @@ pub fn status(
         status.troubles.push("it is not in the playbook".to_owned());
         all.insert(name.clone(), status);
     }
-    all
+    (all, findings)
 }
 
 fn judge(service: &PresentService<'_>, n_wanted: usize, silent: &BTreeSet<ServerName>) -> ServiceStatus {
@@ -125,7 +134,7 @@ fn judge(service: &PresentService<'_>, n_wanted: usize, silent: &BTreeSet<Server
     }
     status.previous = service.side(live.other()).find_map(|unit| unit.label(label::VERSION)).map(clean);
     for unit in service.side(live.other()).filter(|unit| unit.runs()) {
-        status.troubles.push(format!("the {} side runs too, on {}: a run was cut off", live.other(), unit.server));
+        status.troubles.push(format!("the {} side runs too, on {}: a run was cut off, or somebody started it", live.other(), unit.server));
     }
     for (server, route) in service.routes.iter().filter(|(_, route)| route.live != live) {
         status.troubles.push(format!("{server} routes the {} side", route.live));

@@ -44,6 +44,7 @@ fn within(action: &Action) -> Millis {
         | Action::ReloadDoor { .. }
         | Action::AwaitDoor { .. }
         | Action::StageNginx { .. }
+        | Action::RestoreGeneration { .. }
         | Action::DropGeneration { .. }
         | Action::Switch { .. }
         | Action::SwitchBack { .. }

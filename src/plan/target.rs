@@ -69,6 +69,8 @@ pub struct Wanted {
     pub force: Force,
     /// Back to the previous release instead of to the playbook.
     pub back: Back,
+    /// Set right what hands changed.
+    pub repair: Repair,
 }
 
 impl Wanted {
@@ -86,6 +88,16 @@ pub enum Back {
     #[default]
     No,
     /// To the side that waits, for the services of the newest release.
+    Yes,
+}
+
+/// Whether what hands changed on the servers is overwritten.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub enum Repair {
+    /// It forbids the plan, where it would be.
+    #[default]
+    No,
+    /// It is.
     Yes,
 }
 
@@ -260,6 +272,9 @@ fn difference(desired: &Desired<'_>, live: Side, fleet: &Fleet) -> Option<String
                 None => return Some(format!("replica {} is not on {server}", replica.number)),
                 Some(unit) if !unit.runs() || (has_door(desired.service) && unit.door.is_none()) => {
                     return Some(format!("replica {} on {server} does not run", replica.number));
+                }
+                Some(unit) if unit.is_detached() => {
+                    return Some(format!("replica {} on {server} was detached from its network", replica.number));
                 }
                 Some(_) => {}
             }

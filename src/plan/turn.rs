@@ -36,7 +36,7 @@ impl Turn<'_> {
     }
 
     /// Stop a unit that is not stopped; taken back by starting it, and where it ran by waiting until it answers.
-    fn stop(&self, unit: &Unit<'_>, service: Option<(&Desired<'_>, &Service)>) -> Vec<Step> {
+    pub(super) fn stop(&self, unit: &Unit<'_>, service: Option<(&Desired<'_>, &Service)>) -> Vec<Step> {
         let timeout = self.stop_timeout();
         let mut steps = Vec::new();
         if let Some(app) = unit.app.filter(|app| !app.state.is_stopped()) {
@@ -217,7 +217,7 @@ fn await_door(door: &str) -> Step {
 /// The health check of a container that is there, by its own labels.
 fn health(unit: &Unit<'_>, service: &Service) -> Option<Action> {
     let app = unit.app?;
-    let address = unit.owner()?.networks.values().find_map(|address| *address).unwrap_or(Ipv4Addr::LOCALHOST);
+    let address = unit.address().unwrap_or(Ipv4Addr::LOCALHOST);
     let port = unit.number(label::PORT);
     let policy = match unit_backend(unit) {
         Some(Backend::Container { .. }) => policy_by_name(&service.health_check),

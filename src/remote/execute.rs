@@ -91,6 +91,7 @@ fn kind(action: &Action) -> Kind {
         | Action::ReloadDoor { .. }
         | Action::AwaitDoor { .. }
         | Action::StageNginx { .. }
+        | Action::RestoreGeneration { .. }
         | Action::DropGeneration { .. }
         | Action::Switch { .. }
         | Action::SwitchBack { .. }

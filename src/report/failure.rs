@@ -303,6 +303,7 @@ fn container_of(action: &Action) -> Option<&str> {
         | Action::BootNginx { .. }
         | Action::ReloadDoor { .. }
         | Action::StageNginx { .. }
+        | Action::RestoreGeneration { .. }
         | Action::DropGeneration { .. }
         | Action::Switch { .. }
         | Action::SwitchBack { .. }

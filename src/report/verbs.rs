@@ -29,6 +29,7 @@ const VERBS: &[Verb] = &[
     verb("reload", "reloaded", "reloading"),
     verb("remove", "removed", "removing"),
     verb("rename", "renamed", "renaming"),
+    verb("restore", "restored", "restoring"),
     verb("retire", "retired", "retiring"),
     verb("set aside", "set aside", "setting aside"),
     verb("stage and test", "staged and tested", "staging and testing"),

@@ -43,6 +43,7 @@ pub fn body(context: &ScriptContext, action: &Action, secret: &dyn Fn(&str) -> O
         Action::StageNginx { generation, base, files, remove, listeners } => {
             nginx::stage_nginx(context, generation, base.as_ref(), files, remove, listeners)
         }
+        Action::RestoreGeneration { generation } => nginx::restore_generation(context, generation),
         Action::DropGeneration { generation } => nginx::drop_generation(context, generation),
         Action::Switch { expect, to } => nginx::switch(context, expect.as_ref(), to),
         Action::SwitchBack { from, to } => switch_back(context, from, to),

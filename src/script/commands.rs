@@ -51,6 +51,9 @@ pub fn commands(context: &ScriptContext, action: &Action) -> Vec<String> {
                 format!("{docker} exec {} nginx -t -c {}/nginx/releases/{generation}/nginx.conf", layout::NGINX_CONTAINER, layout::MOUNT);
             written.chain(removed).chain([test]).collect()
         }
+        Action::RestoreGeneration { generation } => {
+            vec![format!("ln -sfn {} {}", quote(&format!("releases/{generation}")), quote(&format!("{nginx}/current")))]
+        }
         Action::DropGeneration { generation } => vec![format!("rm -r {}", quote(&format!("{nginx}/releases/{generation}")))],
         Action::Switch { to, .. } | Action::SwitchBack { to, .. } => link(&to.0),
         Action::ArmRevert { back, grace, .. } => {

@@ -28,7 +28,7 @@ pub fn folder(remote_root: &str) -> String {
     format!("{}/flipside", remote_root.trim_end_matches('/'))
 }
 
-/// `{remote_root}/flipside/nginx`: `releases/<generation>/`, `current`, `lock`, `switched`.
+/// `{remote_root}/flipside/nginx`: `releases/<generation>/` and a copy of each in `sealed/`, `current`, `lock`, `switched`.
 #[must_use]
 pub fn nginx_folder(remote_root: &str) -> String {
     format!("{}/nginx", folder(remote_root))

@@ -27,6 +27,7 @@ const ROUTE_PERL: &str = include_str!("nginx/route.pl");
 const ROUTE_PYTHON: &str = include_str!("nginx/route.py");
 const CONNECTING: &str = include_str!("nginx/connecting.sh");
 const DRAIN: &str = include_str!("nginx/drain.sh");
+const RESTORE: &str = include_str!("nginx/restore.sh");
 const DROP: &str = include_str!("nginx/drop.sh");
 const PRUNE: &str = include_str!("nginx/prune.sh");
 const DOOR_READY: &str = include_str!("nginx/door_ready.sh");
@@ -71,6 +72,13 @@ pub fn stage_nginx(
 pub fn drop_generation(context: &ScriptContext, generation: &GenerationId) -> String {
     let folder = layout::nginx_folder(&context.remote_root);
     subshell(&format!("{}set -- {}\n{LIB}{DROP}", assignments(&[("folder", &folder)]), quote(&generation.0)))
+}
+
+/// RestoreGeneration: the folder of a generation that NGINX serves, from its copy where it is missing, and the link `current`.
+#[must_use]
+pub fn restore_generation(context: &ScriptContext, generation: &GenerationId) -> String {
+    let folder = layout::nginx_folder(&context.remote_root);
+    subshell(&format!("{}set -- {}\n{LIB}{LOCK}{RESTORE}", assignments(&[("folder", &folder)]), quote(&generation.0)))
 }
 
 /// Switch: compare-and-swap of the live generation, reload, proof; on any doubt the previous files again. Done at once where `to` is live.

@@ -16,6 +16,7 @@ mod connections;
 mod datagrams;
 mod dead_man;
 mod deploy;
+mod drift;
 mod interrupt;
 mod mesh;
 mod neighbours;

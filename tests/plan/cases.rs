@@ -1,11 +1,12 @@
 //! A case: a folder with `case.toml`, and a playbook and an inventory of its own or from `shared/`. What the servers are at its start is
 //! rolled forward: earlier deploys are planned and run on bare servers in memory.
+use super::by_hand::Hand;
 use super::driver::{Effect, Servers, Trouble, drive};
 use flipside::config::{Inventory, Playbook, read_inventory, read_playbook};
 use flipside::facts::{ContainerState, ImageFact, ListenerFact, PublishedFact};
 use flipside::model::{EnvName, GenerationId, Labels, ServerName, ServiceName, StepId, Verdict};
 use flipside::nginx::Templates;
-use flipside::plan::{Back, Finding, Fleet, Force, Inputs, Plan, Wanted, build};
+use flipside::plan::{Back, Finding, Fleet, Force, Inputs, Plan, Repair, Wanted, build};
 use flipside::remote::fake::FakeServer;
 use serde::Deserialize;
 use std::collections::{BTreeMap, BTreeSet};
@@ -26,6 +27,9 @@ struct File {
     /// The plan's JSON is written down too.
     #[serde(default)]
     json: bool,
+    /// What `status` says is written down too.
+    #[serde(default)]
+    status: bool,
 }
 
 /// What is asked of a plan.
@@ -36,6 +40,7 @@ pub struct Ask {
     pub intent: String,
     services: Vec<String>,
     force: bool,
+    repair: bool,
     /// A file of the folder or of `shared/`, without `.toml`. Default `playbook`.
     playbook: Option<String>,
     /// Default `inventory`.
@@ -77,6 +82,8 @@ enum Before {
     Drift {
         server: String,
     },
+    /// What somebody did by hand.
+    Hand(Hand),
     /// The server has the image, under an id that no other has.
     Image {
         server: String,
@@ -102,6 +109,8 @@ pub struct Case {
     pub inventory: Inventory,
     /// Whether `plan.json` is compared.
     pub json: bool,
+    /// Whether `status.txt` is compared.
+    pub status: bool,
 }
 
 /// All cases, sorted; with `CASE` in the environment that one alone.
@@ -132,7 +141,7 @@ fn read(path: &Path) -> Case {
         happen(path, before, &mut servers);
     }
     let name = path.file_name().unwrap().to_string_lossy().into_owned();
-    Case { name, path: path.to_owned(), servers, ask: file.ask, playbook, inventory, json: file.json }
+    Case { name, path: path.to_owned(), servers, ask: file.ask, playbook, inventory, json: file.json, status: file.status }
 }
 
 fn join(servers: &mut Servers, inventory: &Inventory) {
@@ -213,6 +222,7 @@ fn happen(path: &Path, before: &Before, servers: &mut Servers) {
             assert!(server.container(container).is_some(), "{}: no container {container}", path.display());
             server.base.containers.retain(|there| there.name != *container);
         }
+        Before::Hand(hand) => hand.change(servers.get_mut(&name(&hand.server)).unwrap()),
         Before::Drift { server } => {
             servers.get_mut(&name(server)).unwrap().serves_other = Some(GenerationId("0123456789abcdef".to_owned()));
         }
@@ -234,6 +244,7 @@ pub fn plan(playbook: &Playbook, inventory: &Inventory, servers: &Servers, ask: 
         selected: if removes { BTreeSet::new() } else { services.clone() },
         force: if ask.force { Force::Yes } else { Force::No },
         back: if ask.intent == "rollback" { Back::Yes } else { Back::No },
+        repair: if ask.repair { Repair::Yes } else { Repair::No },
     };
     let removed = if removes { services } else { BTreeSet::new() };
     static TEMPLATES: OnceLock<Templates> = OnceLock::new();

@@ -83,7 +83,8 @@ fn remembered(text: &str) -> Option<MeshService> {
 /// What one server's NGINX routes.
 #[must_use]
 pub fn routes(server: &FakeServer) -> Vec<MeshService> {
-    let files = server.base.nginx.live.as_ref().and_then(|live| server.files(live));
+    let served = server.serves_other.as_ref().filter(|other| server.sealed.contains_key(*other)).or(server.base.nginx.live.as_ref());
+    let files = served.and_then(|served| server.files(served).or(server.sealed.get(served)));
     files.into_iter().flatten().filter(|(path, _)| path.contains(".d/")).filter_map(|(_, text)| remembered(text)).collect()
 }
 

@@ -3,6 +3,7 @@
 //!
 //! Every plan that may be run is then run on servers in memory: to its end, with every step failing, and cut off after every step.
 #![expect(clippy::unwrap_used, unreachable_pub, reason = "a case that cannot be read is a broken test; its parts are written like rooms")]
+mod by_hand;
 mod cases;
 mod crash;
 mod driver;
@@ -35,13 +36,16 @@ fn every_case_is_planned_as_written_down() {
             "{}: equal inputs, equal bytes",
             case.name
         );
-        let mut texts = vec![("expected.txt", masked(&plan, &text(&plan, &findings)))];
+        let mut texts = vec![("expected.txt", masked(case, &plan, &text(&plan, &findings)))];
         if case.json {
             let mut json = serde_json::to_string_pretty(&plan).unwrap();
             json.push('\n');
             let back: Plan = serde_json::from_str(&json).unwrap();
             assert_eq!(back, plan, "{}: the plan's file is the plan", case.name);
-            texts.push(("plan.json", masked(&plan, &json)));
+            texts.push(("plan.json", masked(case, &plan, &json)));
+        }
+        if case.status {
+            texts.push(("status.txt", masked(case, &plan, &status_text(case))));
         }
         for (name, seen) in texts {
             let file = case.path.join(name);
@@ -60,8 +64,22 @@ fn text(plan: &Plan, findings: &[Finding]) -> String {
     show(plan, &View { paint: Paint::Plain, findings, undo: true, commands: None, nginx: &BTreeMap::new() })
 }
 
-/// Generation ids and digests of templates change with every word of a template: here they are `G1`, `G2`, … in the plan's order.
-fn masked(plan: &Plan, text: &str) -> String {
+/// What `status` says: a word a service, its troubles, and what hands have changed.
+fn status_text(case: &Case) -> String {
+    let fleet = case.servers.iter().map(|(name, server)| (name.clone(), server.facts())).collect();
+    let (services, findings) = flipside::plan::status(&case.playbook, &case.inventory, &fleet, &BTreeSet::new());
+    let mut lines = Vec::new();
+    for (name, status) in &services {
+        lines.push(format!("{name} {} {}/{}", status.state.as_str(), status.n_running, status.n_wanted));
+        lines.extend(status.troubles.iter().map(|trouble| format!("{name}: {trouble}")));
+    }
+    lines.extend(findings.iter().flat_map(flipside::plan::prose::finding));
+    lines.join("\n") + "\n"
+}
+
+/// Generation ids and digests of templates change with every word of a template: here they are `G1`, `G2`, … in the plan's order, and then
+/// in that of the servers' past.
+fn masked(case: &Case, plan: &Plan, text: &str) -> String {
     let mut ids = Vec::new();
     let mut note = |id: &String| {
         if id.len() == 16 && !ids.contains(id) {
@@ -73,6 +91,10 @@ fn masked(plan: &Plan, text: &str) -> String {
             base.iter().for_each(|base| note(&base.0));
             note(&generation.0);
         }
+    }
+    for server in case.servers.values() {
+        let nginx = &server.base.nginx;
+        server.releases.iter().map(|(id, _)| id).chain(&nginx.recorded).chain(&nginx.live).for_each(|id| note(&id.0));
     }
     let mut text = text.replace(&plan.basis.templates, "TEMPLATES");
     for (number, id) in ids.iter().enumerate() {

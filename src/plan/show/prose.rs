@@ -1,5 +1,6 @@
 //! How times, counts and lists of servers read. Deliberately absent: colour.
-use crate::model::{Millis, ServerName};
+use crate::model::{Millis, ServerName, ServiceName};
+use crate::plan::types::Finding;
 
 /// How many names of a list are written out before the rest is counted.
 const NAMES_SHOWN: usize = 6;
@@ -65,6 +66,16 @@ fn skip_escape(characters: &mut std::iter::Peekable<std::str::Chars<'_>>) {
         }
         Some(_) | None => {}
     }
+}
+
+/// A finding as lines: where and what, then what to do.
+#[must_use]
+pub fn finding(finding: &Finding) -> Vec<String> {
+    let place: Vec<&str> = finding.server.iter().map(ServerName::as_str).chain(finding.service.iter().map(ServiceName::as_str)).collect();
+    let place = if place.is_empty() { String::new() } else { format!("{}: ", place.join(", ")) };
+    let mut lines = vec![format!("{place}{}", finding.text)];
+    lines.extend(Some(format!("  {}", finding.hint)).filter(|_| !finding.hint.is_empty()));
+    lines
 }
 
 /// Pads every column but the last to its widest cell, two blanks between; trailing blanks are cut. Cells hold no colour.

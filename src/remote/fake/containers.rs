@@ -127,6 +127,14 @@ impl FakeServer {
                     transport: publish.transport.clone(),
                 })
                 .collect(),
+            restart: spec.restart.clone(),
+            memory: 0,
+            mounts: spec
+                .volumes
+                .iter()
+                .filter_map(|volume| volume.split(':').nth(1).zip(volume.split(':').next()))
+                .map(|(to, from)| (to.to_owned(), from.to_owned()))
+                .collect(),
         };
         self.check_start(&container)?;
         let text = spec.env.get("FLIPSIDE_DOOR").cloned();

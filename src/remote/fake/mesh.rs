@@ -69,8 +69,21 @@ impl FakeServer {
             return refuse(format!("port {} is to be bound, and no file listens on it", twice.port));
         }
         self.releases.retain(|(id, _)| id != generation);
+        self.sealed.insert(generation.clone(), all.clone());
         self.releases.push((generation.clone(), all));
         seen("passes nginx -t")
+    }
+
+    pub(super) fn restore_generation(&mut self, generation: &GenerationId) -> Result<String, Failure> {
+        if self.files(generation).is_none() {
+            match self.sealed.get(generation) {
+                Some(files) => self.releases.push((generation.clone(), files.clone())),
+                None => return refuse(format!("generation {generation} is not on this server, and no copy of it is")),
+            }
+        }
+        self.base.nginx.live = Some(generation.clone());
+        self.serves_other = self.serves_other.take().filter(|other| other != generation);
+        seen("current leads there")
     }
 
     pub(super) fn switch(&mut self, expect: Option<&GenerationId>, to: &GenerationId) -> Result<String, Failure> {
@@ -90,6 +103,7 @@ impl FakeServer {
             return refuse(format!("generation {to} is not on this server"));
         }
         self.base.nginx.live = Some(to.clone());
+        self.base.nginx.recorded = vec![to.clone()];
         seen(&format!("generation {to}"))
     }
 

@@ -14,6 +14,8 @@ pub struct FakeServer {
     pub base: Facts,
     /// All generations on disk with their files, the oldest first.
     pub releases: Vec<(GenerationId, BTreeMap<String, String>)>,
+    /// The copy of each generation, as it was staged.
+    pub sealed: BTreeMap<GenerationId, BTreeMap<String, String>>,
     /// The generation that NGINX serves, where it differs from the files on disk.
     pub serves_other: Option<GenerationId>,
     /// Images that no registry has.
@@ -52,6 +54,7 @@ impl FakeServer {
         FakeServer {
             base,
             releases: Vec::new(),
+            sealed: BTreeMap::new(),
             serves_other: None,
             unavailable: BTreeSet::new(),
             unhealthy: BTreeSet::new(),
@@ -73,6 +76,11 @@ impl FakeServer {
         let runs = self.running(NGINX_CONTAINER).is_some();
         facts.nginx.served = self.serves_other.clone().or_else(|| live.clone()).filter(|_| runs);
         facts.nginx.files = live.as_ref().and_then(|live| self.files(live)).cloned().unwrap_or_default();
+        let copy = live.as_ref().and_then(|live| self.sealed.get(live)).filter(|copy| **copy != facts.nginx.files);
+        facts.nginx.sealed = copy.cloned().unwrap_or_default();
+        let served = facts.nginx.served.as_ref().filter(|served| served.0 != BOOTSTRAP);
+        let other = served.or(facts.nginx.recorded.first()).filter(|other| live.as_ref() != Some(*other));
+        facts.nginx.other = other.and_then(|other| self.sealed.get(other).or(self.files(other))).cloned().unwrap_or_default();
         facts.nginx.generations = self.releases.iter().map(|(id, _)| id.clone()).collect();
         facts.nginx.generations.sort();
         facts
@@ -140,11 +148,13 @@ impl FakeServer {
             Action::StageNginx { generation, base, files, remove, listeners } => {
                 self.stage(generation, base.as_ref(), files, remove, listeners)
             }
+            Action::RestoreGeneration { generation } => self.restore_generation(generation),
             Action::DropGeneration { generation } => {
                 if self.base.nginx.live.as_ref() == Some(generation) {
                     return refuse(format!("generation {generation} is live: it is not removed"));
                 }
                 self.releases.retain(|(id, _)| id != generation);
+                self.sealed.remove(generation);
                 seen("not there")
             }
             Action::Switch { expect, to } => self.switch(expect.as_ref(), to),
@@ -192,6 +202,9 @@ impl FakeServer {
             networks: BTreeMap::new(),
             network_mode: "bridge".to_owned(),
             published,
+            restart: String::new(),
+            memory: 0,
+            mounts: BTreeMap::new(),
         });
     }
 

@@ -16,4 +16,9 @@ for release in $(ls -1t); do
     rm -rf "./$release" || fail "generation $release cannot be removed"
     n_removed=$((n_removed + 1))
 done
+# The copy of a generation that is not there any more; but that of the live one may still be needed.
+for seal in ../sealed/*; do
+    seal=${seal##*/}
+    [ -d "./$seal" ] || [ "$seal" = "$live" ] || rm -rf "../sealed/$seal"
+done
 say "seen: $n_removed old generations removed"

@@ -33,5 +33,11 @@ answer=$(engine exec "$container" sh -c "$inner" flipside "/flipside/nginx/$cand
     reason=$(printf '%s\n' "$answer" | sed -n 's/^error: //p;s/^nginx: \[/[/p;s,^[0-9]*/[0-9]*/[0-9]* [0-9:]* \(\[[a-z]*\]\) [0-9#]*: ,\1 ,p' | grep -v -e '^\[warn\]' -e '^\[notice\]' | head -n 1)
     discard "NGINX refuses generation $generation: ${reason:-$(printf '%s\n' "$answer" | tail -n 1)}" "$(printf '%s\n' "$answer" | sed -n 's/^hint: //p' | tail -n 1)"
 }
+# A second copy, that nobody has a reason to edit: what the files were, when somebody edits the first.
+{ rm -rf "sealed/$generation.new" "sealed/$generation" && mkdir -p sealed && cp -R "$candidate" "sealed/$generation.new" &&
+    mv "sealed/$generation.new" "sealed/$generation"; } || {
+    rm -rf "sealed/$generation.new"
+    discard "the copy of generation $generation cannot be written to $folder/sealed" 'is the disk full?'
+}
 rm -rf "releases/$generation" && mv "$candidate" "releases/$generation" || discard "generation $generation cannot be put in its place"
 say "seen: generation $generation passes nginx -t"

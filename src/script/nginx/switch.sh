@@ -9,6 +9,7 @@ record() {
     now
     read -r boot </proc/sys/kernel/random/boot_id
     printf '%s %s %s\n' "$to" "$centis" "$boot" >switched.tmp && mv switched.tmp switched
+    rm -f switching
 }
 # A reload is proven when the generation is served and every worker from before it is gone or shutting down: old workers go on
 # accepting for about 100 ms after the new ones answer.
@@ -54,6 +55,8 @@ for socket in /flipside/run/*.sock; do
 done
 workers
 before=$active
+# A switch that is cut off here is not taken for somebody's who moved the link by hand.
+printf '%s\n' "$to" >switching
 point_to "$to" || fail "the link current cannot be moved to $to"
 kill -HUP 1
 if proven "$to"; then
@@ -68,6 +71,7 @@ before=$active
 point_to "$expect"
 kill -HUP 1
 if proven "$expect"; then
+    rm -f switching
     say "error: NGINX did not take over generation $to within 10 s: it listens for$got${held:+, and the workers$held stayed}; $expect was put back and is served"
 else
     say "error: NGINX did not take over generation $to within 10 s, and $expect was put back on disk, but it listens for${serving:- nothing}"

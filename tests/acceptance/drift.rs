@@ -1,0 +1,131 @@
+//! What hands do to a server behind Flipside's back: seen, explained, never overwritten silently, and set right by `--repair`.
+use crate::fleet::Fleet;
+use crate::project::Project;
+use crate::server::Server;
+use crate::shop::{api_on, deploy, header, is};
+use crate::traffic::{HOST, Traffic};
+
+const FILE: &str = "/local/flipside/nginx/current/http.d/shop_prod_api.conf";
+const RELOAD: &str = "docker exec flipside_nginx nginx -s reload -c /flipside/nginx/current/nginx.conf";
+
+/// The generation that `current` leads to.
+fn live(server: &Server) -> String {
+    server.must("readlink /local/flipside/nginx/current").trim().replace("releases/", "")
+}
+
+#[test]
+fn what_was_changed_by_hand_is_told_and_never_overwritten_silently() {
+    let fleet = Fleet::take();
+    let servers = fleet.servers();
+    let (first, second, third) = (&servers[0], &servers[1], &servers[2]);
+    let project = Project::new(&fleet, &(header("1.0") + &api_on(3, "1.0", "")));
+    deploy(&project).exits(0);
+    let (made, old) = (live(first), live(second));
+    project.playbook(&(header("2.0") + &api_on(3, "2.0", "")));
+    deploy(&project).exits(0);
+    let traffic = Traffic::http(&servers);
+
+    // A file edited and one added on one server, the link moved on another, and the old side started on the third.
+    traffic.phase("changed by hand");
+    let text = first.must(&format!("cat {FILE}"));
+    first.must(&format!(
+        "sed -i 's/keepalive_timeout 1s/keepalive_timeout 2s/' {FILE} && echo '# mine' > {} && {RELOAD}",
+        FILE.replace("shop_prod_api", "mine")
+    ));
+    let served = live(second);
+    let moved = second.must("ls -1t /local/flipside/nginx/releases | tail -n 2 | head -n 1");
+    second.must(&format!("ln -sfn releases/{} /local/flipside/nginx/current", moved.trim()));
+    third.must("docker start shop_prod_api");
+    let before = fleet.snapshot();
+    let words = [
+        "NGINX file http.d/shop_prod_api.conf was edited by hand: line 19 is `keepalive_timeout 2s;`, and was made as `keepalive_timeout 1s;`",
+        "NGINX file http.d/mine.conf was added by hand",
+        &format!("NGINX serves generation {served} while the files on disk are {}", moved.trim()),
+        "the primary side runs too, on server3",
+    ];
+    project.flipside(&["status"]).exits(0).says(&words).says(&["DEGRADED"]);
+    let beside = "shop_prod_api of the primary side runs beside the live one";
+    project.flipside(&["plan"]).exits(3).says(&words[..3]).says(&[beside, "-    keepalive_timeout 2s;", "+    keepalive_timeout 1s;"]);
+    deploy(&project).exits(3).says(&words[..3]).says(&["nothing was changed on any server"]);
+    assert_eq!(fleet.snapshot(), before, "nothing was touched");
+    assert_ne!(first.must(&format!("cat {FILE}")), text, "the edit is there");
+
+    traffic.phase("repaired");
+    project.flipside(&["deploy", "-y", "--repair"]).exits(0).says(&["this run sets it right", "this run stops it"]);
+    assert_eq!(first.must(&format!("cat {FILE}")), text);
+    assert_eq!(first.run(&format!("cat {}", FILE.replace("shop_prod_api", "mine"))), "");
+    assert_eq!(third.running("shop_prod_api"), ["shop_prod_api_secondary"]);
+    deploy(&project).exits(0).says(&["nothing to do"]).says_not(&["by hand"]);
+    is(&project, "api", "RUNNING", "secondary", "2.0");
+
+    // What is gone and was nobody's work comes back without a question: a generation's folder, the link, the host's door.
+    traffic.phase("gone");
+    first.must("rm -r /local/flipside/nginx/releases/$(basename $(readlink /local/flipside/nginx/current))");
+    second.must("rm /local/flipside/nginx/current");
+    third.must("docker rm -f flipside_door");
+    project.flipside(&["status"]).exits(0).says(&["are gone", "the link `current` is gone", "flipside_door is gone"]);
+    deploy(&project).exits(0);
+    deploy(&project).exits(0).says(&["nothing to do"]);
+    assert_ne!(live(first), made);
+
+    // The old side started everywhere, and one server switched to it by hand, with a reload: the fleet is brought to one side.
+    traffic.phase("switched by hand");
+    for server in &servers {
+        server.must("docker start shop_prod_api");
+    }
+    second.must(&format!("sleep 1; ln -sfn releases/{old} /local/flipside/nginx/current && {RELOAD}"));
+    let words = ["server2 routes the primary side", "somebody has switched by hand", "MIXED"];
+    project.flipside(&["status"]).exits(0).says(&words);
+    deploy(&project).exits(0).says(&["servers route different sides"]);
+    project.flipside(&["deploy", "-y", "--repair"]).exits(0).says(&["this run stops it"]);
+    is(&project, "api", "RUNNING", "secondary", "2.0");
+    for server in &servers {
+        assert_eq!(server.running("shop_prod_api"), ["shop_prod_api_secondary"]);
+    }
+    traffic.phase("2.0");
+    std::thread::sleep(std::time::Duration::from_millis(500));
+    traffic.end().none_failed().only("repaired", "2.0").only("gone", "2.0").only("2.0", "2.0");
+}
+
+#[test]
+fn what_nginx_cannot_take_never_replaces_what_it_serves() {
+    let fleet = Fleet::take();
+    let servers = fleet.servers();
+    let project = Project::new(&fleet, &(header("1.0") + &api_on(3, "1.0", "")));
+    deploy(&project).exits(0);
+    let traffic = Traffic::http(&servers);
+    let first = live(&servers[0]);
+
+    // A template of the user's with a name that does not resolve.
+    traffic.phase("a name that does not resolve");
+    let templates = project.path("broken");
+    std::fs::create_dir(&templates).expect("a folder");
+    let template = include_str!("../../templates/http_service.conf.j2")
+        .replace("location / {", "location /other { proxy_pass http://nowhere.invalid; }\n    location / {");
+    std::fs::write(templates.join("http_service.conf.j2"), template).expect("a template");
+    project.flipside(&["--templates", "broken", "deploy", "-y"]).exits(5).says(&[
+        "NGINX refuses generation",
+        "host not found in upstream \"nowhere.invalid\"",
+        "everything was put back",
+    ]);
+    assert_eq!(live(&servers[0]), first);
+
+    // A reload that fails: a stranger holds the socket's name that the next generation listens on.
+    traffic.phase("a reload that fails");
+    servers[1].must("docker exec flipside_nginx sh -c 'mkdir /flipside/run/shop_prod_more.sock'");
+    let more = "\n[services.more]\nimage = \"flipside/app:1.0\"\nport = 8000\nprotocol = \"http\"\nservers_count = 1\nhealth_check = { path = \"/up\", interval = \"200ms\", deadline = \"8s\" }\n";
+    project.playbook(&(header("1.0") + &api_on(3, "1.0", "") + more));
+    deploy(&project).exits(5).says(&["did not take over generation", "was put back and is served", "everything was put back"]);
+    is(&project, "api", "RUNNING", "primary", "1.0");
+    servers[1].must("rmdir /local/flipside/run/shop_prod_more.sock");
+    traffic.end().none_failed().versions(&["1.0"]);
+
+    // The only container of a service is gone from one server.
+    servers[2].must("docker rm -f shop_prod_api");
+    project.playbook(&(header("1.0") + &api_on(3, "1.0", "")));
+    assert_eq!(servers[2].get(HOST, "/").0, 200, "the others answer for it");
+    is(&project, "api", "MIXED", "primary", "1.0");
+    project.flipside(&["plan"]).exits(0).says(&["replica 1 is not on server3"]);
+    deploy(&project).exits(0);
+    is(&project, "api", "RUNNING", "secondary", "1.0");
+}
