@@ -139,7 +139,8 @@ fn setting_aside_is_safe_to_repeat_once_the_new_container_has_the_name() {
         spec.labels.insert(label::RELEASE.to_owned(), release.to_owned());
         spec
     };
-    let release = |name: &str| engine(&["inspect", "--type", "container", "--format", "{{index .Config.Labels \"flipside.release\"}}", name]);
+    let release =
+        |name: &str| engine(&["inspect", "--type", "container", "--format", "{{index .Config.Labels \"flipside.release\"}}", name]);
     good(&docker::run_container(&ctx, &of("1")), "started");
     // What takes back a container that was never run does not take the old one.
     good(&docker::set_aside(&ctx, name, failed, Some("2"), second), "is of release 1: it keeps its name");

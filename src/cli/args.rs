@@ -1,6 +1,6 @@
 //! The command line as typed: the only place that knows clap. Deliberately absent: reading files and doing anything.
 use super::exit;
-use crate::model::{EnvName, NameError, ServiceName};
+use crate::model::{EnvName, Millis, NameError, ServiceName};
 use crate::report::ColorChoice;
 use clap::{Args as ClapArgs, CommandFactory, Parser, Subcommand, ValueEnum};
 use std::path::PathBuf;
@@ -56,7 +56,7 @@ pub struct Global {
     /// Colour: auto colours a terminal, unless NO_COLOR is set
     #[arg(long, global = true, value_name = "WHEN", value_enum, default_value_t = Color::Auto, help_heading = GLOBAL)]
     pub color: Color,
-    /// Where the journals of runs are kept, for resume
+    /// Where the journals of runs are kept, for resume and abort
     #[arg(long, global = true, value_name = "DIR", help_heading = GLOBAL)]
     pub state_dir: Option<PathBuf>,
     /// NGINX templates that replace the built-in ones of the same name
@@ -89,6 +89,9 @@ pub enum Command {
         /// Deploy services that have not changed as well
         #[arg(long)]
         force: bool,
+        /// Wait this long for another run that works on the same servers, such as 5m; without it, exit 7 at once
+        #[arg(long, value_name = "DURATION", value_parser = lock_wait, default_value_t = Millis(0), hide_default_value = true)]
+        lock_wait: Millis,
     },
     /// Show what a deploy would do, and change nothing
     ///
@@ -118,6 +121,9 @@ pub enum Command {
         /// Do not ask. Without a terminal this must be given
         #[arg(short, long)]
         yes: bool,
+        /// Wait this long for another run that works on the same servers, such as 5m; without it, exit 7 at once
+        #[arg(long, value_name = "DURATION", value_parser = lock_wait, default_value_t = Millis(0), hide_default_value = true)]
+        lock_wait: Millis,
     },
     /// Show what runs where, and which side is live
     Status {
@@ -135,11 +141,36 @@ pub enum Command {
         /// Do not ask. Without a terminal this must be given
         #[arg(short, long)]
         yes: bool,
+        /// Wait this long for another run that works on the same servers, such as 5m; without it, exit 7 at once
+        #[arg(long, value_name = "DURATION", value_parser = lock_wait, default_value_t = Millis(0), hide_default_value = true)]
+        lock_wait: Millis,
     },
     /// Finish a run that was cut off
     ///
     /// Looks at every step whose end nobody saw, and goes on from there: forward, or back where the run was on its way back.
-    Resume,
+    Resume {
+        /// Wait this long for another run that works on the same servers, such as 5m; without it, exit 7 at once
+        #[arg(long, value_name = "DURATION", value_parser = lock_wait, default_value_t = Millis(0), hide_default_value = true)]
+        lock_wait: Millis,
+    },
+    /// Undo a run that was cut off
+    ///
+    /// Takes the run up as resume does, and puts every server back to what it served before that run. Exits 0 when all is as it was, 6
+    /// when something could not be put back, 3 when the run had begun to tidy up: then resume finishes it, and rollback goes back.
+    Abort {
+        /// Wait this long for another run that works on the same servers, such as 5m; without it, exit 7 at once
+        #[arg(long, value_name = "DURATION", value_parser = lock_wait, default_value_t = Millis(0), hide_default_value = true)]
+        lock_wait: Millis,
+    },
+    /// Show who has locked the servers, and end the run that has
+    ///
+    /// Never needed: a lock goes with its run, and 25 seconds at most after a workstation has frozen or lost its network. For a run that
+    /// is alive and must not go on.
+    Unlock {
+        /// Do not ask before a run is ended. Without a terminal this must be given
+        #[arg(short, long)]
+        yes: bool,
+    },
     /// List the servers of the inventory
     Inventory,
     /// Make a first playbook and inventory to start from
@@ -227,6 +258,10 @@ fn service_name(text: &str) -> Result<ServiceName, NameError> {
     ServiceName::new(text)
 }
 
+fn lock_wait(text: &str) -> Result<Millis, String> {
+    crate::config::duration(text).map_err(|advice| advice.replace(['`', '"'], ""))
+}
+
 fn env_name(text: &str) -> Result<EnvName, NameError> {
     EnvName::new(text)
 }
@@ -258,7 +293,18 @@ mod tests {
         assert_eq!(before.global.env, Some(EnvName::new("prod").unwrap()));
         assert_eq!((before.global.output, before.global.parallel, before.global.verbose), (Output::Json, 32, 0));
         let services = ["api", "web"].map(|name| ServiceName::new(name).unwrap()).to_vec();
-        assert_eq!(before.command, Command::Deploy { services, yes: true, force: false });
+        assert_eq!(before.command, Command::Deploy { services, yes: true, force: false, lock_wait: Millis(0) });
+    }
+
+    #[test]
+    fn a_wait_has_a_unit() {
+        let waits = |line: &str| match parse(line).unwrap().command {
+            Command::Resume { lock_wait } | Command::Abort { lock_wait } => lock_wait,
+            other => panic!("{other:?}"),
+        };
+        assert_eq!(waits("flipside resume"), Millis(0));
+        assert_eq!(waits("flipside abort --lock-wait 5m"), Millis::seconds(300));
+        assert!(error("flipside deploy --lock-wait 5").contains("write 5s"));
     }
 
     #[test]

@@ -3,40 +3,48 @@ use super::args::{Global, Output};
 use super::exit::Outcome;
 use super::load::Loaded;
 use super::look::{make, nginx_files, unknown_services};
+use super::patience::Patience;
 use super::print::{complain, result_line, talk};
-use super::resume::unfinished;
+use super::resume::{cut_off_here, run_id, supersede};
 use super::survey::{Surveyed, commands_of, read_files, state_folder, survey_all};
 use crate::ledger::Ledger;
 use crate::model::{Action, Millis, ServiceName, Verdict};
 use crate::plan::{Back, Finding, Force, Plan, View, Wanted, is_fatal, show};
 use crate::remote::{LOCKED_BY, Servers};
 use crate::report::{ColorChoice, Ending, Reporter, Sinks, Style, running};
-use crate::run::{Gaps, Journal, Notice, RunError, Stop, dispatch};
+use crate::run::{Gaps, Journal, LeftRun, Notice, RunError, Stop, dispatch};
 use crate::script::quote::quote;
 use std::collections::BTreeSet;
 use std::io::{self, BufRead, IsTerminal};
 use std::path::PathBuf;
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 use tokio::sync::watch;
 
 /// `flipside deploy`.
-pub(super) async fn deploy(global: &Global, services: &[ServiceName], yes: bool, force: bool, began: Instant) -> Outcome {
+pub(super) async fn deploy(
+    global: &Global,
+    services: &[ServiceName],
+    yes: bool,
+    force: bool,
+    lock_wait: Millis,
+    began: Instant,
+) -> Outcome {
     let force = if force { Force::Yes } else { Force::No };
     let wanted = Wanted { selected: services.iter().cloned().collect(), force, back: Back::No };
-    Command { word: "deploy", wanted, removed: BTreeSet::new(), confirmed: yes }.carry_out(global, services, began).await
+    Command { word: "deploy", wanted, removed: BTreeSet::new(), confirmed: yes, lock_wait }.carry_out(global, services, began).await
 }
 
 /// `flipside rollback`.
-pub(super) async fn rollback(global: &Global, services: &[ServiceName], yes: bool, began: Instant) -> Outcome {
+pub(super) async fn rollback(global: &Global, services: &[ServiceName], yes: bool, lock_wait: Millis, began: Instant) -> Outcome {
     let wanted = Wanted { selected: services.iter().cloned().collect(), force: Force::No, back: Back::Yes };
-    Command { word: "rollback", wanted, removed: BTreeSet::new(), confirmed: yes }.carry_out(global, services, began).await
+    Command { word: "rollback", wanted, removed: BTreeSet::new(), confirmed: yes, lock_wait }.carry_out(global, services, began).await
 }
 
 /// `flipside remove`. A service that left the playbook can be removed too.
-pub(super) async fn remove(global: &Global, services: &[ServiceName], yes: bool, began: Instant) -> Outcome {
+pub(super) async fn remove(global: &Global, services: &[ServiceName], yes: bool, lock_wait: Millis, began: Instant) -> Outcome {
     let removed = services.iter().cloned().collect();
-    Command { word: "remove", wanted: Wanted::default(), removed, confirmed: yes }.carry_out(global, &[], began).await
+    Command { word: "remove", wanted: Wanted::default(), removed, confirmed: yes, lock_wait }.carry_out(global, &[], began).await
 }
 
 struct Command {
@@ -44,6 +52,7 @@ struct Command {
     wanted: Wanted,
     removed: BTreeSet<ServiceName>,
     confirmed: bool,
+    lock_wait: Millis,
 }
 
 impl Command {
@@ -57,45 +66,38 @@ impl Command {
             Ok(loaded) => loaded,
             Err(outcome) => return outcome,
         };
-        if let Some(outcome) = unfinished(global, &loaded) {
-            return outcome;
-        }
-        let surveyed = match survey_all(global, loaded, self.word).await {
+        let mut patience = Patience::new(self.lock_wait);
+        let cut_off = match cut_off_here(global, &loaded, self.word, &mut patience).await {
+            Ok(cut_off) => cut_off,
+            Err(outcome) => return outcome,
+        };
+        let mut surveyed = match survey_all(global, loaded, self.word).await {
             Ok(surveyed) => surveyed,
             Err(outcome) => return outcome,
         };
-        let outcome = self.plan_and_run(global, services, &surveyed, began).await;
+        let outcome = match unknown_services(&surveyed, services) {
+            Some(outcome) => outcome,
+            None => self.plan_and_run(global, &mut surveyed, &mut patience, &cut_off, began).await,
+        };
         surveyed.servers.release().await;
         outcome
     }
 
-    async fn plan_and_run(&self, global: &Global, services: &[ServiceName], surveyed: &Surveyed, began: Instant) -> Outcome {
-        if let Some(outcome) = unknown_services(surveyed, services) {
-            return outcome;
-        }
-        let (plan, findings) = match make(surveyed, &self.wanted, &self.removed) {
-            Ok(made) => made,
+    async fn plan_and_run(
+        &self,
+        global: &Global,
+        surveyed: &mut Surveyed,
+        patience: &mut Patience,
+        cut_off: &[LeftRun],
+        began: Instant,
+    ) -> Outcome {
+        let mut answering = Duration::ZERO;
+        let plan = match self.settle(global, surveyed, patience, cut_off, &mut answering).await {
+            Ok(plan) => plan,
             Err(outcome) => return outcome,
         };
-        if let Some(unknown) = self.removed.iter().find(|service| !plan.services.contains_key(*service)) {
-            complain(&format!("nothing of a service `{unknown}` is on the servers of {}/{}", plan.project, plan.env));
-            return Outcome::NothingToDo;
-        }
-        show_plan(global, surveyed, &plan, &findings);
-        if is_fatal(&findings) {
-            complain("the plan has fatal findings; nothing was changed on any server");
-            return Outcome::FatalFindings;
-        }
-        if plan.waves.is_empty() {
-            return self.nothing_to_do(global, &plan);
-        }
-        let asked = Instant::now();
-        if !self.confirmed && !ask(self.word, &plan) {
-            complain("nothing was changed");
-            return Outcome::Declined;
-        }
         // The time that a person takes to answer is no part of the run.
-        let began = began + asked.elapsed();
+        let began = began + answering;
         let state = state_folder(global, &surveyed.loaded);
         let mut ledger = Ledger::default();
         let journal = match Journal::create(&state, &plan, &mut ledger) {
@@ -105,10 +107,83 @@ impl Command {
                 return Outcome::Configuration;
             }
         };
+        supersede(cut_off, &run_id(&journal, &plan));
         let mut reporter = reporter(global);
         reporter.say(&format!("connected to {} servers and read their facts in {}", surveyed.fleet.len(), surveyed.took));
         reporter.plan_begins(&plan);
         perform(global, &surveyed.loaded, &surveyed.servers, &plan, ledger, journal, reporter, began).await
+    }
+
+    /// The plan that is confirmed, with the leases of its servers. Where other runs were waited for, it is made of what they left; a plan
+    /// that changes by that is shown and asked about again.
+    ///
+    /// # Errors
+    /// The outcome to exit with; no server was changed.
+    async fn settle(
+        &self,
+        global: &Global,
+        surveyed: &mut Surveyed,
+        patience: &mut Patience,
+        cut_off: &[LeftRun],
+        answering: &mut Duration,
+    ) -> Result<Plan, Outcome> {
+        let mut confirmed: Option<Plan> = None;
+        loop {
+            let (plan, findings) = make(surveyed, &self.wanted, &self.removed)?;
+            if patience.until_free(&surveyed.servers, &plan.servers()).await? {
+                surveyed.again().await?;
+                continue;
+            }
+            if confirmed.as_ref() != Some(&plan) {
+                self.confirm(global, surveyed, &plan, &findings, cut_off, answering)?;
+            }
+            let waited = patience.take_leases(&surveyed.servers, &plan.servers()).await?;
+            if !waited && !patience.is_given() {
+                return Ok(plan);
+            }
+            // Whoever was waited for may have changed the servers after they were asked.
+            surveyed.again().await?;
+            if make(surveyed, &self.wanted, &self.removed)?.0 == plan {
+                return Ok(plan);
+            }
+            surveyed.servers.free_leases().await;
+            complain("the servers have changed meanwhile: planning anew");
+            confirmed = Some(plan);
+        }
+    }
+
+    /// Shows the plan and asks, where it is one that can be run.
+    fn confirm(
+        &self,
+        global: &Global,
+        surveyed: &Surveyed,
+        plan: &Plan,
+        findings: &[Finding],
+        cut_off: &[LeftRun],
+        answering: &mut Duration,
+    ) -> Result<(), Outcome> {
+        if let Some(unknown) = self.removed.iter().find(|service| !plan.services.contains_key(*service)) {
+            complain(&format!("nothing of a service `{unknown}` is on the servers of {}/{}", plan.project, plan.env));
+            return Err(Outcome::NothingToDo);
+        }
+        show_plan(global, surveyed, plan, findings);
+        if is_fatal(findings) {
+            complain("the plan has fatal findings; nothing was changed on any server");
+            return Err(Outcome::FatalFindings);
+        }
+        if plan.waves.is_empty() {
+            if self.wanted.selected.is_empty() && self.wanted.back == Back::No && self.removed.is_empty() {
+                supersede(cut_off, "a deploy that found nothing to do");
+            }
+            return Err(self.nothing_to_do(global, plan));
+        }
+        let asked = Instant::now();
+        if !self.confirmed && !ask(self.word, plan) {
+            complain("nothing was changed");
+            return Err(Outcome::Declined);
+        }
+        *answering += asked.elapsed();
+        Ok(())
     }
 
     fn nothing_to_do(&self, global: &Global, plan: &Plan) -> Outcome {

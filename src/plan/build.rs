@@ -1,5 +1,6 @@
 //! Playbook, inventory and facts to a plan: the waves in their order. Reads as a table of contents.
 use super::containers::digest;
+use super::leftovers::leftover_steps;
 use super::lint::lint;
 use super::place::{Placement, place};
 use super::prepare::{host_door_text, new_door_text, prepare};
@@ -53,7 +54,7 @@ pub fn build(inputs: Inputs<'_>) -> Result<(Plan, Vec<Finding>), RenderError> {
     findings.extend(more);
     desired.retain(|desired| !removed.contains(desired.name));
     let routing = Routing { playbook, inventory, fleet, present: &present, desired: &desired, sites: &sites, mode, templates, removed };
-    let waves = if removed.is_empty() { deploy_waves(&routing, &mut findings)? } else { remove_waves(&routing)? };
+    let waves = if removed.is_empty() { deploy_waves(&routing, wanted, &mut findings)? } else { remove_waves(&routing)? };
     findings.extend(lint(&routing));
     findings.extend(present.findings.iter().cloned());
     let mut seen = BTreeSet::new();
@@ -114,7 +115,7 @@ fn turns<'a>(desired: &'a [Desired<'a>]) -> Vec<Vec<&'a Desired<'a>>> {
     turns.into_values().collect()
 }
 
-fn deploy_waves(routing: &Routing<'_>, findings: &mut Vec<Finding>) -> Result<Vec<Wave>, RenderError> {
+fn deploy_waves(routing: &Routing<'_>, wanted: &Wanted, findings: &mut Vec<Finding>) -> Result<Vec<Wave>, RenderError> {
     let turns = turns(routing.desired);
     let mut switched = BTreeSet::new();
     let mut generations: Vec<BTreeMap<ServerName, Generation>> = Vec::new();
@@ -169,6 +170,9 @@ fn deploy_waves(routing: &Routing<'_>, findings: &mut Vec<Finding>) -> Result<Ve
     let turn = Turn { routing, services: &moving, release };
     waves.push(Wave { name: "retire".to_owned(), kind: WaveKind::Work, servers: retire_steps(&turn) });
     let mut tidy = finish_steps(&turn);
+    for (server, steps) in leftover_steps(routing, wanted) {
+        tidy.entry(server).or_default().extend(steps);
+    }
     for server in live.keys() {
         let prune = plain("prune NGINX generations", Action::PruneGenerations { keep: 5 });
         tidy.entry(server.clone()).or_default().push(prune);

@@ -2,6 +2,7 @@
 mod build;
 mod claims;
 mod containers;
+mod leftovers;
 mod lint;
 mod next;
 mod overtaken;
@@ -21,7 +22,7 @@ mod turn;
 mod types;
 
 pub use build::{Inputs, build, is_fatal};
-pub use next::{Move, next};
+pub use next::{Move, next, past_undoing};
 pub use overtaken::overtaken;
 pub use place::{Placement, place};
 pub use present::{Fleet, Present, PresentService, Unit, present};

@@ -91,7 +91,8 @@ pub(super) fn make_room(old: &ContainerFact, stop_timeout: Millis) -> Step {
         .undone_by(UndoKind::Cleans, vec![Action::RenameContainer { from: aside, to: name.clone() }])
 }
 
-fn set_aside(name: &str, to: String, labels: &Labels, stop_timeout: Millis) -> Action {
+/// Stop a container of the release that these labels name, and keep it under another name.
+pub(super) fn set_aside(name: &str, to: String, labels: &Labels, stop_timeout: Millis) -> Action {
     Action::SetAside { name: name.to_owned(), to, release: labels.get(label::RELEASE).cloned(), stop_timeout }
 }
 

@@ -4,12 +4,14 @@
 mod execute;
 pub mod fake;
 mod health;
+mod leases;
 mod perform;
 mod servers;
 pub mod ssh;
 
+pub use leases::{Holder, LOCKED_BY, LeaseError};
 pub use perform::{Call, Remote, Update};
-pub use servers::{LOCKED_BY, LeaseError, Servers, SurveyError};
+pub use servers::{Servers, SurveyError};
 pub use ssh::{
     At, ChannelError, ConnectError, ConnectOptions, Connection, Connector, Held, Hop, HostKey, Lost, NoKeyAtAll, Passphrase, Place, Reach,
     ScriptEnd, SshSettings, Surroundings, Target, TargetError, Tunnel, TunnelError,

@@ -2,7 +2,9 @@
 mod dispatch;
 mod gaps;
 mod journal;
+mod runs;
 
 pub use dispatch::{Notice, RunError, Stop, dispatch};
 pub use gaps::Gaps;
-pub use journal::{Journal, JournalError, OpenRun, open_runs};
+pub use journal::{Journal, JournalError};
+pub use runs::{LeftRun, OpenRun, left_runs, open_runs};
