@@ -3,7 +3,7 @@
 use super::servers::{Servers, Site, SurveyError};
 use super::ssh::{ChannelError, Connection, Held};
 use crate::model::{Millis, ServerName};
-use crate::script::{lease, lease_end, lease_sight};
+use crate::script::{Claim, lease, lease_end, lease_sight};
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::sync::Arc;
@@ -168,15 +168,15 @@ impl Servers {
         if slot.is_some() {
             return Ok(());
         }
-        *slot = Some(self.lease_over(&connection, site).await?.0);
+        *slot = Some(self.lease_over(&connection, site, Claim::First).await?);
         Ok(())
     }
 
-    /// Takes the lease over this connection, and says who held it last. One that an older connection of ours still holds is waited for.
-    pub(super) async fn lease_over(&self, connection: &Connection, site: &Site) -> Result<(Held, Option<String>), LeaseError> {
+    /// Takes the lease over this connection. One that an older connection of ours still holds is waited for.
+    pub(super) async fn lease_over(&self, connection: &Connection, site: &Site, claim: Claim) -> Result<Held, LeaseError> {
         let until = tokio::time::Instant::now() + OWN_LEASE_ENDS;
         loop {
-            match self.ask_for_lease(connection, site).await {
+            match self.ask_for_lease(connection, site, claim).await {
                 Err(LeaseError::Held(holder)) if holder.who == *self.holder && tokio::time::Instant::now() < until => {
                     tokio::time::sleep(OWN_LEASE_AGAIN).await;
                 }
@@ -185,14 +185,14 @@ impl Servers {
         }
     }
 
-    async fn ask_for_lease(&self, connection: &Connection, site: &Site) -> Result<(Held, Option<String>), LeaseError> {
-        let mut held = connection.hold(&lease(&site.context, &self.holder), LEASE_DEADLINE).await?;
+    async fn ask_for_lease(&self, connection: &Connection, site: &Site, claim: Claim) -> Result<Held, LeaseError> {
+        let mut held = connection.hold(&lease(&site.context, &self.holder, claim), LEASE_DEADLINE).await?;
         let mut told = Told::default();
         loop {
             let within = if told.waits { WORK_DEADLINE } else { LEASE_DEADLINE };
             match held.line(within).await? {
                 None => return Err(LeaseError::Failed("the server ended the lease's script without a word".to_owned())),
-                Some(line) if line == "locked" => return Ok((held, told.before)),
+                Some(line) if line == "locked" => return Ok(held),
                 Some(line) => told.hear(&line),
             }
             if let Some(who) = told.held {
@@ -209,7 +209,6 @@ impl Servers {
 #[derive(Default)]
 struct Told {
     age: Option<Millis>,
-    before: Option<String>,
     held: Option<String>,
     failed: Option<String>,
     ended: Option<u64>,
@@ -224,7 +223,6 @@ impl Told {
         let Some((key, value)) = line.split_once(": ") else { return };
         match key {
             "age" => self.age = value.parse().ok().map(Millis::seconds),
-            "before" => self.before = Some(value.to_owned()),
             "held" => self.held = Some(value.to_owned()),
             "failed" => self.failed = Some(value.to_owned()),
             "ended" => self.ended = value.parse().ok(),

@@ -3,7 +3,7 @@ use super::ssh::{ChannelError, ConnectError, Connection, Connector, Held, NoKeyA
 use crate::config::Inventory;
 use crate::facts::{Facts, FactsError, question, read};
 use crate::model::ServerName;
-use crate::script::ScriptContext;
+use crate::script::{Claim, ScriptContext};
 use std::collections::BTreeMap;
 use std::path::Path;
 use std::sync::Arc;
@@ -34,8 +34,8 @@ pub enum SurveyError {
         /// Why.
         source: FactsError,
     },
-    /// It was lost and reached again, but its lease is not ours any more.
-    #[error("{server}: the connection was lost and made again, but the lock went with it: {why}")]
+    /// Its lease was lost, with the connection or because we stood still for too long, and is not ours any more.
+    #[error("{server}: its lock was lost, and is not to be had again: {why}")]
     Lease {
         /// The server.
         server: ServerName,
@@ -106,11 +106,8 @@ impl Servers {
         if let Some(held) = lease.as_mut()
             && (is_new || held.has_ended().await)
         {
-            let lost = |why: String| SurveyError::Lease { server: site.target.name.clone(), why };
-            let (held, before) = self.lease_over(&connection, site).await.map_err(|error| lost(error.to_string()))?;
-            if before.as_ref().is_some_and(|who| who != &*self.holder) {
-                return Err(lost(format!("in between it was held by {}", before.unwrap_or_default())));
-            }
+            let lost = |error: super::leases::LeaseError| SurveyError::Lease { server: site.target.name.clone(), why: error.to_string() };
+            let held = self.lease_over(&connection, site, Claim::Again).await.map_err(lost)?;
             *lease = Some(held);
         }
         *slot = Some(connection.clone());

@@ -13,17 +13,30 @@ const AGE: &str = "age() {\n    now=$(date +%s 2>/dev/null) && since=$(cat since
                    case $now$since in '' | *[!0-9]*) return ;; esac\n    \
                    [ -n \"$since\" ] && [ \"$now\" -ge \"$since\" ] && echo \"age: $((now - since))\"\n}\n";
 
-/// A script that takes the lease, prints `before: WHO` (who had it last, if anybody) and `locked`, and holds it until it is ended; or
-/// prints `age: SECONDS` and `held: WHO`, or `failed: WHY`, and ends. While scripts of an older run are still there it prints `waiting`.
+/// How a lease is asked for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Claim {
+    /// By a run that has not had it.
+    First,
+    /// By the run that had it last, and lost it with its connection: not once somebody else has had it in between.
+    Again,
+}
+
+/// A script that takes the lease, prints `locked`, and holds it until it is ended; or prints `age: SECONDS` and `held: WHO`, or
+/// `failed: WHY`, and ends. While scripts of an older run are still there it prints `waiting`.
 ///
 /// The lock is a kernel lock on an open file, so nothing is left to clean up when the holder dies. `holder` says who
 /// holds it, in words for a person. Whoever asks for facts meanwhile holds a shared lock for an instant, so a lock that is taken is
 /// tried again for some three seconds; with `flock -n` each time, since busybox has no waiting one.
 #[must_use]
-pub fn lease(context: &ScriptContext, holder: &str) -> String {
+pub fn lease(context: &ScriptContext, holder: &str, claim: Claim) -> String {
     let folder = folder(context);
+    let claim = match claim {
+        Claim::First => "",
+        Claim::Again => "[ \"$(cat holder 2>/dev/null)\" = \"$me\" ] || { printf 'held: %s\\n' \"$(cat holder 2>/dev/null)\"; exit 1; }\n",
+    };
     format!(
-        "umask 022\nmessage=$(mkdir -p {folder} 2>&1) || {{ echo \"failed: $message\"; exit 1; }}\ncd {folder} || exit 1\n{AGE}\
+        "umask 022\nme={holder}\nmessage=$(mkdir -p {folder} 2>&1) || {{ echo \"failed: $message\"; exit 1; }}\ncd {folder} || exit 1\n{AGE}\
          command -v flock >/dev/null 2>&1 || {{ echo 'failed: there is no flock on this server; install util-linux'; exit 1; }}\n\
          message=$( (: >>lease && : >>work) 2>&1) || {{ echo \"failed: $message\"; exit 1; }}\nexec 9>>lease 8>>work\n\
          tries=0\nuntil flock -n 9; do\n    tries=$((tries + 1))\n\
@@ -32,9 +45,10 @@ pub fn lease(context: &ScriptContext, holder: &str) -> String {
          tries=0\nuntil flock -n 8; do\n    [ \"$tries\" != 0 ] || echo waiting\n    tries=$((tries + 1))\n\
          [ \"$tries\" -lt 200 ] || {{ echo \"failed: what an older run started here has not ended in 40 s; look with: fuser -v $PWD/work\"; exit 1; }}\n\
          sleep 0.2 2>/dev/null || {{ sleep 1; tries=$((tries + 4)); }}\ndone\n\
-         [ ! -s holder ] || printf 'before: %s\\n' \"$(cat holder)\"\n\
-         date +%s >since.new && mv since.new since\n\
-         printf '%s\\n' {holder} >holder.new && mv holder.new holder || {{ echo 'failed: the lock cannot be written; is the disk full?'; exit 1; }}\n\
+         {claim}\
+         {{ date +%s >since.new && mv since.new since; }} 2>/dev/null\n\
+         {{ printf '%s\\n' \"$me\" >holder.new && mv holder.new holder; }} 2>/dev/null || {{ rm -f holder.new; printf '%s\\n' \"$me\" >holder; }} 2>/dev/null ||\n    \
+         {{ echo 'failed: the lock cannot be written; is the disk full?'; exit 1; }}\n\
          exec 8>&-\necho locked\n\
          while :; do sleep 3600 9>&-; done\n",
         holder = quote(holder)

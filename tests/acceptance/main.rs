@@ -13,8 +13,10 @@ mod shop;
 mod traffic;
 
 mod connections;
+mod cut_off;
 mod deploy;
 mod interrupt;
+mod locks;
 mod mesh;
 mod neighbours;
 mod placement;
