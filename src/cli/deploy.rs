@@ -69,7 +69,7 @@ impl Command {
         let mut patience = Patience::new(self.lock_wait);
         let cut_off = match cut_off_here(global, &loaded, self.word, &mut patience).await {
             Ok(cut_off) => cut_off,
-            Err(outcome) => return outcome,
+            Err(outcome) => return self.not_begun(global, &loaded, outcome),
         };
         let mut surveyed = match survey_all(global, loaded, self.word).await {
             Ok(surveyed) => surveyed,
@@ -94,7 +94,7 @@ impl Command {
         let mut answering = Duration::ZERO;
         let plan = match self.settle(global, surveyed, patience, cut_off, &mut answering).await {
             Ok(plan) => plan,
-            Err(outcome) => return outcome,
+            Err(outcome) => return self.not_begun(global, &surveyed.loaded, outcome),
         };
         // The time that a person takes to answer is no part of the run.
         let began = began + answering;
@@ -186,6 +186,15 @@ impl Command {
         Ok(())
     }
 
+    /// A lock that somebody else holds is worth a summary: cron mails nothing else.
+    fn not_begun(&self, global: &Global, loaded: &Loaded, outcome: Outcome) -> Outcome {
+        if outcome == Outcome::Locked {
+            let (project, env) = (&loaded.playbook.project, &loaded.playbook.env);
+            summary(global, "locked", &format!("flipside: {} {project}/{env}: locked by another run, and nothing was changed", self.word));
+        }
+        outcome
+    }
+
     fn nothing_to_do(&self, global: &Global, plan: &Plan) -> Outcome {
         let text = format!(
             "flipside: {} {}/{}: nothing to do, {} unchanged",
@@ -194,10 +203,7 @@ impl Command {
             plan.env,
             crate::plan::prose::count(plan.services.len(), "service")
         );
-        match global.output {
-            Output::Text => result_line(&text),
-            Output::Json => result_line(&serde_json::json!({ "event": "summary", "verdict": "nothing_to_do", "text": text }).to_string()),
-        }
+        summary(global, "nothing_to_do", &text);
         match self.wanted.back {
             Back::No => Outcome::NothingToDo,
             Back::Yes => {
@@ -205,6 +211,14 @@ impl Command {
                 Outcome::FatalFindings
             }
         }
+    }
+}
+
+/// The one line on stdout of a run that has not begun.
+fn summary(global: &Global, verdict: &str, text: &str) {
+    match global.output {
+        Output::Text => result_line(text),
+        Output::Json => result_line(&serde_json::json!({ "event": "summary", "verdict": verdict, "text": text }).to_string()),
     }
 }
 

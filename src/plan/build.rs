@@ -1,6 +1,6 @@
 //! Playbook, inventory and facts to a plan: the waves in their order. Reads as a table of contents.
 use super::containers::digest;
-use super::leftovers::leftover_steps;
+use super::leftovers::leftovers;
 use super::lint::lint;
 use super::place::{Placement, place};
 use super::prepare::{host_door_text, new_door_text, prepare};
@@ -166,11 +166,16 @@ fn deploy_waves(routing: &Routing<'_>, wanted: &Wanted, findings: &mut Vec<Findi
         waves.push(Wave { name: format!("switch{suffix}"), kind: WaveKind::Work, servers: switch_steps(&turn, generations, &mut live) });
     }
     let moving: Vec<&Desired<'_>> = turns.into_iter().flatten().collect();
-    waves.push(Wave { name: "drain".to_owned(), kind: WaveKind::Work, servers: drain_steps(routing, &moving) });
+    let left = leftovers(routing, wanted);
+    let mut drained = drain_steps(routing, &moving);
+    for (server, steps) in left.drain {
+        drained.entry(server).or_default().extend(steps);
+    }
+    waves.push(Wave { name: "drain".to_owned(), kind: WaveKind::Work, servers: drained });
     let turn = Turn { routing, services: &moving, release };
     waves.push(Wave { name: "retire".to_owned(), kind: WaveKind::Work, servers: retire_steps(&turn) });
     let mut tidy = finish_steps(&turn);
-    for (server, steps) in leftover_steps(routing, wanted) {
+    for (server, steps) in left.tidy {
         tidy.entry(server).or_default().extend(steps);
     }
     for server in live.keys() {

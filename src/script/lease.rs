@@ -80,14 +80,15 @@ pub fn lease_sight(context: &ScriptContext) -> String {
     )
 }
 
-/// A script that ends whoever holds the lease, and every script of that run, and makes `by` the last holder, so that the run does not take
+/// A script that ends whoever holds the lease, and every script of that run (a shell may keep either file under any number), and makes `by` the last holder, so that the run does not take
 /// the lease back. Prints `ended: N`, the number of processes; or `failed: WHY`.
 #[must_use]
 pub fn lease_end(context: &ScriptContext, by: &str) -> String {
     let folder = folder(context);
     format!(
         "umask 022\ncd {folder} 2>/dev/null || {{ echo 'ended: 0'; exit 0; }}\n\
-         holders() {{\n    holders=\n    for process in /proc/[0-9]*; do\n        if [ \"$process/fd/9\" -ef lease ] || [ \"$process/fd/8\" -ef work ]; then\n            holders=\"$holders ${{process#/proc/}}\"\n        fi\n    done\n}}\n\
+         holders() {{\n    holders=\n    for process in /proc/[0-9]*; do\n        for file in \"$process\"/fd/*; do\n            \
+         if [ \"$file\" -ef lease ] || [ \"$file\" -ef work ]; then\n                holders=\"$holders ${{process#/proc/}}\"\n                break\n            fi\n        done\n    done\n}}\n\
          printf '%s\\n' {by} >holder.new && mv holder.new holder || {{ echo 'failed: the lock cannot be written'; exit 0; }}\n\
          holders\nset -- $holders\nn_ended=$#\ntries=0\n\
          while [ -n \"$holders\" ]; do\n\

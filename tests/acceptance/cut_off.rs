@@ -135,7 +135,7 @@ fn a_full_disk_on_the_workstation_and_a_second_signal_stop_a_run_that_can_be_und
     let mut run = project.start(&["deploy", "-y"]);
     run.until("== start");
     run.signal("INT");
-    run.until("stop");
+    run.until("asked to stop");
     run.signal("TERM");
     let output = run.end();
     if output.exit == Some(130) {
