@@ -128,3 +128,23 @@ fn a_lease_that_was_lost_comes_back_unless_somebody_else_had_it_however_often_it
         assert_eq!(again(), "held: bob");
     }
 }
+
+/// A process that outlives its script would keep the lease from everybody: it lets go of `work` first.
+#[test]
+fn whatever_is_detached_from_a_script_closes_descriptor_8() {
+    let mut folders = vec![std::path::PathBuf::from(concat!(env!("CARGO_MANIFEST_DIR"), "/src/script"))];
+    while let Some(folder) = folders.pop() {
+        for path in std::fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().path()) {
+            if path.is_dir() {
+                folders.push(path);
+            } else if path.extension().is_some_and(|extension| extension == "sh") {
+                let text = std::fs::read_to_string(&path).unwrap();
+                let starts =
+                    text.lines().filter(|line| line.trim_end().ends_with('&') && (line.contains("setsid") || line.contains("nohup")));
+                for line in starts {
+                    assert!(line.contains("8<&-") || line.contains("8>&-"), "{}: {line}", path.display());
+                }
+            }
+        }
+    }
+}

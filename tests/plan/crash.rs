@@ -231,7 +231,7 @@ async fn a_deploy_of_the_old_version_takes_back_what_a_run_left_behind() {
             problems.push(format!("after {call} of {n_calls}: {} steps left, {left:?}", next.n_steps()));
         }
     }
-    assert!(n_tidied > 3, "only {n_tidied} of {n_calls} cuts left anything behind");
+    assert!(n_tidied > 1, "only {n_tidied} of {n_calls} cuts left anything behind");
     assert!(problems.is_empty(), "{}", problems.join("\n"));
 }
 
