@@ -47,6 +47,11 @@ pub(super) async fn remove(global: &Global, services: &[ServiceName], yes: bool,
     Command { word: "remove", wanted: Wanted::default(), removed, confirmed: yes, lock_wait }.carry_out(global, &[], began).await
 }
 
+/// An engine may still be busy with what a run began that was killed a moment ago: a port is taken, and the container not yet to be seen.
+/// So what forbids a plan then is looked at again so many times.
+const LOOKS: u32 = 3;
+const BETWEEN_LOOKS: Duration = Duration::from_secs(2);
+
 struct Command {
     word: &'static str,
     wanted: Wanted,
@@ -128,8 +133,15 @@ impl Command {
         answering: &mut Duration,
     ) -> Result<Plan, Outcome> {
         let mut confirmed: Option<Plan> = None;
+        let mut n_looks = 0;
         loop {
             let (plan, findings) = make(surveyed, &self.wanted, &self.removed)?;
+            if is_fatal(&findings) && !cut_off.is_empty() && n_looks < LOOKS {
+                n_looks += 1;
+                tokio::time::sleep(BETWEEN_LOOKS).await;
+                surveyed.again().await?;
+                continue;
+            }
             if patience.until_free(&surveyed.servers, &plan.servers()).await? {
                 surveyed.again().await?;
                 continue;
