@@ -117,16 +117,45 @@ fn a_life() {
     good(&docker::stop_container(&ctx, name, second), "stopped");
     good(&docker::stop_container(&ctx, name, second), "was stopped already");
     good(&docker::start_container(&ctx, name), "started");
-    good(&docker::set_aside(&ctx, name, previous, second), "waits as facts_test_life.previous");
-    good(&docker::set_aside(&ctx, name, previous, second), "waits already");
+    good(&docker::set_aside(&ctx, name, previous, None, second), "waits as facts_test_life.previous");
+    good(&docker::set_aside(&ctx, name, previous, None, second), "waits already");
     assert_eq!((state(name).as_str(), state(previous).as_str()), ("", "exited"));
     good(&docker::run_container(&ctx, &spec), "started");
-    good(&docker::set_aside(&ctx, name, previous, second), "removed the older");
+    good(&docker::set_aside(&ctx, name, previous, None, second), "removed the older");
     good(&docker::rename_container(&ctx, previous, name), "renamed");
     good(&docker::rename_container(&ctx, previous, name), "has its name already");
     good(&docker::run_container(&ctx, &spec), "removed a stopped container");
     good(&docker::remove_container(&ctx, name, second), "removed");
     good(&docker::remove_container(&ctx, name, second), "there is no container");
+}
+
+#[test]
+fn setting_aside_is_safe_to_repeat_once_the_new_container_has_the_name() {
+    let _leaves = leaves(&["facts_test_turn", "facts_test_turn.previous", "facts_test_turn.failed"], &[]);
+    let (ctx, second) = (ctx(), Millis::seconds(1));
+    let (name, previous, failed) = ("facts_test_turn", "facts_test_turn.previous", "facts_test_turn.failed");
+    let of = |release: &str| {
+        let mut spec = spec("turn", APP);
+        spec.labels.insert(label::RELEASE.to_owned(), release.to_owned());
+        spec
+    };
+    let release =
+        |name: &str| engine(&["inspect", "--type", "container", "--format", "{{index .Config.Labels \"flipside.release\"}}", name]);
+    good(&docker::run_container(&ctx, &of("1")), "started");
+    // What takes back a container that was never run does not take the old one.
+    good(&docker::set_aside(&ctx, name, failed, Some("2"), second), "is of release 1: it keeps its name");
+    good(&docker::set_aside(&ctx, name, previous, Some("1"), second), "waits as");
+    good(&docker::run_container(&ctx, &of("2")), "started");
+    // Nobody saw the end of either: both are done again.
+    good(&docker::set_aside(&ctx, name, previous, Some("1"), second), "is of release 2: it keeps its name");
+    good(&docker::run_container(&ctx, &of("2")), "is running already");
+    assert_eq!((state(name).as_str(), release(name).as_str(), release(previous).as_str()), ("running", "2", "1"));
+    // And taken back, twice.
+    for _ in 0..2 {
+        good(&docker::set_aside(&ctx, name, failed, Some("2"), second), "");
+        good(&docker::rename_container(&ctx, previous, name), "");
+        assert_eq!((release(name).as_str(), release(failed).as_str()), ("1", "2"));
+    }
 }
 
 #[test]
@@ -138,7 +167,7 @@ fn strangers_are_left_alone() {
     let (_, text) = perform(&docker::run_container(&ctx, &spec("taken", APP)));
     assert!(text.contains(r#""who":"me""#), "{text}");
     bad(&docker::stop_container(&ctx, name, Millis(1)), "is not ours");
-    bad(&docker::set_aside(&ctx, name, "facts_test_taken.previous", Millis(1)), "is not ours");
+    bad(&docker::set_aside(&ctx, name, "facts_test_taken.previous", None, Millis(1)), "is not ours");
     bad(&docker::rename_container(&ctx, name, "facts_test_taken.previous"), "is not ours");
     good(&docker::remove_container(&ctx, name, Millis(1)), "left alone");
     assert_eq!(state(name), "running");

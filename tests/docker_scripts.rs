@@ -63,7 +63,7 @@ fn spec() -> ContainerSpec {
 fn containers() {
     let (ctx, name, previous) = (ctx(), "shop_prod_api", "shop_prod_api.previous");
     check("run_container", &docker::run_container(&ctx, &spec()));
-    check("set_aside", &docker::set_aside(&ctx, name, previous, Millis::seconds(30)));
+    check("set_aside", &docker::set_aside(&ctx, name, previous, Some("6"), Millis::seconds(30)));
     check("start_container", &docker::start_container(&ctx, name));
     check("stop_container", &docker::stop_container(&ctx, name, Millis::seconds(30)));
     check("remove_container", &docker::remove_container(&ctx, name, Millis::seconds(30)));

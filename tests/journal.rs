@@ -3,7 +3,7 @@
 use flipside::ledger::{Ledger, StepState};
 use flipside::model::{Action, BackendMode, EnvName, EventKind, Millis, ProjectName, ServerName, StepId, Verdict};
 use flipside::plan::{Basis, Intent, PLAN_FORMAT, Plan, Step, UndoKind, Wave, WaveKind};
-use flipside::run::{Journal, open_runs};
+use flipside::run::{Journal, JournalError, left_runs, open_runs};
 use std::collections::BTreeMap;
 use std::fs;
 use std::io::Write;
@@ -55,4 +55,92 @@ fn a_run_is_taken_up_as_often_as_it_is_cut_off() {
     let mut run = open_runs(folder.path()).unwrap().remove(0);
     Journal::reopen(&mut run).unwrap().write(&mut run.ledger, vec![EventKind::RunClosed { verdict: Verdict::PutBack }]).unwrap();
     assert!(open_runs(folder.path()).unwrap().is_empty());
+}
+
+/// The first run in this state folder, cut off before its first step ended.
+fn cut_off(state: &std::path::Path) -> std::path::PathBuf {
+    let mut ledger = Ledger::default();
+    Journal::create(state, &plan(), &mut ledger).unwrap().folder().to_owned()
+}
+
+#[test]
+fn a_run_whose_place_is_taken_is_kept_and_not_taken_up_any_more() {
+    let state = tempfile::tempdir().unwrap();
+    let folder = cut_off(state.path());
+    let mut read_before = open_runs(state.path()).unwrap().remove(0);
+    let left = left_runs(state.path()).unwrap().remove(0);
+    left.supersede("deploy 1795262399000-4711").unwrap();
+    left.supersede("another").unwrap();
+    assert!(left_runs(state.path()).unwrap().is_empty() && folder.join("journal.jsonl").exists());
+    assert_eq!(fs::read_to_string(folder.join("superseded")).unwrap(), "deploy 1795262399000-4711\n");
+    // Somebody who had read it before does not go on with it.
+    assert!(matches!(Journal::reopen(&mut read_before), Err(JournalError::Superseded { .. })));
+}
+
+#[test]
+fn a_run_that_is_written_is_neither_taken_up_nor_superseded() {
+    let state = tempfile::tempdir().unwrap();
+    let mut ledger = Ledger::default();
+    let mut journal = Journal::create(state.path(), &plan(), &mut ledger).unwrap();
+    let left = left_runs(state.path()).unwrap().remove(0);
+    assert!(left.is_running);
+    assert!(matches!(left.supersede("another"), Err(JournalError::Busy { .. })));
+    let mut run = open_runs(state.path()).unwrap().remove(0);
+    assert!(matches!(Journal::reopen(&mut run), Err(JournalError::Busy { .. })));
+    // It went on, and then it was cut off: what was read before is no more true.
+    journal.write(&mut ledger, vec![EventKind::GatePassed { wave: 0 }]).unwrap();
+    drop(journal);
+    assert!(matches!(Journal::reopen(&mut run), Err(JournalError::Moved { .. })));
+    assert!(Journal::reopen(&mut open_runs(state.path()).unwrap().remove(0)).is_ok());
+}
+
+#[test]
+fn a_run_of_another_version_says_so_and_a_new_run_can_take_its_place() {
+    for (file, from, to, told) in [
+        ("plan.json", "\"format\": 1", "\"format\": 2, \"more\": [1]", "it has format 2, this version reads 1"),
+        ("plan.json", "\"lock\"", "\"levitate\"", "levitate"),
+        ("journal.jsonl", "run_opened", "run_dreamt_of", "line 1 of"),
+    ] {
+        let state = tempfile::tempdir().unwrap();
+        let path = cut_off(state.path()).join(file);
+        let text = fs::read_to_string(&path).unwrap();
+        assert!(text.contains(from), "{text}");
+        fs::write(&path, text.replace(from, to)).unwrap();
+        let error = open_runs(state.path()).unwrap_err().to_string();
+        assert!(error.contains(told) && error.contains(file), "{error}");
+        let left = left_runs(state.path()).unwrap().remove(0);
+        assert!(left.read.is_err() && !left.is_running);
+        left.supersede("deploy").unwrap();
+        assert!(open_runs(state.path()).unwrap().is_empty());
+    }
+    // Both at once: a plan of another format is what is said.
+    let state = tempfile::tempdir().unwrap();
+    let folder = cut_off(state.path());
+    for (file, from, to) in [("plan.json", "\"format\": 1", "\"format\": 9"), ("journal.jsonl", "run_opened", "run_dreamt_of")] {
+        let text = fs::read_to_string(folder.join(file)).unwrap();
+        fs::write(folder.join(file), text.replace(from, to)).unwrap();
+    }
+    assert!(open_runs(state.path()).unwrap_err().to_string().contains("format 9"));
+}
+
+#[test]
+fn an_undo_that_somebody_asked_for_is_on_disk_before_it_begins() {
+    let state = tempfile::tempdir().unwrap();
+    cut_off(state.path());
+    let mut run = open_runs(state.path()).unwrap().remove(0);
+    let mut journal = Journal::reopen(&mut run).unwrap();
+    journal.ask_to_undo(&mut run.ledger, "abort").unwrap();
+    assert_eq!(journal.opened().len(), 2, "that it was opened again, and what was asked");
+    drop(journal);
+    assert!(open_runs(state.path()).unwrap().remove(0).ledger.unwinding());
+}
+
+#[test]
+fn a_run_that_cannot_be_written_down_never_was() {
+    let state = tempfile::tempdir().unwrap();
+    // A file where a folder has to be made: as root, too, this fails.
+    let blocked = state.path().join("shop_prod");
+    fs::write(&blocked, "").unwrap();
+    let error = Journal::create(&blocked, &plan(), &mut Ledger::default()).unwrap_err();
+    assert!(error.to_string().contains("cannot make"), "{error}");
 }

@@ -268,6 +268,30 @@ fn bars_show_an_undo_as_a_wave_of_its_own() {
 }
 
 #[test]
+fn a_run_that_is_stopped_in_the_middle_leaves_no_live_line() {
+    let plan = plan();
+    let (events, ledger) = Script { cut_after: Some(30), ..Script::of(Vec::new()) }.run(&plan);
+    let terminal = InMemoryTerm::new(60, 100);
+    let sinks = Sinks {
+        stdout: Box::new(io::sink()),
+        stderr: Box::new(Screen(terminal.clone())),
+        terminal: ProgressDrawTarget::term_like(Box::new(terminal.clone())),
+    };
+    let mut reporter = Reporter::new(Style::Bars, Paint::Plain, sinks);
+    reporter.plan_begins(&plan);
+    for event in &events {
+        reporter.event(&plan, event);
+    }
+    let is_live = |line: &str| line.trim_start().starts_with(|c| "⠋⠙⠹⠸⠼⠴⠦⠧⠇⠏·".contains(c));
+    assert!(terminal.contents().lines().any(is_live), "{}", terminal.contents());
+    finish(&mut reporter, &plan, &ledger);
+    // The drawing has threads of its own.
+    std::thread::sleep(std::time::Duration::from_millis(250));
+    let end = terminal.contents();
+    assert!(!end.lines().any(is_live) && end.contains("was interrupted"), "{end}");
+}
+
+#[test]
 fn a_large_fleet_fits_a_terminal() {
     let mut plan = plan();
     let steps = plan.waves[5].servers[&server("lon1-a")].clone();

@@ -1,6 +1,6 @@
 //! The command line as typed: the only place that knows clap. Deliberately absent: reading files and doing anything.
 use super::exit;
-use crate::model::{EnvName, NameError, ServiceName};
+use crate::model::{EnvName, Millis, NameError, ServiceName};
 use crate::report::ColorChoice;
 use clap::{Args as ClapArgs, CommandFactory, Parser, Subcommand, ValueEnum};
 use std::path::PathBuf;
@@ -56,7 +56,7 @@ pub struct Global {
     /// Colour: auto colours a terminal, unless NO_COLOR is set
     #[arg(long, global = true, value_name = "WHEN", value_enum, default_value_t = Color::Auto, help_heading = GLOBAL)]
     pub color: Color,
-    /// Where the journals of runs are kept, for resume
+    /// Where the journals of runs are kept, for resume and abort
     #[arg(long, global = true, value_name = "DIR", help_heading = GLOBAL)]
     pub state_dir: Option<PathBuf>,
     /// NGINX templates that replace the built-in ones of the same name
@@ -95,6 +95,9 @@ pub enum Command {
         /// Overwrite what somebody changed by hand on the servers
         #[arg(long)]
         repair: bool,
+        /// Other runs.
+        #[command(flatten)]
+        waiting: Waiting,
     },
     /// Show what a deploy would do, and change nothing
     ///
@@ -133,6 +136,9 @@ pub enum Command {
         /// Overwrite what somebody changed by hand on the servers
         #[arg(long)]
         repair: bool,
+        /// Other runs.
+        #[command(flatten)]
+        waiting: Waiting,
     },
     /// Show what runs where, and which side is live
     Status {
@@ -153,6 +159,9 @@ pub enum Command {
         /// Overwrite what somebody changed by hand on the servers
         #[arg(long)]
         repair: bool,
+        /// Other runs.
+        #[command(flatten)]
+        waiting: Waiting,
     },
     /// Finish a run that was cut off
     ///
@@ -161,6 +170,27 @@ pub enum Command {
         /// Requests that watch the run.
         #[command(flatten)]
         probing: Probing,
+        /// Other runs.
+        #[command(flatten)]
+        waiting: Waiting,
+    },
+    /// Undo a run that was cut off
+    ///
+    /// Takes the run up as resume does, and puts every server back to what it served before that run. Exits 0 when all is as it was, 6
+    /// when something could not be put back, 3 when the run had begun to tidy up: then resume finishes it, and rollback goes back.
+    Abort {
+        /// Other runs.
+        #[command(flatten)]
+        waiting: Waiting,
+    },
+    /// Show who has locked the servers, and end the run that has
+    ///
+    /// Never needed: a lock goes with its run, and 25 seconds at most after a workstation has frozen or lost its network. For a run that
+    /// is alive and must not go on.
+    Unlock {
+        /// Do not ask before a run is ended. Without a terminal this must be given
+        #[arg(short, long)]
+        yes: bool,
     },
     /// List the servers of the inventory
     Inventory,
@@ -187,6 +217,20 @@ pub struct Probing {
     /// With --probe: undo the run when more than N of these requests fail
     #[arg(long, value_name = "N", default_value_t = 0, requires = "probe")]
     pub probe_budget: u32,
+}
+
+/// `--lock-wait`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ClapArgs)]
+pub struct Waiting {
+    /// Wait this long for another run that works on the same servers, such as 5m; without it, exit 7 at once
+    #[arg(long, value_name = "DURATION", value_parser = lock_wait, default_value_t = Millis(0), hide_default_value = true)]
+    pub lock_wait: Millis,
+}
+
+impl Default for Waiting {
+    fn default() -> Self {
+        Waiting { lock_wait: Millis(0) }
+    }
 }
 
 /// `--output`.
@@ -260,6 +304,10 @@ fn service_name(text: &str) -> Result<ServiceName, NameError> {
     ServiceName::new(text)
 }
 
+fn lock_wait(text: &str) -> Result<Millis, String> {
+    crate::config::duration(text).map_err(|advice| advice.replace(['`', '"'], ""))
+}
+
 fn env_name(text: &str) -> Result<EnvName, NameError> {
     EnvName::new(text)
 }
@@ -291,7 +339,21 @@ mod tests {
         assert_eq!(before.global.env, Some(EnvName::new("prod").unwrap()));
         assert_eq!((before.global.output, before.global.parallel, before.global.verbose), (Output::Json, 32, 0));
         let services = ["api", "web"].map(|name| ServiceName::new(name).unwrap()).to_vec();
-        assert_eq!(before.command, Command::Deploy { services, yes: true, force: false, probing: Probing::default(), repair: false });
+        assert_eq!(
+            before.command,
+            Command::Deploy { services, yes: true, force: false, probing: Probing::default(), repair: false, waiting: Waiting::default() }
+        );
+    }
+
+    #[test]
+    fn a_wait_has_a_unit() {
+        let waits = |line: &str| match parse(line).unwrap().command {
+            Command::Resume { waiting, .. } | Command::Abort { waiting } => waiting.lock_wait,
+            other => panic!("{other:?}"),
+        };
+        assert_eq!(waits("flipside resume"), Millis(0));
+        assert_eq!(waits("flipside abort --lock-wait 5m"), Millis::seconds(300));
+        assert!(error("flipside deploy --lock-wait 5").contains("write 5s"));
     }
 
     #[test]

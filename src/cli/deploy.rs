@@ -2,8 +2,9 @@
 use super::args::{Global, Output, Probing};
 use super::exit::Outcome;
 use super::look::{make, nginx_files, unknown_services};
+use super::patience::Patience;
 use super::print::{complain, result_line, talk};
-use super::resume::unfinished;
+use super::resume::{cut_off_here, run_id, supersede};
 use super::survey::{Surveyed, commands_of, read_files, state_folder, survey_all};
 use super::watching::Watching;
 use crate::ledger::Ledger;
@@ -11,14 +12,14 @@ use crate::model::{Action, Millis, ServiceName, Verdict};
 use crate::plan::{Back, Finding, Force, Plan, Repair, View, Wanted, is_fatal, show};
 use crate::remote::LOCKED_BY;
 use crate::report::{ColorChoice, Ending, Reporter, Sinks, Style};
-use crate::run::{Journal, Notice, RunError, Stop, dispatch};
+use crate::run::{Journal, LeftRun, Notice, RunError, Stop, dispatch};
 use crate::script::quote::quote;
 use std::collections::BTreeSet;
 use std::convert::Infallible;
 use std::io::{self, BufRead, IsTerminal};
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex, PoisonError};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 use tokio::sync::watch;
 
 /// What the options ask for, of a plan that goes to the playbook.
@@ -31,49 +32,50 @@ pub(super) fn wanted(services: &[ServiceName], force: bool, repair: bool) -> Wan
     }
 }
 
+/// How a plan is run.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Manner {
+    /// Nobody is asked.
+    pub(super) confirmed: bool,
+    /// Requests that watch the run.
+    pub(super) probing: Probing,
+    /// How long other runs are waited for.
+    pub(super) lock_wait: Millis,
+}
+
 /// `flipside deploy`.
-pub(super) async fn deploy(
-    global: &Global,
-    services: &[ServiceName],
-    yes: bool,
-    wanted: Wanted,
-    probing: Probing,
-    began: Instant,
-) -> Outcome {
-    Command { word: "deploy", wanted, removed: BTreeSet::new(), confirmed: yes, probing }.carry_out(global, services, began).await
+pub(super) async fn deploy(global: &Global, services: &[ServiceName], wanted: Wanted, manner: Manner, began: Instant) -> Outcome {
+    Command { word: "deploy", wanted, removed: BTreeSet::new(), manner }.carry_out(global, services, began).await
 }
 
 /// `flipside rollback`.
-pub(super) async fn rollback(
-    global: &Global,
-    services: &[ServiceName],
-    yes: bool,
-    wanted: Wanted,
-    probing: Probing,
-    began: Instant,
-) -> Outcome {
+pub(super) async fn rollback(global: &Global, services: &[ServiceName], wanted: Wanted, manner: Manner, began: Instant) -> Outcome {
     let wanted = Wanted { back: Back::Yes, ..wanted };
-    Command { word: "rollback", wanted, removed: BTreeSet::new(), confirmed: yes, probing }.carry_out(global, services, began).await
+    Command { word: "rollback", wanted, removed: BTreeSet::new(), manner }.carry_out(global, services, began).await
 }
 
 /// `flipside remove`. A service that left the playbook can be removed too.
-pub(super) async fn remove(global: &Global, services: &[ServiceName], yes: bool, wanted: Wanted, began: Instant) -> Outcome {
+pub(super) async fn remove(global: &Global, services: &[ServiceName], wanted: Wanted, manner: Manner, began: Instant) -> Outcome {
     let removed = services.iter().cloned().collect();
-    Command { word: "remove", wanted, removed, confirmed: yes, probing: Probing::default() }.carry_out(global, &[], began).await
+    Command { word: "remove", wanted, removed, manner }.carry_out(global, &[], began).await
 }
+
+/// An engine may still be busy with what a run began that was killed a moment ago: a port is taken, and the container not yet to be seen.
+/// So what forbids a plan then is looked at again so many times.
+const LOOKS: u32 = 3;
+const BETWEEN_LOOKS: Duration = Duration::from_secs(2);
 
 struct Command {
     word: &'static str,
     wanted: Wanted,
     removed: BTreeSet<ServiceName>,
-    confirmed: bool,
-    probing: Probing,
+    manner: Manner,
 }
 
 impl Command {
     async fn carry_out(self, global: &Global, services: &[ServiceName], began: Instant) -> Outcome {
         let can_be_asked = io::stdin().is_terminal() && io::stderr().is_terminal();
-        if !self.confirmed && !can_be_asked {
+        if !self.manner.confirmed && !can_be_asked {
             complain(&format!("without a terminal nobody can be asked: give -y to {} without a question", self.word));
             return Outcome::Usage;
         }
@@ -81,45 +83,38 @@ impl Command {
             Ok(loaded) => loaded,
             Err(outcome) => return outcome,
         };
-        if let Some(outcome) = unfinished(global, &loaded) {
-            return outcome;
-        }
-        let surveyed = match survey_all(global, loaded, self.word).await {
+        let mut patience = Patience::new(self.manner.lock_wait);
+        let cut_off = match cut_off_here(global, &loaded, self.word, &mut patience).await {
+            Ok(cut_off) => cut_off,
+            Err(outcome) => return self.not_begun(global, &loaded, outcome),
+        };
+        let mut surveyed = match survey_all(global, loaded, self.word).await {
             Ok(surveyed) => surveyed,
             Err(outcome) => return outcome,
         };
-        let outcome = self.plan_and_run(global, services, &surveyed, began).await;
+        let outcome = match unknown_services(&surveyed, services) {
+            Some(outcome) => outcome,
+            None => self.plan_and_run(global, &mut surveyed, &mut patience, &cut_off, began).await,
+        };
         surveyed.servers.release().await;
         outcome
     }
 
-    async fn plan_and_run(&self, global: &Global, services: &[ServiceName], surveyed: &Surveyed, began: Instant) -> Outcome {
-        if let Some(outcome) = unknown_services(surveyed, services) {
-            return outcome;
-        }
-        let (plan, findings) = match make(surveyed, &self.wanted, &self.removed) {
-            Ok(made) => made,
-            Err(outcome) => return outcome,
+    async fn plan_and_run(
+        &self,
+        global: &Global,
+        surveyed: &mut Surveyed,
+        patience: &mut Patience,
+        cut_off: &[LeftRun],
+        began: Instant,
+    ) -> Outcome {
+        let mut answering = Duration::ZERO;
+        let plan = match self.settle(global, surveyed, patience, cut_off, &mut answering).await {
+            Ok(plan) => plan,
+            Err(outcome) => return self.not_begun(global, &surveyed.loaded, outcome),
         };
-        if let Some(unknown) = self.removed.iter().find(|service| !plan.services.contains_key(*service)) {
-            complain(&format!("nothing of a service `{unknown}` is on the servers of {}/{}", plan.project, plan.env));
-            return Outcome::NothingToDo;
-        }
-        show_plan(global, surveyed, &plan, &findings);
-        if is_fatal(&findings) {
-            complain("the plan has fatal findings; nothing was changed on any server");
-            return Outcome::FatalFindings;
-        }
-        if plan.waves.is_empty() {
-            return self.nothing_to_do(global, &plan);
-        }
-        let asked = Instant::now();
-        if !self.confirmed && !ask(self.word, &plan) {
-            complain("nothing was changed");
-            return Outcome::Declined;
-        }
         // The time that a person takes to answer is no part of the run.
-        let began = began + asked.elapsed();
+        let began = began + answering;
         let state = state_folder(global, &surveyed.loaded);
         let mut ledger = Ledger::default();
         let journal = match Journal::create(&state, &plan, &mut ledger) {
@@ -129,10 +124,99 @@ impl Command {
                 return Outcome::Configuration;
             }
         };
+        supersede(cut_off, &run_id(&journal, &plan));
         let mut reporter = reporter(global);
         reporter.say(&format!("connected to {} servers and read their facts in {}", surveyed.fleet.len(), surveyed.took));
         reporter.plan_begins(&plan);
-        perform(global, surveyed, &plan, ledger, journal, reporter, self.probing, began).await
+        perform(global, surveyed, &plan, ledger, journal, reporter, self.manner.probing, began).await
+    }
+
+    /// The plan that is confirmed, with the leases of its servers. Where other runs were waited for, it is made of what they left; a plan
+    /// that changes by that is shown and asked about again.
+    ///
+    /// # Errors
+    /// The outcome to exit with; no server was changed.
+    async fn settle(
+        &self,
+        global: &Global,
+        surveyed: &mut Surveyed,
+        patience: &mut Patience,
+        cut_off: &[LeftRun],
+        answering: &mut Duration,
+    ) -> Result<Plan, Outcome> {
+        let mut confirmed: Option<Plan> = None;
+        let mut n_looks = 0;
+        loop {
+            let (plan, findings) = make(surveyed, &self.wanted, &self.removed)?;
+            if is_fatal(&findings) && !cut_off.is_empty() && n_looks < LOOKS {
+                n_looks += 1;
+                tokio::time::sleep(BETWEEN_LOOKS).await;
+                surveyed.again().await?;
+                continue;
+            }
+            if patience.until_free(&surveyed.servers, &plan.servers()).await? {
+                surveyed.again().await?;
+                continue;
+            }
+            if confirmed.as_ref() != Some(&plan) {
+                self.confirm(global, surveyed, &plan, &findings, cut_off, answering)?;
+            }
+            let waited = patience.take_leases(&surveyed.servers, &plan.servers()).await?;
+            if !waited && !patience.is_given() {
+                return Ok(plan);
+            }
+            // Whoever was waited for may have changed the servers after they were asked.
+            surveyed.again().await?;
+            if make(surveyed, &self.wanted, &self.removed)?.0 == plan {
+                return Ok(plan);
+            }
+            surveyed.servers.free_leases().await;
+            complain("the servers have changed meanwhile: planning anew");
+            confirmed = Some(plan);
+        }
+    }
+
+    /// Shows the plan and asks, where it is one that can be run.
+    fn confirm(
+        &self,
+        global: &Global,
+        surveyed: &Surveyed,
+        plan: &Plan,
+        findings: &[Finding],
+        cut_off: &[LeftRun],
+        answering: &mut Duration,
+    ) -> Result<(), Outcome> {
+        if let Some(unknown) = self.removed.iter().find(|service| !plan.services.contains_key(*service)) {
+            complain(&format!("nothing of a service `{unknown}` is on the servers of {}/{}", plan.project, plan.env));
+            return Err(Outcome::NothingToDo);
+        }
+        show_plan(global, surveyed, plan, findings);
+        if is_fatal(findings) {
+            complain("the plan has fatal findings; nothing was changed on any server");
+            return Err(Outcome::FatalFindings);
+        }
+        if plan.waves.is_empty() {
+            if self.wanted.selected.is_empty() && self.wanted.back == Back::No && self.removed.is_empty() {
+                supersede(cut_off, "a deploy that found nothing to do");
+            }
+            return Err(self.nothing_to_do(global, plan));
+        }
+        let asked = Instant::now();
+        if !self.manner.confirmed && !ask(self.word, plan) {
+            complain("nothing was changed");
+            return Err(Outcome::Declined);
+        }
+        *answering += asked.elapsed();
+        Ok(())
+    }
+
+    /// A lock that somebody else holds is worth a summary: cron mails nothing else.
+    fn not_begun(&self, global: &Global, loaded: &Loaded, outcome: Outcome) -> Outcome {
+        if outcome == Outcome::Locked {
+            let (project, env) = (&loaded.playbook.project, &loaded.playbook.env);
+            summary(global, "locked", &format!("flipside: {} {project}/{env}: locked by another run, and nothing was changed", self.word));
+        }
+        outcome
     }
 
     fn nothing_to_do(&self, global: &Global, plan: &Plan) -> Outcome {
@@ -143,10 +227,7 @@ impl Command {
             plan.env,
             crate::plan::prose::count(plan.services.len(), "service")
         );
-        match global.output {
-            Output::Text => result_line(&text),
-            Output::Json => result_line(&serde_json::json!({ "event": "summary", "verdict": "nothing_to_do", "text": text }).to_string()),
-        }
+        summary(global, "nothing_to_do", &text);
         match self.wanted.back {
             Back::No => Outcome::NothingToDo,
             Back::Yes => {
@@ -154,6 +235,14 @@ impl Command {
                 Outcome::FatalFindings
             }
         }
+    }
+}
+
+/// The one line on stdout of a run that has not begun.
+fn summary(global: &Global, verdict: &str, text: &str) {
+    match global.output {
+        Output::Text => result_line(text),
+        Output::Json => result_line(&serde_json::json!({ "event": "summary", "verdict": verdict, "text": text }).to_string()),
     }
 }
 

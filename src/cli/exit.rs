@@ -30,7 +30,7 @@ pub const MEANINGS: [(u8, &str); 9] = [
     (PUT_BACK, "failed, and everything was put back"),
     (STUCK, "failed, and something could not be put back (it is listed)"),
     (LOCKED, "locked by another run; nothing was changed"),
-    (INTERRUPTED, "interrupted (flipside resume goes on)"),
+    (INTERRUPTED, "interrupted (flipside resume goes on, flipside abort undoes)"),
 ];
 
 /// How a command went.

@@ -6,9 +6,11 @@ mod files;
 mod load;
 mod look;
 mod passphrase;
+mod patience;
 mod print;
 mod resume;
 mod survey;
+mod unlock;
 mod watching;
 
 use args::{Args, Command};
@@ -18,16 +20,21 @@ use std::time::Instant;
 /// Carries out what was typed, and says how it went.
 pub async fn run(args: Args, began: Instant) -> Outcome {
     match &args.command {
-        Command::Deploy { services, yes, force, probing, repair } => {
-            deploy::deploy(&args.global, services, *yes, deploy::wanted(services, *force, *repair), *probing, began).await
+        Command::Deploy { services, yes, force, probing, repair, waiting } => {
+            let manner = deploy::Manner { confirmed: *yes, probing: *probing, lock_wait: waiting.lock_wait };
+            deploy::deploy(&args.global, services, deploy::wanted(services, *force, *repair), manner, began).await
         }
-        Command::Rollback { services, yes, probing, repair } => {
-            deploy::rollback(&args.global, services, *yes, deploy::wanted(services, false, *repair), *probing, began).await
+        Command::Rollback { services, yes, probing, repair, waiting } => {
+            let manner = deploy::Manner { confirmed: *yes, probing: *probing, lock_wait: waiting.lock_wait };
+            deploy::rollback(&args.global, services, deploy::wanted(services, false, *repair), manner, began).await
         }
-        Command::Remove { services, yes, repair } => {
-            deploy::remove(&args.global, services, *yes, deploy::wanted(&[], false, *repair), began).await
+        Command::Remove { services, yes, repair, waiting } => {
+            let manner = deploy::Manner { confirmed: *yes, probing: args::Probing::default(), lock_wait: waiting.lock_wait };
+            deploy::remove(&args.global, services, deploy::wanted(&[], false, *repair), manner, began).await
         }
-        Command::Resume { probing } => resume::resume(&args.global, *probing, began).await,
+        Command::Resume { probing, waiting } => resume::resume(&args.global, *probing, waiting.lock_wait, began).await,
+        Command::Abort { waiting } => resume::abort(&args.global, waiting.lock_wait, began).await,
+        Command::Unlock { yes } => unlock::unlock(&args.global, *yes).await,
         Command::Plan { services, commands, undo, force, repair } => {
             look::plan(&args.global, services, *commands, *undo, &deploy::wanted(services, *force, *repair)).await
         }

@@ -1,113 +1,206 @@
-//! A run that was cut off: `resume`, and what other commands say of it. Deliberately absent: performing it.
+//! A run that was cut off: `resume` goes on with it, `abort` undoes it, and what other commands say of it. Deliberately absent: performing it.
 use super::args::{Global, Probing};
 use super::deploy::{perform, program, reporter};
 use super::exit::Outcome;
 use super::load::Loaded;
+use super::patience::Patience;
 use super::print::complain;
-use super::survey::{read_files, state_folder, survey_all};
-use crate::plan::{back_by_themselves, overtaken};
-use crate::remote::LeaseError;
-use crate::run::{Journal, OpenRun, open_runs, stuck_run};
-use crate::script::quote::quote;
-use std::time::Instant;
+use super::survey::{Surveyed, read_files, state_folder, survey_all};
+use crate::model::{Millis, Verdict};
+use crate::plan::{Plan, back_by_themselves, overtaken, past_undoing, prose};
+use crate::run::{Journal, JournalError, LeftRun, OpenRun, left_runs, stuck_run};
+use std::path::Path;
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+
+/// How a run is taken up.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Way {
+    /// Where it was going, and watched like this.
+    On(Probing),
+    /// Back.
+    Back,
+}
 
 /// `flipside resume`.
-pub(super) async fn resume(global: &Global, probing: Probing, began: Instant) -> Outcome {
+pub(super) async fn resume(global: &Global, probing: Probing, lock_wait: Millis, began: Instant) -> Outcome {
+    take_up(global, Way::On(probing), Patience::new(lock_wait), began).await
+}
+
+/// `flipside abort`. Everything put back is what was asked for.
+pub(super) async fn abort(global: &Global, lock_wait: Millis, began: Instant) -> Outcome {
+    match take_up(global, Way::Back, Patience::new(lock_wait), began).await {
+        Outcome::Closed(Verdict::PutBack) => Outcome::Done,
+        outcome => outcome,
+    }
+}
+
+async fn take_up(global: &Global, way: Way, mut patience: Patience, began: Instant) -> Outcome {
     let loaded = match read_files(global) {
         Ok(loaded) => loaded,
         Err(outcome) => return outcome,
     };
-    let mut runs = match open_runs(&state_folder(global, &loaded)) {
-        Ok(runs) => runs,
-        Err(error) => {
-            complain(&error.to_string());
-            return Outcome::Configuration;
-        }
+    let mut run = match cut_off_run(global, &loaded, &mut patience).await {
+        Ok(run) => run,
+        Err(outcome) => return outcome,
     };
-    if let Some(running) = runs.iter().find(|run| run.is_running) {
-        return still_running(running);
+    if way == Way::Back && past_undoing(&run.plan, &run.ledger) {
+        complain(&format!(
+            "that {} is past undoing: it has switched every server and begun to tidy up, so nothing was changed. \
+             `{1} resume` finishes it; `{1} rollback` goes back to the release before",
+            run.plan.intent.as_str(),
+            program(global)
+        ));
+        return Outcome::FatalFindings;
     }
-    let stuck = if runs.is_empty() { stuck_run(&state_folder(global, &loaded)).unwrap_or_default() } else { None };
-    let Some(mut run) = runs.pop().or(stuck) else {
-        complain(&format!("no run of {}/{} was cut off on this workstation", loaded.playbook.project, loaded.playbook.env));
-        return Outcome::NothingToDo;
+    let word = match way {
+        Way::On(_) => "resume",
+        Way::Back => "abort",
     };
-    let mut surveyed = match survey_all(global, loaded, "resume").await {
+    let mut surveyed = match survey_all(global, loaded, word).await {
         Ok(surveyed) => surveyed,
         Err(outcome) => return outcome,
     };
+    let outcome = lock_and_run(global, way, &mut patience, &mut run, &mut surveyed, began).await;
+    surveyed.servers.release().await;
+    outcome
+}
+
+/// The run of this workstation that was cut off last.
+async fn cut_off_run(global: &Global, loaded: &Loaded, patience: &mut Patience) -> Result<OpenRun, Outcome> {
+    let state = state_folder(global, loaded);
+    let Some(LeftRun { folder, is_running, read }) = not_running(&state, patience).await?.pop() else {
+        if let Ok(Some(stuck)) = stuck_run(&state) {
+            return Ok(stuck);
+        }
+        complain(&format!("no run of {}/{} was cut off on this workstation", loaded.playbook.project, loaded.playbook.env));
+        return Err(Outcome::NothingToDo);
+    };
+    let (plan, ledger) = read.map_err(|error| {
+        complain(&format!("{error}. `{} deploy` does without it: it starts from what the servers show", program(global)));
+        Outcome::Configuration
+    })?;
+    Ok(OpenRun { folder, plan, ledger, is_running })
+}
+
+async fn lock_and_run(
+    global: &Global,
+    way: Way,
+    patience: &mut Patience,
+    run: &mut OpenRun,
+    surveyed: &mut Surveyed,
+    began: Instant,
+) -> Outcome {
+    if let Err(outcome) = patience.take_leases(&surveyed.servers, &run.plan.servers()).await {
+        return outcome;
+    }
+    // What others did, or a server by itself, until its lease was ours.
+    if let Err(outcome) = surveyed.again().await {
+        return outcome;
+    }
     let reasons = overtaken(&run.plan, &surveyed.loaded.inventory, &surveyed.fleet);
     if !reasons.is_empty() {
         reasons.iter().for_each(|reason| complain(reason));
-        let intent = run.plan.intent.as_str();
-        let forget = format!("rm -r {}", quote(&run.folder.display().to_string()));
         complain(&format!(
-            "the fleet has moved since that {intent} was cut off: going on with it could stop what is live now, so nothing was changed. \
-             Look at `{0} status`; then forget that run ({forget}), and `{0} plan` starts from what is there",
+            "the fleet has moved since that {} was cut off: going on with it could stop what is live now, so nothing was changed. \
+             Look at `{1} status`; `{1} plan` and `{1} deploy` start from what is there, and take that run's place",
+            run.plan.intent.as_str(),
             program(global)
         ));
-        surveyed.servers.release().await;
         return Outcome::FatalFindings;
     }
-    if let Err((server, error)) = surveyed.servers.lease_again(&run.plan.servers()).await {
-        complain(&format!("{server}: {error}; nothing was changed"));
-        surveyed.servers.release().await;
-        return match error {
-            LeaseError::Held(_) => Outcome::Locked,
-            LeaseError::Failed(_) | LeaseError::Channel(_) => Outcome::Unreachable,
-        };
-    }
-    // What a server did by itself until its lease was ours is seen only now.
-    for (name, facts) in surveyed.servers.survey().await {
-        facts.into_iter().for_each(|facts| drop(surveyed.fleet.insert(name.clone(), facts)));
-    }
     let back = if run.ledger.unwinding() { Vec::new() } else { back_by_themselves(&run.plan, &run.ledger, &surveyed.fleet) };
-    let reopened = Journal::reopen(&mut run).and_then(|mut journal| {
-        if !back.is_empty() {
-            journal.abort(&mut run.ledger, format!("{}: it is undone everywhere", back.join("; ")))?;
+    let (probing, undo) = match way {
+        Way::On(probing) => (probing, (!back.is_empty()).then(|| format!("{}: it is undone everywhere", back.join("; ")))),
+        Way::Back => (Probing::default(), Some("`flipside abort`".to_owned())),
+    };
+    let journal = Journal::reopen(run).and_then(|mut journal| {
+        if let Some(reason) = undo {
+            journal.ask_to_undo(&mut run.ledger, &reason)?;
         }
         Ok(journal)
     });
-    let outcome = match reopened {
+    match journal {
         Ok(journal) => {
             let mut reporter = reporter(global);
             reporter.plan_resumes(&run.plan, &run.ledger);
-            perform(global, &surveyed, &run.plan, run.ledger, journal, reporter, probing, began).await
+            let ledger = std::mem::take(&mut run.ledger);
+            perform(global, surveyed, &run.plan, ledger, journal, reporter, probing, began).await
+        }
+        Err(error @ JournalError::Busy { .. }) => {
+            complain(&error.to_string());
+            Outcome::Locked
         }
         Err(error) => {
             complain(&error.to_string());
             Outcome::Configuration
         }
-    };
-    surveyed.servers.release().await;
-    outcome
+    }
 }
 
-/// A run that was cut off on this workstation comes first.
-pub(super) fn unfinished(global: &Global, loaded: &Loaded) -> Option<Outcome> {
-    match open_runs(&state_folder(global, loaded)) {
-        Ok(runs) if runs.is_empty() => None,
-        Ok(runs) => {
-            if let Some(running) = runs.iter().find(|run| run.is_running) {
-                return Some(still_running(running));
+/// The runs of this workstation that were cut off, said to the user: a new run takes their place. One that still runs is waited for, or
+/// comes first.
+///
+/// # Errors
+/// The outcome to exit with.
+pub(super) async fn cut_off_here(global: &Global, loaded: &Loaded, word: &str, patience: &mut Patience) -> Result<Vec<LeftRun>, Outcome> {
+    let runs = not_running(&state_folder(global, loaded), patience).await?;
+    let program = program(global);
+    for run in &runs {
+        let (folder, when) = (run.folder.display(), began(&run.folder));
+        let text = match &run.read {
+            Ok((plan, ledger)) => {
+                let back = if past_undoing(plan, ledger) { "" } else { &format!(", and `{program} abort` would undo it") };
+                format!("a {} was cut off here ({when}{folder}). `{program} resume` would go on with it{back}", plan.intent.as_str())
             }
-            let program = program(global);
-            for run in &runs {
-                let folder = run.folder.display();
-                complain(&format!("a {} was cut off here ({folder}): `{program} resume` goes on with it", run.plan.intent.as_str()));
-            }
-            Some(Outcome::Interrupted)
-        }
-        Err(error) => {
+            Err(error) => format!("a run was cut off here ({when}{folder}), and cannot be read: {error}"),
+        };
+        complain(&format!("{text}. This {word} starts from what the servers show, and takes its place once it begins"));
+    }
+    Ok(runs)
+}
+
+/// The runs that have no end, once none of them is being written.
+async fn not_running(state: &Path, patience: &mut Patience) -> Result<Vec<LeftRun>, Outcome> {
+    loop {
+        let runs = left_runs(state).map_err(|error| {
             complain(&error.to_string());
-            Some(Outcome::Configuration)
+            Outcome::Configuration
+        })?;
+        let Some(running) = runs.iter().find(|run| run.is_running) else { return Ok(runs) };
+        let what = match &running.read {
+            Ok((plan, _)) => format!("{} of {}/{}", plan.intent.as_str(), plan.project, plan.env),
+            Err(_) => "run of another version".to_owned(),
+        };
+        let folder = running.folder.display();
+        let text = format!("a {what} is running here ({}{folder})", began(&running.folder));
+        if !patience.pause(&folder.to_string(), &text).await {
+            complain(&format!("{text}: wait until it has ended, or give --lock-wait; nothing was changed"));
+            return Err(Outcome::Locked);
         }
     }
 }
 
-/// Another process of this workstation has the same project and environment in hand.
-fn still_running(run: &OpenRun) -> Outcome {
-    let (plan, folder) = (&run.plan, run.folder.display());
-    complain(&format!("a {} of {}/{} is running here ({folder}): wait until it has ended", plan.intent.as_str(), plan.project, plan.env));
-    Outcome::Locked
+/// `pid 4711, begun 12.0 s ago, `: what the name of a run's folder says.
+fn began(folder: &Path) -> String {
+    let name = folder.file_name().map(|name| name.to_string_lossy().into_owned()).unwrap_or_default();
+    let Some((millis, pid)) = name.split_once('-') else { return String::new() };
+    let Ok(millis) = millis.parse().map(Duration::from_millis) else { return String::new() };
+    let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    let ago = Millis(u64::try_from(now.saturating_sub(millis).as_millis()).unwrap_or(u64::MAX));
+    format!("pid {pid}, begun {} ago, ", prose::seconds(ago))
+}
+
+/// Runs whose place is taken: `resume` and `abort` do not see them any more. `by` is the id of the run that takes it, or what else does.
+pub(super) fn supersede(runs: &[LeftRun], by: &str) {
+    for run in runs {
+        if let Err(error) = run.supersede(by) {
+            complain(&format!("the run that was cut off stays open: {error}"));
+        }
+    }
+}
+
+/// The id that others know a run by.
+pub(super) fn run_id(journal: &Journal, plan: &Plan) -> String {
+    let name = journal.folder().file_name().map(|name| name.to_string_lossy().into_owned()).unwrap_or_default();
+    format!("{} {name}", plan.intent.as_str())
 }

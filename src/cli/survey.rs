@@ -23,6 +23,27 @@ pub(super) struct Surveyed {
     pub(super) took: Millis,
 }
 
+impl Surveyed {
+    /// Asks all servers for their facts once more.
+    ///
+    /// # Errors
+    /// The outcome to exit with: one of them does not answer.
+    pub(super) async fn again(&mut self) -> Result<(), Outcome> {
+        for (name, facts) in self.servers.survey().await {
+            match facts {
+                Ok(facts) => {
+                    self.fleet.insert(name, facts);
+                }
+                Err(error) => {
+                    complain(&format!("{name}: {error}; nothing was changed on any server"));
+                    return Err(Outcome::Unreachable);
+                }
+            }
+        }
+        Ok(())
+    }
+}
+
 /// Reads the files; problems are printed.
 ///
 /// # Errors

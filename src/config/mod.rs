@@ -32,3 +32,4 @@ pub use types::{
     EnvPrefix, HealthCheck, HostKeyPolicy, Ingress, Inventory, Keep, Mesh, NginxSettings, OnFailure, Playbook, Proxy, Rollout, Server,
     Service, Strategy, Volume,
 };
+pub use values::duration;

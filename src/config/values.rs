@@ -4,7 +4,10 @@ use super::types::Volume;
 use crate::model::Millis;
 
 /// `30s`, `500ms`, `2m`, `1h`: whole numbers with one unit.
-pub(super) fn duration(text: &str) -> Result<Millis, String> {
+///
+/// # Errors
+/// A short advice on how to write it.
+pub fn duration(text: &str) -> Result<Millis, String> {
     let digits = text.find(|c: char| !c.is_ascii_digit()).unwrap_or(text.len());
     let (number, unit) = text.split_at(digits);
     let factor = match unit.trim_start() {

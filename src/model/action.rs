@@ -60,6 +60,9 @@ pub enum Action {
         name: String,
         /// Its name from then on.
         to: String,
+        /// Its label `flipside.release`. A container of another release is left where it is: what follows this action may have run
+        /// already, and then the name is the new container's. None where the container has no such label.
+        release: Option<String>,
         /// SIGTERM to SIGKILL.
         stop_timeout: Millis,
     },

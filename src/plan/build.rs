@@ -1,6 +1,7 @@
 //! Playbook, inventory and facts to a plan: the waves in their order. Reads as a table of contents.
 use super::containers::digest;
 use super::drift::{Drift, beside};
+use super::leftovers::leftovers;
 use super::lint::lint;
 use super::place::{Placement, place};
 use super::prepare::{host_door_text, new_door_text, prepare};
@@ -58,7 +59,7 @@ pub fn build(inputs: Inputs<'_>) -> Result<(Plan, Vec<Finding>), RenderError> {
     desired.retain(|desired| !removed.contains(desired.name));
     let (present, desired, sites) = (&present, &desired[..], &sites);
     let routing = Routing { playbook, inventory, fleet, seen, drift: &drift, present, desired, sites, mode, templates, removed };
-    let waves = if removed.is_empty() { deploy_waves(&routing, &mut findings)? } else { remove_waves(&routing)? };
+    let waves = if removed.is_empty() { deploy_waves(&routing, wanted, &mut findings)? } else { remove_waves(&routing)? };
     let concerned = if removed.is_empty() { participants(&routing) } else { fleet.keys().collect() };
     findings.extend(drift.findings(|server| concerned.contains(server)));
     findings.extend(lint(&routing));
@@ -122,7 +123,7 @@ fn turns<'a>(desired: &'a [Desired<'a>]) -> Vec<Vec<&'a Desired<'a>>> {
     turns.into_values().collect()
 }
 
-fn deploy_waves(routing: &Routing<'_>, findings: &mut Vec<Finding>) -> Result<Vec<Wave>, RenderError> {
+fn deploy_waves(routing: &Routing<'_>, wanted: &Wanted, findings: &mut Vec<Finding>) -> Result<Vec<Wave>, RenderError> {
     let turns = turns(routing.desired);
     let mut switched = BTreeSet::new();
     let mut generations: Vec<BTreeMap<ServerName, Generation>> = Vec::new();
@@ -183,7 +184,12 @@ fn deploy_waves(routing: &Routing<'_>, findings: &mut Vec<Finding>) -> Result<Ve
         guard(&mut waves, &stretches);
     }
     let moving: Vec<&Desired<'_>> = turns.into_iter().flatten().collect();
-    waves.push(Wave { name: "drain".to_owned(), kind: WaveKind::Work, servers: drain_steps(routing, &moving) });
+    let left = leftovers(routing, wanted);
+    let mut drained = drain_steps(routing, &moving);
+    for (server, steps) in left.drain {
+        drained.entry(server).or_default().extend(steps);
+    }
+    waves.push(Wave { name: "drain".to_owned(), kind: WaveKind::Work, servers: drained });
     let turn = Turn { routing, services: &moving, release };
     let mut retired = retire_steps(&turn);
     let (more, told) = beside(&turn);
@@ -193,6 +199,9 @@ fn deploy_waves(routing: &Routing<'_>, findings: &mut Vec<Finding>) -> Result<Ve
     }
     waves.push(Wave { name: "retire".to_owned(), kind: WaveKind::Work, servers: retired });
     let mut tidy = finish_steps(&turn);
+    for (server, steps) in left.tidy {
+        tidy.entry(server).or_default().extend(steps);
+    }
     for server in live.keys() {
         let prune = plain("prune NGINX generations", Action::PruneGenerations { keep: 5 });
         tidy.entry(server.clone()).or_default().push(prune);

@@ -3,6 +3,7 @@ mod build;
 mod claims;
 mod containers;
 mod drift;
+mod leftovers;
 mod lint;
 mod next;
 mod overtaken;
@@ -24,7 +25,7 @@ mod turn;
 mod types;
 
 pub use build::{Inputs, build, is_fatal};
-pub use next::{Move, next};
+pub use next::{Move, next, past_undoing};
 pub use overtaken::{back_by_themselves, overtaken};
 pub use place::{Placement, place};
 pub use present::{Fleet, Present, PresentService, Renamed, Unit, present};

@@ -28,8 +28,9 @@ pub fn next(plan: &Plan, ledger: &Ledger) -> Vec<Move> {
     if ledger.unwinding() && !past_undoing(plan, ledger) { backward(plan, ledger) } else { forward(plan, ledger) }
 }
 
-/// A wave of cleaning up has begun: everything that matters is done.
-fn past_undoing(plan: &Plan, ledger: &Ledger) -> bool {
+/// A wave of cleaning up has begun: everything that matters is done, and the run can only be finished.
+#[must_use]
+pub fn past_undoing(plan: &Plan, ledger: &Ledger) -> bool {
     plan.waves
         .iter()
         .enumerate()

@@ -1,8 +1,10 @@
 //! One step each: title, action, undo, deadline. Deliberately absent: which steps there are.
 use super::types::{Step, UndoKind};
 use crate::config::HealthCheck;
+use crate::facts::ContainerFact;
 use crate::model::{
-    Action, ContainerSpec, GenerationId, HealthPolicy, Millis, Probe, ProbeKind, Protocol, ServiceName, failed_name, previous_name,
+    Action, ContainerSpec, GenerationId, HealthPolicy, Labels, Millis, Probe, ProbeKind, Protocol, ServiceName, failed_name, label,
+    previous_name,
 };
 use std::net::Ipv4Addr;
 
@@ -81,20 +83,21 @@ impl Step {
 /// Run a container; taken back by keeping it aside as failed.
 #[must_use]
 pub(super) fn run(spec: ContainerSpec, kind: UndoKind) -> Step {
-    let undo = set_aside(&spec.name, failed_name(&spec.name), spec.stop_timeout);
+    let undo = set_aside(&spec.name, failed_name(&spec.name), &spec.labels, spec.stop_timeout);
     plain(format!("start {}", spec.name), Action::RunContainer(Box::new(spec))).undone_by(kind, vec![undo])
 }
 
 /// Move the container of an older release out of the way; taken back by giving it its name again.
 #[must_use]
-pub(super) fn make_room(name: &str, stop_timeout: Millis) -> Step {
-    let aside = previous_name(name);
-    plain(format!("set aside {name} of an older release"), set_aside(name, aside.clone(), stop_timeout))
-        .undone_by(UndoKind::Cleans, vec![Action::RenameContainer { from: aside, to: name.to_owned() }])
+pub(super) fn make_room(old: &ContainerFact, stop_timeout: Millis) -> Step {
+    let (name, aside) = (&old.name, previous_name(&old.name));
+    plain(format!("set aside {name} of an older release"), set_aside(name, aside.clone(), &old.labels, stop_timeout))
+        .undone_by(UndoKind::Cleans, vec![Action::RenameContainer { from: aside, to: name.clone() }])
 }
 
-fn set_aside(name: &str, to: String, stop_timeout: Millis) -> Action {
-    Action::SetAside { name: name.to_owned(), to, stop_timeout }
+/// Stop a container of the release that these labels name, and keep it under another name.
+pub(super) fn set_aside(name: &str, to: String, labels: &Labels, stop_timeout: Millis) -> Action {
+    Action::SetAside { name: name.to_owned(), to, release: labels.get(label::RELEASE).cloned(), stop_timeout }
 }
 
 /// Make a staged generation live; taken back by the generation before, and by waiting until nobody uses the new side any more.

@@ -94,7 +94,7 @@ impl Turn<'_> {
         });
         let mut first = Vec::new();
         for old in there.into_iter().flat_map(|unit| [unit.app, unit.door]).flatten() {
-            first.push(make_room(&old.name, self.stop_timeout()));
+            first.push(make_room(old, self.stop_timeout()));
         }
         if has_door(desired.service) {
             first.extend(self.door(server, desired, &place, &name, kind, findings));

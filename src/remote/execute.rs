@@ -1,12 +1,13 @@
 //! Actions on the real servers: consecutive script actions travel as one script over one channel, health probes run side by side.
 //! Deliberately absent: what is done when one fails.
 use super::health::await_healthy;
+use super::leases::LeaseError;
 use super::perform::{Call, Remote, Update};
-use super::servers::{LeaseError, Servers, Site};
+use super::servers::{Servers, Site};
 use super::ssh::{ChannelError, Connection, ScriptEnd};
 use crate::facts::digest;
 use crate::model::{Action, Failure, Outcome, ServerName, StepId};
-use crate::script::{Frame, Heard, Sound, Verdict, body};
+use crate::script::{Frame, Heard, Sound, Verdict, body, fence};
 use std::collections::BTreeMap;
 use std::hash::{BuildHasher, Hasher};
 use std::sync::Arc;
@@ -158,7 +159,7 @@ impl Servers {
                 return false;
             }
         };
-        let frame = Frame::new(&nonce(), bodies);
+        let frame = Frame::new(&nonce(), bodies).behind(&fence(&site.context, self.holder()));
         let mut heard = Heard::default();
         let mut n_done = 0;
         let mut failed: Option<(usize, Failure)> = None;

@@ -4,14 +4,16 @@
 mod execute;
 pub mod fake;
 mod health;
+mod leases;
 mod perform;
 mod probe;
 mod servers;
 pub mod ssh;
 
+pub use leases::{Holder, LOCKED_BY, LeaseError};
 pub use perform::{Call, Remote, Update};
 pub use probe::Prober;
-pub use servers::{LOCKED_BY, LeaseError, Servers, SurveyError};
+pub use servers::{Servers, SurveyError};
 pub use ssh::{
     At, ChannelError, ConnectError, ConnectOptions, Connection, Connector, Held, Hop, HostKey, Lost, NoKeyAtAll, Passphrase, Place, Reach,
     ScriptEnd, SshSettings, Surroundings, Target, TargetError, Tunnel, TunnelError,

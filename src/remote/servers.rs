@@ -1,11 +1,10 @@
-//! The real servers: one connection each, their facts, their leases. Deliberately absent: what is done to them (see `execute`).
+//! The real servers: one connection each, their facts. Deliberately absent: leases (see `leases`), and what is done to them (see `execute`).
 use super::ssh::{ChannelError, ConnectError, Connection, Connector, Held, NoKeyAtAll, Target, TargetError};
 use crate::config::Inventory;
 use crate::facts::{Facts, FactsError, question, read};
 use crate::model::ServerName;
-use crate::script::revert::ITSELF;
-use crate::script::{ScriptContext, lease};
-use std::collections::{BTreeMap, BTreeSet};
+use crate::script::{Claim, ScriptContext};
+use std::collections::BTreeMap;
 use std::path::Path;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -14,14 +13,8 @@ use tokio::task::JoinSet;
 
 /// The facts of one server may take this long.
 const FACTS_DEADLINE: Duration = Duration::from_secs(30);
-/// Taking the lease may take this long.
-const LEASE_DEADLINE: Duration = Duration::from_secs(15);
-/// A server frees the lease of a connection that fell silent after 20 s: that long our own old lease may stand in our way.
-const OWN_LEASE_ENDS: Duration = Duration::from_secs(30);
 /// A server that could not be connected to is not tried again for this long: a run that is being put back asks it for one undo after another.
 const NOT_AGAIN: Duration = Duration::from_secs(20);
-/// Between two questions for it.
-const OWN_LEASE_AGAIN: Duration = Duration::from_millis(500);
 
 /// Why a server has no facts.
 #[derive(Debug, thiserror::Error)]
@@ -51,8 +44,8 @@ pub enum SurveyError {
         /// Why.
         source: FactsError,
     },
-    /// It was lost and reached again, but its lease is not ours any more.
-    #[error("{server}: the connection was lost and made again, but the lock went with it: {why}")]
+    /// Its lease was lost, with the connection or because we stood still for too long, and is not ours any more.
+    #[error("{server}: its lock was lost, and is not to be had again: {why}")]
     Lease {
         /// The server.
         server: ServerName,
@@ -61,29 +54,12 @@ pub enum SurveyError {
     },
 }
 
-/// How the words of a lock begin that somebody else holds, in an error and in a failure.
-pub const LOCKED_BY: &str = "locked by ";
-
-/// Why a lease was not taken.
-#[derive(Debug, thiserror::Error)]
-pub enum LeaseError {
-    /// Somebody else holds it.
-    #[error("{LOCKED_BY}{0}")]
-    Held(String),
-    /// It could not be asked for.
-    #[error("{0}")]
-    Failed(String),
-    /// The connection failed.
-    #[error(transparent)]
-    Channel(#[from] ChannelError),
-}
-
 /// One server in use.
 pub(super) struct Site {
     pub(super) target: Target,
     pub(super) context: ScriptContext,
     connection: Mutex<Option<Connection>>,
-    lease: Mutex<Option<Held>>,
+    pub(super) lease: Mutex<Option<Held>>,
     /// When it could not be connected to, and why.
     away: Mutex<Option<(Instant, String)>>,
 }
@@ -92,8 +68,8 @@ pub(super) struct Site {
 #[derive(Clone)]
 pub struct Servers {
     connector: Connector,
-    sites: Arc<BTreeMap<ServerName, Arc<Site>>>,
-    holder: Arc<str>,
+    pub(super) sites: Arc<BTreeMap<ServerName, Arc<Site>>>,
+    pub(super) holder: Arc<str>,
 }
 
 impl Servers {
@@ -142,13 +118,8 @@ impl Servers {
         if let Some(held) = lease.as_mut()
             && (is_new || held.has_ended().await)
         {
-            let lost = |why: String| SurveyError::Lease { server: site.target.name.clone(), why };
-            let (held, before) = self.lease_over(&connection, site).await.map_err(|error| lost(error.to_string()))?;
-            // That the server put itself back meanwhile is no reason: what this run does next finds it so, and an undo finds it done.
-            let is_ours = |who: &str| who.strip_prefix(ITSELF).unwrap_or(who) == &*self.holder;
-            if let Some(other) = before.filter(|who| !is_ours(who)) {
-                return Err(lost(format!("in between it was held by {other}")));
-            }
+            let lost = |error: super::leases::LeaseError| SurveyError::Lease { server: site.target.name.clone(), why: error.to_string() };
+            let held = self.lease_over(&connection, site, Claim::Again).await.map_err(lost)?;
             *lease = Some(held);
         }
         *slot = Some(connection.clone());
@@ -208,74 +179,12 @@ impl Servers {
         read(&answer).map_err(|source| SurveyError::Facts { server: site.target.name.clone(), source })
     }
 
-    /// Takes the server's lease; it is held until [`Servers::release`], until the connection is lost, or until we die.
-    pub(super) async fn take_lease(&self, site: &Site) -> Result<(), LeaseError> {
-        let connection = self.connection(site).await.map_err(|error| LeaseError::Failed(error.to_string()))?;
-        let mut slot = site.lease.lock().await;
-        if slot.is_some() {
-            return Ok(());
-        }
-        *slot = Some(self.lease_over(&connection, site).await?.0);
-        Ok(())
-    }
-
-    /// Takes the lease over this connection, and says who held it last. One that an older connection of ours still holds, or
-    /// a server that puts itself back at this moment, is waited for.
-    async fn lease_over(&self, connection: &Connection, site: &Site) -> Result<(Held, Option<String>), LeaseError> {
-        let until = tokio::time::Instant::now() + OWN_LEASE_ENDS;
-        loop {
-            match self.ask_for_lease(connection, site).await {
-                Err(LeaseError::Held(who)) if (who == *self.holder || who.starts_with(ITSELF)) && tokio::time::Instant::now() < until => {
-                    tokio::time::sleep(OWN_LEASE_AGAIN).await;
-                }
-                answer => return answer,
-            }
-        }
-    }
-
-    async fn ask_for_lease(&self, connection: &Connection, site: &Site) -> Result<(Held, Option<String>), LeaseError> {
-        let mut held = connection.hold(&lease(&site.context, &self.holder), LEASE_DEADLINE).await?;
-        let mut before = None;
-        loop {
-            match held.line(LEASE_DEADLINE).await? {
-                None => return Err(LeaseError::Failed("the server ended the lease's script without a word".to_owned())),
-                Some(line) if line == "locked" => return Ok((held, before)),
-                Some(line) => {
-                    if let Some(who) = line.strip_prefix("before: ") {
-                        before = Some(who.to_owned());
-                    }
-                    if let Some(who) = line.strip_prefix("held: ") {
-                        return Err(LeaseError::Held(who.to_owned()));
-                    }
-                    if let Some(why) = line.strip_prefix("failed: ") {
-                        return Err(LeaseError::Failed(why.to_owned()));
-                    }
-                }
-            }
-        }
-    }
-
-    /// Takes the leases of these servers again, for a run that was cut off.
-    ///
-    /// # Errors
-    /// The first server whose lease is not to be had, and why.
-    pub async fn lease_again(&self, servers: &BTreeSet<&ServerName>) -> Result<(), (ServerName, LeaseError)> {
-        for server in servers {
-            if let Some(site) = self.site(server) {
-                self.take_lease(&site).await.map_err(|error| ((*server).clone(), error))?;
-            }
-        }
-        Ok(())
-    }
-
     /// Gives all leases back and closes all connections.
     pub async fn release(&self) {
+        self.free_leases().await;
         let mut tasks = JoinSet::new();
         for site in self.sites.values().cloned() {
             tasks.spawn(async move {
-                if let Some(held) = site.lease.lock().await.take() {
-                    let _ = held.close(Duration::from_secs(5)).await;
-                }
                 if let Some(connection) = site.connection.lock().await.take() {
                     connection.close().await;
                 }

@@ -116,6 +116,20 @@ impl Bars {
         }
     }
 
+    /// No live line is left, also of a wave that was stopped in the middle.
+    pub(super) fn end(&mut self) {
+        if let Some(wave) = self.wave.take() {
+            self.clear(&wave);
+        }
+    }
+
+    fn clear(&self, wave: &WaveBars) {
+        for bar in wave.slots.iter().rev().chain([&wave.head]) {
+            bar.finish_and_clear();
+            self.multi.remove(bar);
+        }
+    }
+
     fn begin(&mut self, plan: &Plan, wave: usize, way: Way, n_servers: usize) {
         let name = clip(&wave_name(plan, wave, way));
         let widest = plan.waves.iter().map(|wave| wave.name.chars().count()).max().unwrap_or(0);
@@ -160,10 +174,7 @@ impl Bars {
         };
         let bad = wave.rows.iter().filter(|(_, row)| row.mark == Mark::Bad).take(LIVE_LINES);
         let bad: Vec<String> = bad.flat_map(|(server, row)| wave.epitaph(server, row, self.paint)).collect();
-        for bar in wave.slots.iter().rev().chain([&wave.head]) {
-            bar.finish_and_clear();
-            self.multi.remove(bar);
-        }
+        self.clear(&wave);
         std::iter::once(text).chain(bad).collect()
     }
 }

@@ -5,7 +5,7 @@ use super::reporter::Ending;
 use super::summary;
 use crate::ledger::{Ledger, StepState};
 use crate::model::{Action, Failure, ServerName, ServiceName, StepId, Verdict, failed_name};
-use crate::plan::{Change, Paint, Plan, Step, UndoKind, WaveKind, describe, prose};
+use crate::plan::{Change, Paint, Plan, Step, UndoKind, WaveKind, describe, past_undoing, prose};
 use std::collections::{BTreeMap, BTreeSet};
 
 /// All that is to be said about what went wrong; nothing when nothing did.
@@ -234,6 +234,9 @@ fn next(plan: &Plan, ledger: &Ledger, ending: &Ending<'_>, paint: Paint) -> Vec<
         }
         None => {
             row(format!("{program} resume"), "goes on where the run stopped");
+            if !past_undoing(plan, ledger) {
+                row(format!("{program} abort"), "puts everything back");
+            }
             row(format!("{program} status"), "what every server serves");
         }
         Some(Verdict::Done | Verdict::DoneWithLeftovers) => {}

@@ -69,7 +69,8 @@ impl Reporter {
     /// A run of this plan that was cut off goes on from here. Called instead of [`Reporter::plan_begins`].
     pub fn plan_resumes(&mut self, plan: &Plan, ledger: &Ledger) {
         self.progress = Progress::new(plan, ledger);
-        let text = format!("resuming {} {}/{}: {}", plan.intent.as_str(), plan.project, plan.env, summary::how_far(plan, ledger));
+        let what = if ledger.unwinding() { "undoing" } else { "resuming" };
+        let text = format!("{what} {} {}/{}: {}", plan.intent.as_str(), plan.project, plan.env, summary::how_far(plan, ledger));
         self.say(&self.paint.bold(&text));
     }
 
@@ -129,6 +130,7 @@ impl Reporter {
     /// The run is over, or goes no further: what came of it, what the fleet serves now, and what to type next.
     /// The last line, on stdout, is one that suits a mail from cron.
     pub fn finished(&mut self, plan: &Plan, ledger: &Ledger, ending: &Ending<'_>) {
+        self.bars.end();
         if !plan.waves.is_empty() {
             let mut talk = vec![String::new()];
             talk.extend(failure::lines(plan, ledger, ending, self.paint));

@@ -5,7 +5,7 @@ use super::progress::Way;
 use super::reporter::Ending;
 use crate::ledger::{Ledger, StepState};
 use crate::model::{Action, Millis, ServiceName, Side, Verdict, WaveIndex};
-use crate::plan::{Change, Paint, Plan, ServicePlan, prose};
+use crate::plan::{Change, Paint, Plan, ServicePlan, past_undoing, prose};
 
 /// The services and the times of a run that did what it was asked to do; nothing for any other.
 pub(super) fn lines(plan: &Plan, ledger: &Ledger, ending: &Ending<'_>, times: &[(WaveIndex, Way, Millis)], paint: Paint) -> Vec<String> {
@@ -86,7 +86,8 @@ pub(super) fn one_line(plan: &Plan, ledger: &Ledger, ending: &Ending<'_>) -> Str
         Some(Verdict::Stuck) => {
             format!("{} and COULD NOT BE PUT BACK on {}{}", how(ledger), stuck_servers(plan, ledger), why(plan, ledger))
         }
-        None => format!("interrupted: {}; `{} resume` goes on", how_far(plan, ledger), ending.program),
+        None if past_undoing(plan, ledger) => format!("interrupted: {}; `{} resume` goes on", how_far(plan, ledger), ending.program),
+        None => format!("interrupted: {}; `{1} resume` goes on, `{1} abort` undoes it", how_far(plan, ledger), ending.program),
     };
     let probes = ending.probes.map_or_else(String::new, |tally| format!(", {}", super::probe::short(tally)));
     format!("flipside: {target} {what}, {servers}, {time}{probes}")

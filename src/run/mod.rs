@@ -3,8 +3,10 @@ mod dispatch;
 mod gaps;
 mod journal;
 mod probes;
+mod runs;
 
 pub use dispatch::{Notice, RunError, Stop, dispatch};
 pub use gaps::Gaps;
-pub use journal::{Journal, JournalError, OpenRun, open_runs, stuck_run};
+pub use journal::{Journal, JournalError};
 pub use probes::{Order, Probes};
+pub use runs::{LeftRun, OpenRun, left_runs, open_runs, stuck_run};

@@ -32,7 +32,7 @@ pub fn body(context: &ScriptContext, action: &Action, secret: &dyn Fn(&str) -> O
         Action::ConnectNetwork { network, container, aliases } => docker::connect_network(context, network, container, aliases),
         Action::PullImage { image } => docker::pull_image(context, image),
         Action::RunContainer(spec) => docker::run_container(context, spec),
-        Action::SetAside { name, to, stop_timeout } => docker::set_aside(context, name, to, *stop_timeout),
+        Action::SetAside { name, to, release, stop_timeout } => docker::set_aside(context, name, to, release.as_deref(), *stop_timeout),
         Action::RenameContainer { from, to } => docker::rename_container(context, from, to),
         Action::StartContainer { name } => docker::start_container(context, name),
         Action::StopContainer { name, timeout } => docker::stop_container(context, name, *timeout),

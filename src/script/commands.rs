@@ -25,7 +25,7 @@ pub fn commands(context: &ScriptContext, action: &Action) -> Vec<String> {
         Action::ConnectNetwork { network, container, aliases } => vec![line(&docker::connect_network(docker, network, container, aliases))],
         Action::PullImage { image } => vec![line(&docker::pull(docker, image))],
         Action::RunContainer(spec) => vec![line(&docker::run(docker, spec))],
-        Action::SetAside { name, to, stop_timeout } => {
+        Action::SetAside { name, to, release: _, stop_timeout } => {
             vec![line(&docker::stop(docker, name, *stop_timeout)), line(&docker::rename(docker, name, to))]
         }
         Action::RenameContainer { from, to } => vec![line(&docker::rename(docker, from, to))],

@@ -9,6 +9,7 @@ const TAIL: usize = 20;
 #[derive(Debug, Clone)]
 pub struct Frame {
     mark: String,
+    fence: String,
     bodies: Vec<String>,
 }
 
@@ -41,13 +42,26 @@ impl Frame {
     /// `nonce` must not occur in any output: sixteen random hex digits.
     #[must_use]
     pub fn new(nonce: &str, bodies: Vec<String>) -> Frame {
-        Frame { mark: format!("@flipside-{nonce}"), bodies }
+        Frame { mark: format!("@flipside-{nonce}"), fence: String::new(), bodies }
+    }
+
+    /// The same bodies, none of which begins where this text, run before them, sets `$flipside_refused`: then that is the failure of the
+    /// first. What the text opens stays open for all of them.
+    #[must_use]
+    pub fn behind(mut self, fence: &str) -> Frame {
+        self.fence = format!(
+            "{fence}if [ -n \"$flipside_refused\" ]; then\n\
+             printf '\\n{mark} begin 0\\nerror: %s\\nhint: %s\\n\\n{mark} end 0 1\\n' \"$flipside_refused\" \
+             'this run has lost the server; look at `flipside status`, and plan anew'\nexit 0\nfi\n",
+            mark = self.mark
+        );
+        self
     }
 
     /// The script. Every body is a subshell of its own, with its errors among its output and nothing on its standard input.
     #[must_use]
     pub fn script(&self) -> String {
-        let mut text = String::from("LC_ALL=C; export LC_ALL\n");
+        let mut text = format!("LC_ALL=C; export LC_ALL\n{}", self.fence);
         for (number, body) in self.bodies.iter().enumerate() {
             text.push_str(&format!("printf '\\n{} begin {number}\\n'\n(\n{body}\n) </dev/null 2>&1\nflipside_code=$?\n", self.mark));
             text.push_str(&format!(
@@ -155,6 +169,22 @@ mod tests {
     fn a_body_cannot_forge_the_frame_without_the_nonce() {
         let sounds = run(&["echo '@flipside-0 end 0 0'; exit 1"]);
         assert!(matches!(&sounds[1], Sound::Ended(0, Verdict::Failed(_))), "{sounds:?}");
+    }
+
+    #[test]
+    fn behind_a_fence_that_refuses_nothing_begins_and_the_first_body_says_why() {
+        let bodies = || vec!["echo 'seen: one'; cat <&8".to_owned(), "echo 'seen: two'".to_owned()];
+        let sounds = |fence: &str| {
+            let frame = Frame::new("0123456789abcdef", bodies()).behind(fence);
+            let output = Command::new("sh").args(["-c", &frame.script()]).output().unwrap();
+            let mut heard = Heard::default();
+            String::from_utf8(output.stdout).unwrap().lines().filter_map(|line| frame.hear(&mut heard, line)).collect::<Vec<_>>()
+        };
+        let refused = sounds("flipside_refused='it is gone'\n");
+        let Sound::Ended(0, Verdict::Failed(failure)) = &refused[1] else { panic!("{refused:?}") };
+        assert_eq!((refused.len(), failure.seen.as_str()), (2, "it is gone"));
+        assert!(failure.hint.contains("flipside status"));
+        assert_eq!(sounds("flipside_refused=\nexec 8</dev/null\n").len(), 4);
     }
 
     #[test]

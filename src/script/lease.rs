@@ -1,90 +1,114 @@
-//! The lease of a server: a lock that lives exactly as long as the process that holds it. Deliberately absent: keeping that process.
+//! The lease of a server: a lock that lives exactly as long as the process that holds it, and the fence that keeps what an older run left
+//! running away from a new one. Deliberately absent: keeping that process.
+//!
+//! Three files in `{remote_root}/flipside/lock`: `lease`, whose exclusive kernel lock (`flock`) is the lease; `holder`, who took it, in
+//! words for a person, and `since`, when, by the server's own clock; and `work`. Every script of a run holds a shared lock on `work` as
+//! long as any process of it lives, and begins only while `holder` is its own run. Whoever takes the lease waits for the exclusive lock on
+//! `work` before it becomes the holder. So no script of an older run is alive once a new one may begin, whatever became of its connection.
 use super::ScriptContext;
+use super::revert::ITSELF;
 use super::{layout, quote::quote};
 
-/// A script that takes the lease, prints `before: WHO` (who had it last, if anybody) and `locked`, and holds it until it is ended; or
-/// prints `held: WHO`, or `failed: WHY`, and ends.
+/// The time since `since`, as a line `age: SECONDS`.
+const AGE: &str = "age() {\n    now=$(date +%s 2>/dev/null) && since=$(cat since 2>/dev/null) || return\n    \
+                   case $now$since in '' | *[!0-9]*) return ;; esac\n    \
+                   [ -n \"$since\" ] && [ \"$now\" -ge \"$since\" ] && echo \"age: $((now - since))\"\n}\n";
+
+/// How a lease is asked for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Claim {
+    /// By a run that has not had it.
+    First,
+    /// By the run that had it last, and lost it with its connection: not once somebody else has had it in between.
+    Again,
+}
+
+/// A script that takes the lease, prints `locked`, and holds it until it is ended; or prints `age: SECONDS` and `held: WHO`, or
+/// `failed: WHY`, and ends. While scripts of an older run are still there it prints `waiting`.
 ///
-/// The lock is a kernel lock on an open file (`flock`), so nothing is left to clean up when the holder dies. `holder` says who
+/// The lock is a kernel lock on an open file, so nothing is left to clean up when the holder dies. `holder` says who
 /// holds it, in words for a person. Whoever asks for facts meanwhile holds a shared lock for an instant, so a lock that is taken is
 /// tried again for some three seconds; with `flock -n` each time, since busybox has no waiting one.
 #[must_use]
-pub fn lease(context: &ScriptContext, holder: &str) -> String {
-    let folder = quote(&format!("{}/lock", layout::folder(&context.remote_root)));
+pub fn lease(context: &ScriptContext, holder: &str, claim: Claim) -> String {
+    let folder = folder(context);
+    let claim = match claim {
+        Claim::First => String::new(),
+        // That the server put itself back meanwhile is no reason: what the run does next finds it so, and an undo finds it done.
+        Claim::Again => format!(
+            "case $(cat holder 2>/dev/null) in \"$me\" | {}\"$me\") ;;\n*) printf 'held: %s\\n' \"$(cat holder 2>/dev/null)\"; exit 1 ;;\nesac\n",
+            quote(ITSELF)
+        ),
+    };
     format!(
-        "umask 022\nmessage=$(mkdir -p {folder} 2>&1) || {{ echo \"failed: $message\"; exit 1; }}\ncd {folder} || exit 1\n\
+        "umask 022\nme={holder}\nmessage=$(mkdir -p {folder} 2>&1) || {{ echo \"failed: $message\"; exit 1; }}\ncd {folder} || exit 1\n{AGE}\
          command -v flock >/dev/null 2>&1 || {{ echo 'failed: there is no flock on this server; install util-linux'; exit 1; }}\n\
-         message=$( (: >>lease) 2>&1) || {{ echo \"failed: $message\"; exit 1; }}\nexec 9>>lease\n\
+         message=$( (: >>lease && : >>work) 2>&1) || {{ echo \"failed: $message\"; exit 1; }}\nexec 9>>lease 8>>work\n\
          tries=0\nuntil flock -n 9; do\n    tries=$((tries + 1))\n\
-         [ \"$tries\" -lt 15 ] || {{ printf 'held: %s\\n' \"$(cat holder 2>/dev/null)\"; exit 1; }}\n\
+         [ \"$tries\" -lt 15 ] || {{ age; printf 'held: %s\\n' \"$(cat holder 2>/dev/null)\"; exit 1; }}\n\
          sleep 0.2 2>/dev/null || {{ sleep 1; tries=$((tries + 4)); }}\ndone\n\
-         [ ! -s holder ] || printf 'before: %s\\n' \"$(cat holder)\"\n\
-         printf '%s\\n' {holder} > holder.new && mv holder.new holder\necho locked\n\
+         tries=0\nuntil flock -n 8; do\n    [ \"$tries\" != 0 ] || echo waiting\n    tries=$((tries + 1))\n\
+         [ \"$tries\" -lt 200 ] || {{ echo \"failed: what an older run started here has not ended in 40 s; look with: fuser -v $PWD/work\"; exit 1; }}\n\
+         sleep 0.2 2>/dev/null || {{ sleep 1; tries=$((tries + 4)); }}\ndone\n\
+         {claim}\
+         {{ date +%s >since.new && mv since.new since; }} 2>/dev/null\n\
+         {{ printf '%s\\n' \"$me\" >holder.new && mv holder.new holder; }} 2>/dev/null || {{ rm -f holder.new; printf '%s\\n' \"$me\" >holder; }} 2>/dev/null ||\n    \
+         {{ echo 'failed: the lock cannot be written; is the disk full?'; exit 1; }}\n\
+         exec 8>&-\necho locked\n\
          while :; do sleep 3600 9>&-; done\n",
         holder = quote(holder)
     )
 }
 
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use std::io::{BufRead, BufReader};
-    use std::os::unix::process::CommandExt;
-    use std::process::{Child, Command, Stdio};
-
-    /// A shell in a process group of its own, that ends with all that it started.
-    struct Shell(Child);
-
-    impl Drop for Shell {
-        fn drop(&mut self) {
-            let _ = Command::new("kill").args(["-s", "KILL", "--", &format!("-{}", self.0.id())]).status();
-            let _ = self.0.wait();
-        }
-    }
-
-    /// Runs a script in a folder, and returns once it has said its first line.
-    fn shell(script: &str, folder: &std::path::Path) -> (Shell, String) {
-        let mut command = Command::new("sh");
-        command.args(["-c", script]).current_dir(folder).process_group(0).stdin(Stdio::null()).stdout(Stdio::piped());
-        let mut child = command.spawn().unwrap();
-        let mut line = String::new();
-        BufReader::new(child.stdout.take().unwrap()).read_line(&mut line).unwrap();
-        (Shell(child), line)
-    }
-
-    fn take(root: &std::path::Path, holder: &str) -> (Shell, String) {
-        let context = ScriptContext { docker: "docker".to_owned(), remote_root: root.to_str().unwrap().to_owned() };
-        shell(&lease(&context, holder), root)
-    }
-
-    #[test]
-    fn the_second_is_told_who_holds_it_and_the_lock_dies_with_its_holder() {
-        let folder = tempfile::tempdir().unwrap();
-        let (first, line) = take(folder.path(), "ann's laptop; $(id)");
-        assert_eq!(line, "locked\n");
-        let (_second, line) = take(folder.path(), "bob");
-        assert_eq!(line, "held: ann's laptop; $(id)\n");
-        drop(first);
-        let (_third, line) = take(folder.path(), "carol");
-        assert_eq!(line, "before: ann's laptop; $(id)\n");
-    }
-
-    #[test]
-    fn a_lock_file_that_cannot_be_opened_is_a_failure_with_its_reason() {
-        let folder = tempfile::tempdir().unwrap();
-        std::fs::create_dir_all(folder.path().join("flipside/lock/lease")).unwrap();
-        let (_shell, line) = take(folder.path(), "ann");
-        assert!(line.starts_with("failed: ") && line.contains("lease"), "{line}");
-    }
-
-    #[test]
-    fn somebody_who_asks_for_facts_does_not_stand_in_the_way() {
-        let folder = tempfile::tempdir().unwrap();
-        let lock = folder.path().join("flipside/lock");
-        std::fs::create_dir_all(&lock).unwrap();
-        let (_reader, line) = shell("exec 8>>lease; flock -s 8; echo reading; sleep 0.7", &lock);
-        assert_eq!(line, "reading\n");
-        let (_holder, line) = take(folder.path(), "ann");
-        assert_eq!(line, "locked\n");
-    }
+/// The beginning of every script that changes a server: descriptor 8 holds the shared lock on `work`, and is inherited by all that the
+/// script starts. `$flipside_refused` is set, to the reason, where the lease is not this holder's any more.
+///
+/// A process that is meant to outlive its script closes descriptor 8 (`8<&-`), or nobody else gets the lease as long as it lives.
+#[must_use]
+pub fn fence(context: &ScriptContext, holder: &str) -> String {
+    let folder = folder(context);
+    format!(
+        "flipside_refused=\nif [ -r {folder}/work ]; then\n    exec 8<{folder}/work\n    flock -s -n 8 || flipside_refused='another run is about to take this server over'\nfi\n\
+         flipside_holder=$(cat {folder}/holder 2>/dev/null)\n\
+         [ \"$flipside_holder\" = {holder} ] || flipside_refused=\"the lock of this server is not this run's any more: it went to ${{flipside_holder:-nobody}}\"\n",
+        holder = quote(holder)
+    )
 }
+
+/// A script that prints `age: SECONDS` and `held: WHO`, or `free`; takes nothing.
+#[must_use]
+pub fn lease_sight(context: &ScriptContext) -> String {
+    let folder = folder(context);
+    format!(
+        "cd {folder} 2>/dev/null && [ -r lease ] && [ -r holder ] || {{ echo free; exit 0; }}\n{AGE}\
+         if flock -s -n lease true; then echo free; else age; printf 'held: %s\\n' \"$(cat holder)\"; fi\n"
+    )
+}
+
+/// A script that ends whoever holds the lease, and every script of that run (a shell may keep either file under any number), and makes `by` the last holder, so that the run does not take
+/// the lease back. Prints `ended: N`, the number of processes; or `failed: WHY`.
+#[must_use]
+pub fn lease_end(context: &ScriptContext, by: &str) -> String {
+    let folder = folder(context);
+    format!(
+        "umask 022\ncd {folder} 2>/dev/null || {{ echo 'ended: 0'; exit 0; }}\n\
+         holders() {{\n    holders=\n    for process in /proc/[0-9]*; do\n        for file in \"$process\"/fd/*; do\n            \
+         if [ \"$file\" -ef lease ] || [ \"$file\" -ef work ]; then\n                holders=\"$holders ${{process#/proc/}}\"\n                break\n            fi\n        done\n    done\n}}\n\
+         printf '%s\\n' {by} >holder.new && mv holder.new holder || {{ echo 'failed: the lock cannot be written'; exit 0; }}\n\
+         holders\nset -- $holders\nn_ended=$#\ntries=0\n\
+         while [ -n \"$holders\" ]; do\n\
+         if [ \"$tries\" -lt 25 ]; then kill -TERM $holders 2>/dev/null; else kill -KILL $holders 2>/dev/null; fi\n\
+         sleep 0.2 2>/dev/null || {{ sleep 1; tries=$((tries + 4)); }}\ntries=$((tries + 1))\n\
+         [ \"$tries\" -lt 35 ] || break\nholders\ndone\n\
+         if flock -s -n lease true; then echo \"ended: $n_ended\"; else echo \"failed: processes$holders still hold it\"; fi\n",
+        by = quote(by)
+    )
+}
+
+fn folder(context: &ScriptContext) -> String {
+    quote(&format!("{}/lock", layout::folder(&context.remote_root)))
+}
+
+#[cfg(test)]
+#[path = "lease_tests.rs"]
+mod tests;

@@ -13,11 +13,13 @@ mod shop;
 mod traffic;
 
 mod connections;
+mod cut_off;
 mod datagrams;
 mod dead_man;
 mod deploy;
 mod drift;
 mod interrupt;
+mod locks;
 mod mesh;
 mod neighbours;
 mod placement;

@@ -37,6 +37,7 @@ halt() {
 }
 name=shop_prod_api
 to=shop_prod_api.previous
+release=6
 look "$to"
 there=$state its_owner=$owner
 look "$name"
@@ -45,6 +46,11 @@ case $state,$there in
     ,*) done_with "container $to waits already" ;;
 esac
 ours "$name"
+if found=$(sudo docker inspect --type container --format '{{index .Config.Labels "flipside.release"}}' shop_prod_api 2>&1); then
+    [ "$found" = "$release" ] || done_with "container $name is of ${found:+release }${found:-no release}: it keeps its name"
+else
+    fail "docker cannot say of which release container $name is: $found" '' ''
+fi
 case $there in
     '') ;;
     running | restarting | paused)

@@ -1,23 +1,25 @@
 //! The real engine (dispatch, journal, resume) on servers in memory: our process ends before and after every action of a run, and then
-//! the run is resumed, or somebody without its journal deploys again. Deliberately absent: time, bytes, half-done actions.
+//! the run is resumed or undone, or somebody without its journal deploys again. Deliberately absent: time, bytes, half-done actions.
 use crate::cases::{Ask, Case, case, plan};
 use crate::driver::{Servers, Trouble, drive};
 use crate::invariants::{Snapshot, dead_routes, double_writers, snapshot};
 use flipside::facts::RevertState;
 use flipside::ledger::Ledger;
 use flipside::model::{Action, Verdict};
-use flipside::plan::{Change, Plan, back_by_themselves, is_fatal, overtaken};
-use flipside::remote::fake::{FakeFleet, FakeServer, Fate};
+use flipside::plan::{Change, Plan, back_by_themselves, is_fatal, overtaken, past_undoing};
+use flipside::remote::fake::{FakeFleet, FakeServer, Fate, is_up};
 use flipside::run::{Journal, Notice, Stop, dispatch, open_runs};
+use std::collections::BTreeSet;
 use std::path::Path;
 use std::sync::Arc;
 use tempfile::TempDir;
 use tokio::sync::watch;
 
-/// How a run that was cut off is gone on with.
+/// What becomes of a run that was cut off.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Then {
     Resume,
+    Abort,
     DeployAgain,
 }
 
@@ -80,19 +82,25 @@ async fn begin(state: &Path, plan: &Plan, servers: Servers, dies: Option<(usize,
     engine(plan, ledger, journal, servers, dies).await
 }
 
-async fn resume(state: &Path, mut servers: Servers) -> (Servers, Option<Verdict>) {
+/// None where it is past undoing, and was to be undone.
+async fn take_up(state: &Path, mut servers: Servers, then: Then) -> Option<(Servers, Option<Verdict>)> {
     let mut run = open_runs(state).unwrap().pop().unwrap();
+    if then == Then::Abort && past_undoing(&run.plan, &run.ledger) {
+        return None;
+    }
     for server in run.plan.servers() {
         servers.get_mut(server).unwrap().base.lease = Some("this run".to_owned());
     }
     let fleet = servers.iter().map(|(name, server)| (name.clone(), server.facts())).collect();
     let back = if run.ledger.unwinding() { Vec::new() } else { back_by_themselves(&run.plan, &run.ledger, &fleet) };
     let mut journal = Journal::reopen(&mut run).unwrap();
-    if !back.is_empty() {
-        journal.abort(&mut run.ledger, back.join("; ")).unwrap();
+    if then == Then::Abort {
+        journal.ask_to_undo(&mut run.ledger, "abort").unwrap();
+    } else if !back.is_empty() {
+        journal.ask_to_undo(&mut run.ledger, &back.join("; ")).unwrap();
     }
     let (servers, verdict, _) = engine(&run.plan, run.ledger, journal, servers, None).await;
-    (servers, verdict)
+    Some((servers, verdict))
 }
 
 /// Journals are flushed at every step: where there is a disk in memory, they go there.
@@ -158,6 +166,16 @@ impl Sweep {
         self.n_back += usize::from(meanwhile != Meanwhile::Nothing);
     }
 
+    /// What was asked to be undone is: routes and containers are those of before the run.
+    fn is_as_before(&mut self, servers: &Servers, verdict: Verdict, what: &str) {
+        if verdict != Verdict::PutBack {
+            self.problems.push(format!("{what}: it was to be undone, and ended as {verdict:?}"));
+        } else if snapshot(servers, &self.case.playbook) != self.before {
+            let now = snapshot(servers, &self.case.playbook);
+            self.problems.push(format!("{what}: not as before\n  {:?}\n  {now:?}", self.before));
+        }
+    }
+
     /// What `resume` asks first.
     fn is_untouched(&self, plan: &Plan, servers: &Servers) -> bool {
         let fleet = servers.iter().map(|(name, server)| (name.clone(), server.facts())).collect();
@@ -208,10 +226,12 @@ async fn sweep(case: Case, calm: Verdict) {
     assert_eq!(before.routes() == after.routes(), calm == Verdict::PutBack);
     let mut sweep = Sweep { case, before, after, calm, problems: Vec::new(), n_back: 0 };
     sweep.check(&servers, calm, "a calm run");
+    let mut n_refused = 0;
     for call in 0..n_calls {
         for fate in [Fate::DiesBefore, Fate::DiesAfter] {
             let mut n_waiting = None;
-            for (meanwhile, then) in Meanwhile::all(3).iter().flat_map(|m| [Then::Resume, Then::DeployAgain].map(|then| (*m, then))) {
+            let ways = [Then::Resume, Then::Abort, Then::DeployAgain];
+            for (meanwhile, then) in Meanwhile::all(3).iter().flat_map(|m| ways.map(|then| (*m, then))) {
                 if n_waiting.is_some_and(|n| !Meanwhile::all(n).contains(&meanwhile)) {
                     continue;
                 }
@@ -223,15 +243,19 @@ async fn sweep(case: Case, calm: Verdict) {
                 sweep.goes_back(&mut servers, meanwhile, &what);
                 match then {
                     Then::DeployAgain => sweep.deploy_again(servers, &what),
-                    Then::Resume if !sweep.is_untouched(&plan, &servers) => {
+                    Then::Resume | Then::Abort if !sweep.is_untouched(&plan, &servers) => {
                         sweep.problems.push(format!("{what}: its own steps look foreign"))
                     }
-                    Then::Resume => match resume(state.path(), servers).await {
-                        (servers, Some(verdict)) => {
+                    Then::Resume | Then::Abort => match take_up(state.path(), servers, then).await {
+                        Some((servers, Some(verdict))) => {
                             sweep.check(&servers, verdict, &what);
+                            if then == Then::Abort {
+                                sweep.is_as_before(&servers, verdict, &what);
+                            }
                             sweep.deploy_again(servers, &format!("{what}, and a deploy"));
                         }
-                        (_, None) => sweep.problems.push(format!("{what}: it died again")),
+                        Some((_, None)) => sweep.problems.push(format!("{what}: it died again")),
+                        None => n_refused += 1,
                     },
                 }
             }
@@ -240,8 +264,54 @@ async fn sweep(case: Case, calm: Verdict) {
     // A first deploy has nothing to go back to, and a handover no way back.
     let armed = plan.step_ids().any(|id| matches!(plan.step(&id).unwrap().action, Action::ArmRevert { .. }));
     assert_eq!(sweep.n_back > 0, armed && calm == Verdict::Done, "{} times servers went back", sweep.n_back);
+    // A run is past undoing from the first call of its last wave on: where it dies after it, or before the second.
+    assert!(n_refused < 2 * n_calls, "{n_refused} undos were refused in {n_calls} calls");
     let shown: Vec<&str> = sweep.problems.iter().take(20).map(String::as_str).collect();
     assert!(sweep.problems.is_empty(), "{} problems in {n_calls} calls:\n{}", sweep.problems.len(), shown.join("\n"));
+}
+
+/// The ids of all containers that run.
+fn running(servers: &Servers) -> BTreeSet<&str> {
+    let containers = servers.values().flat_map(|server| &server.base.containers);
+    containers.filter(|container| is_up(container)).map(|container| container.id.as_str()).collect()
+}
+
+/// Somebody deploys what was there before a run that was cut off: nothing of that run runs on, and what waits for a rollback is what did.
+#[tokio::test]
+async fn a_deploy_of_the_old_version_takes_back_what_a_run_left_behind() {
+    let mut problems = Vec::new();
+    let case = case("second_to_secondary_three_servers");
+    let whole = case.ask.whole();
+    // Two releases, so that both sides have containers; and a third that is cut off.
+    let (second, _) = plan(&case.playbook, &case.inventory, &case.servers, &whole);
+    let (servers, verdict, _) = begin(state_folder().path(), &second, case.servers.clone(), None).await;
+    assert_eq!(verdict, Some(Verdict::Done));
+    let mut third = case.playbook.clone();
+    for service in third.services.values_mut() {
+        service.env.insert("ANOTHER".to_owned(), "release".to_owned());
+    }
+    let (new, _) = plan(&third, &case.inventory, &servers, &whole);
+    let before = snapshot(&servers, &case.playbook);
+    let (_, _, n_calls) = begin(state_folder().path(), &new, servers.clone(), None).await;
+    let mut n_tidied = 0;
+    for call in 0..n_calls {
+        let (mut now, verdict, _) = begin(state_folder().path(), &new, servers.clone(), Some((call, Fate::DiesAfter))).await;
+        assert_eq!(verdict, None);
+        if snapshot(&now, &case.playbook).routes() != before.routes() {
+            continue;
+        }
+        let (tidy, _) = plan(&case.playbook, &case.inventory, &now, &whole);
+        n_tidied += usize::from(!tidy.waves.is_empty());
+        drive(&tidy, &mut now, &Trouble::default(), &mut |_, _| {});
+        let (next, _) = plan(&case.playbook, &case.inventory, &now, &whole);
+        let after = snapshot(&now, &case.playbook);
+        if !next.waves.is_empty() || after.routes() != before.routes() || !before.is_kept_in(&after) || running(&now) != running(&servers) {
+            let left = now.values().flat_map(|server| &server.base.containers).map(|container| &container.name).collect::<Vec<_>>();
+            problems.push(format!("after {call} of {n_calls}: {} steps left, {left:?}", next.n_steps()));
+        }
+    }
+    assert!(n_tidied > 1, "only {n_tidied} of {n_calls} cuts left anything behind");
+    assert!(problems.is_empty(), "{}", problems.join("\n"));
 }
 
 #[tokio::test]

@@ -119,6 +119,12 @@ impl Snapshot {
     pub fn routes(&self) -> &BTreeMap<ServerName, Vec<String>> {
         &self.routes
     }
+
+    /// Every container is still there in a later snapshot, the same one, under its name.
+    #[must_use]
+    pub fn is_kept_in(&self, later: &Snapshot) -> bool {
+        self.containers.iter().all(|(at, (id, _))| later.containers.get(at).is_some_and(|(there, _)| there == id))
+    }
 }
 
 /// Takes a snapshot. Mesh containers and what is set aside for people or for pruning are left out. On a side that is not live it does

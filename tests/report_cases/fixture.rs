@@ -146,7 +146,7 @@ fn start(on: &str, name: &str) -> Vec<Step> {
         stop_signal: None,
         stop_timeout: Millis::seconds(30),
     };
-    let aside = Action::SetAside { name: name.to_owned(), to: format!("{name}.failed"), stop_timeout: Millis::seconds(30) };
+    let aside = Action::SetAside { name: name.to_owned(), to: format!("{name}.failed"), release: None, stop_timeout: Millis::seconds(30) };
     let probe = Probe { kind: ProbeKind::Http { path: "/up".into(), host: "localhost".into() }, address: address(on), port: 8000 };
     let policy = HealthPolicy {
         start_period: Millis(0),

@@ -206,11 +206,14 @@ impl FakeServer {
         seen("stopped, exit code 0")
     }
 
-    pub(super) fn set_aside(&mut self, name: &str, to: &str) -> Result<String, Failure> {
+    pub(super) fn set_aside(&mut self, name: &str, to: &str, release: Option<&str>) -> Result<String, Failure> {
         let spare = self.container(to).cloned();
         let Some(container) = self.container(name) else { return seen("nothing of this name to set aside") };
         if container.labels.is_empty() {
             return refuse(format!("container {name} is not ours"));
+        }
+        if container.labels.get(label::RELEASE).map(String::as_str) != release {
+            return seen("a container of another release has this name: it stays");
         }
         if let Some(spare) = spare {
             if is_up(&spare) {

@@ -127,7 +127,7 @@ impl FakeServer {
             Action::ConnectNetwork { network, container, .. } => self.connect_network(network, container),
             Action::PullImage { image } => self.pull(image),
             Action::RunContainer(spec) => self.run(spec),
-            Action::SetAside { name, to, .. } => self.set_aside(name, to),
+            Action::SetAside { name, to, release, .. } => self.set_aside(name, to, release.as_deref()),
             Action::RenameContainer { from, to } => self.rename(from, to),
             Action::StartContainer { name } => self.start(name),
             Action::StopContainer { name, .. } => self.stop(name),

@@ -4,7 +4,7 @@ use super::super::quote::quote;
 use super::ports::PORTS;
 use super::prelude::{line, report_and_look, stranger, subshell};
 use crate::docker;
-use crate::model::Millis;
+use crate::model::{Millis, label};
 
 /// The ports of a container as words `address:port/container_port/transport`, also while it is stopped.
 const BOUND: &str = "{{range $to, $list := .HostConfig.PortBindings}}{{range $list}}{{.HostIp}}:{{.HostPort}}/{{$to}} {{end}}{{end}}";
@@ -94,6 +94,11 @@ case $state,$there in
     ,*) done_with "container $to waits already" ;;
 esac
 ours "$name"
+if found=$(@RELEASE_OF@ 2>&1); then
+    [ "$found" = "$release" ] || done_with "container $name is of ${found:+release }${found:-no release}: it keeps its name"
+else
+    fail "docker cannot say of which release container $name is: $found" '' ''
+fi
 case $there in
     '') ;;
     running | restarting | paused)
@@ -149,14 +154,17 @@ pub fn rename_container(ctx: &ScriptContext, from: &str, to: &str) -> String {
 }
 
 /// Stops a container and renames it to `to`, in the place of an older one that waits there. Fine where `name` is not there:
-/// then nothing is in the way, or the run that is taken back never came to be. A `to` that runs, or that belongs to another service, is refused.
+/// then nothing is in the way, or the run that is taken back never came to be. Fine, too, where `name` is of another release than this one:
+/// then the container that makes room has done so, and this is the new one. A `to` that runs, or that belongs to another service, is refused.
 #[must_use]
-pub fn set_aside(ctx: &ScriptContext, name: &str, to: &str, stop_timeout: Millis) -> String {
+pub fn set_aside(ctx: &ScriptContext, name: &str, to: &str, release: Option<&str>, stop_timeout: Millis) -> String {
+    let label = format!("{{{{index .Config.Labels \"{}\"}}}}", label::RELEASE);
     let body = SET_ASIDE
+        .replace("@RELEASE_OF@", &line(&docker::inspect_container(&ctx.docker, &label, name)))
         .replace("@STOP@", &line(&docker::stop(&ctx.docker, name, stop_timeout)))
         .replace("@REMOVE@", &line(&docker::remove(&ctx.docker, to)))
         .replace("@RENAME@", &line(&docker::rename(&ctx.docker, name, to)));
-    script(ctx, &[OURS, HALT], &[("name", name), ("to", to)], &body)
+    script(ctx, &[OURS, HALT], &[("name", name), ("to", to), ("release", release.unwrap_or_default())], &body)
 }
 
 /// The shared functions, the variables and the body, in this order.

@@ -10,7 +10,8 @@ cd "$folder/revert" || exit 1
 read -r token </proc/sys/kernel/random/uuid
 who=$(cat ../lock/holder 2>/dev/null)
 rm -f firing outcome
-setsid sh -c "$program" flipside_revert "$token" "$who" </dev/null >/dev/null 2>&1 &
+# Without the lock that every script of a run holds: it outlives this one.
+setsid sh -c "$program" flipside_revert "$token" "$who" </dev/null >/dev/null 2>&1 8<&- &
 tries=0 armed=
 while :; do
     { read -r armed rest <armed; } 2>/dev/null

@@ -37,7 +37,7 @@ fire() {
     candidates=$live
     [ "$live" != "$back" ] || candidates=$generations
     for from in $candidates; do
-        answer=$(put_back 9>&-) || continue
+        answer=$(put_back 8>&- 9>&-) || continue
         case $answer in
         *'was live already'*) rm -f firing && exit 0 ;;
         *) ends reverted "$answer" ;;
@@ -64,11 +64,12 @@ while :; do
         n_calm=$((n_calm + 1))
         continue
     fi
-    exec 9>>../lock/lease
-    if flock -n 9; then
+    exec 9>>../lock/lease 8>>../lock/work
+    # The second: nothing that the run had begun here is at work any more.
+    if flock -n 9 && flock -n 8; then
         fire
     else
         n_free=0
     fi
-    exec 9>&-
+    exec 9>&- 8>&-
 done

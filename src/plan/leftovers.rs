@@ -1,0 +1,91 @@
+//! What a run that was cut off left on the side that takes no traffic, of services that this plan leaves as they are: taken back from what
+//! the servers show alone, without that run's journal. Deliberately absent: services that move, whose steps clear the way themselves.
+use super::build::drain_policy;
+use super::present::{PresentService, Unit};
+use super::routes::Routing;
+use super::steps::{plain, set_aside};
+use super::target::{Back, Desired, Wanted};
+use super::types::{Change, Step};
+use crate::facts::ContainerFact;
+use crate::model::{Action, Millis, ServerName, Side, failed_name, label, previous_name};
+use std::collections::BTreeMap;
+
+/// The steps that take it back.
+#[derive(Debug, Default)]
+pub(super) struct Leftovers {
+    /// Before anything is stopped: connections that NGINX still has to the side that was live.
+    pub drain: BTreeMap<ServerName, Vec<Step>>,
+    /// Afterwards.
+    pub tidy: BTreeMap<ServerName, Vec<Step>>,
+}
+
+/// Where a release before it waits under another name, the run died before its switch: its container is set aside as failed, and the other
+/// gets its name again. Otherwise what runs on the idle side is stopped and stays there, as the side that was live before. What waits under
+/// a name of the live side is removed.
+///
+/// Only where NGINX routes the service, and every server to the same side.
+pub(super) fn leftovers(routing: &Routing<'_>, wanted: &Wanted) -> Leftovers {
+    let mut all = Leftovers::default();
+    for desired in routing.desired.iter().filter(|desired| stays(wanted, desired)) {
+        let Some((service, live)) = desired.present.and_then(|service| Some((service, service.live()?))) else { continue };
+        let lingering = service.side(live.other()).any(Unit::is_up);
+        for server in service.routes.keys().filter(|_| lingering) {
+            let step = drain(routing, service, server, live.other()).map(|step| step.of(desired.name));
+            all.drain.entry(server.clone()).or_default().extend(step);
+        }
+        for (server, step) in tidy(routing, desired, service, live) {
+            all.tidy.entry(server).or_default().push(step.of(desired.name));
+        }
+    }
+    all
+}
+
+/// The plan leaves the service as it is, although it was asked about it.
+fn stays(wanted: &Wanted, desired: &Desired<'_>) -> bool {
+    let routed = desired.present.is_some_and(|service| !service.routes.is_empty() && !service.is_split());
+    desired.change == Change::Keep && routed && wanted.selects(desired.name) && wanted.back == Back::No
+}
+
+fn drain(routing: &Routing<'_>, service: &PresentService<'_>, server: &ServerName, side: Side) -> Option<Step> {
+    let routed = service.routes.get(server)?;
+    let idle = routed.backends.iter().filter(|backend| backend.side == side);
+    let backends: Vec<_> = idle.map(|backend| backend.backend.clone()).collect();
+    let action = Action::Drain { backends, policy: drain_policy(routing) };
+    Some(plain("drain what a run that was cut off left on the idle side", action))
+}
+
+fn tidy(routing: &Routing<'_>, desired: &Desired<'_>, service: &PresentService<'_>, live: Side) -> Vec<(ServerName, Step)> {
+    let timeout = routing.playbook.rollout.stop_timeout;
+    let is_ours = |container: &ContainerFact| container.labels.get(label::SERVICE).is_some_and(|name| name == desired.name.as_str());
+    let aside: Vec<_> = routing.present.aside.iter().filter(|(_, container)| is_ours(container)).collect();
+    let mut steps = Vec::new();
+    for unit in service.side(live.other()) {
+        for container in [unit.app, unit.door].into_iter().flatten() {
+            let waits = aside.iter().any(|(at, other)| *at == unit.server && other.name == previous_name(&container.name));
+            if waits {
+                steps.push((unit.server.clone(), out_of_the_way(container, timeout)));
+            } else if !container.state.is_stopped() {
+                let name = container.name.clone();
+                let step = plain(format!("stop {name}, which takes no traffic"), Action::StopContainer { name, timeout });
+                steps.push((unit.server.clone(), step));
+            }
+        }
+    }
+    for (server, other) in aside {
+        let Some(name) = other.name.strip_suffix(&previous_name("")) else { continue };
+        let is_live = other.labels.get(label::SIDE).is_some_and(|side| side == live.as_str());
+        let step = if is_live {
+            plain(format!("remove {}", other.name), Action::RemoveContainer { name: other.name.clone(), timeout })
+        } else {
+            let action = Action::RenameContainer { from: other.name.clone(), to: name.to_owned() };
+            plain(format!("give {} its name back", other.name), action)
+        };
+        steps.push((server.clone(), step));
+    }
+    steps
+}
+
+fn out_of_the_way(container: &ContainerFact, timeout: Millis) -> Step {
+    let action = set_aside(&container.name, failed_name(&container.name), &container.labels, timeout);
+    plain(format!("set aside {}, which a run that was cut off left on the idle side", container.name), action)
+}
