@@ -1,6 +1,7 @@
 //! Commands that run a plan: `deploy`, `rollback`, `remove`. Show it, ask, run it, say what came of it.
 use super::args::{Global, Output, Probing};
 use super::exit::Outcome;
+use super::load::Loaded;
 use super::look::{make, nginx_files, unknown_services};
 use super::patience::Patience;
 use super::print::{complain, result_line, talk};

@@ -1,9 +1,9 @@
 //! What a run that was cut off left on the side that takes no traffic, of services that this plan leaves as they are: taken back from what
 //! the servers show alone, without that run's journal. Deliberately absent: services that move, whose steps clear the way themselves.
-use super::build::drain_policy;
 use super::present::{PresentService, Unit};
 use super::routes::Routing;
 use super::steps::{plain, set_aside};
+use super::switching::drain_policy;
 use super::target::{Back, Desired, Wanted};
 use super::types::{Change, Step};
 use crate::facts::ContainerFact;
@@ -59,7 +59,8 @@ fn tidy(routing: &Routing<'_>, desired: &Desired<'_>, service: &PresentService<'
     let is_ours = |container: &ContainerFact| container.labels.get(label::SERVICE).is_some_and(|name| name == desired.name.as_str());
     let aside: Vec<_> = routing.present.aside.iter().filter(|(_, container)| is_ours(container)).collect();
     let mut steps = Vec::new();
-    for unit in service.side(live.other()) {
+    // Of what must not run twice, a second one that runs is drift's matter.
+    for unit in service.side(live.other()).filter(|unit| !(desired.service.hands_over() && unit.is_up())) {
         for container in [unit.app, unit.door].into_iter().flatten() {
             let waits = aside.iter().any(|(at, other)| *at == unit.server && other.name == previous_name(&container.name));
             if waits {

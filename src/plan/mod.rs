@@ -20,6 +20,7 @@ mod sites;
 mod status;
 mod steps;
 mod summary;
+mod switching;
 mod target;
 mod turn;
 mod types;

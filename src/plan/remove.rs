@@ -1,9 +1,10 @@
 //! The waves that take services away: unroute, drain, stop, remove. Deliberately absent: which services.
-use super::build::{drain_policy, forwards, locked, stage};
+use super::build::{forwards, locked};
 use super::prepare::{door_update, host_door_text};
 use super::revert::{Stretches, guard};
 use super::routes::Routing;
 use super::steps::{plain, switch};
+use super::switching::{drain_policy, stage};
 use super::turn::Turn;
 use super::types::{Step, Wave, WaveKind};
 use crate::facts::{ContainerFact, Facts};

@@ -1,0 +1,104 @@
+//! The steps around a switch: stage a generation, make it live, check what it routes, and drain what it routes to no more. Deliberately
+//! absent: their place among the waves (see `build`).
+use super::routes::{Generation, Routing, base_generation};
+use super::steps::{plain, switch};
+use super::target::Desired;
+use super::turn::Turn;
+use super::types::{Step, UndoKind};
+use crate::model::{Action, DrainPolicy, Millis, ProbeKind, Protocol, RouteCheck, ServerName};
+use crate::nginx::MainSettings;
+use crate::script::layout;
+use std::collections::BTreeMap;
+
+pub(super) fn stage(routing: &Routing<'_>, server: &ServerName, generation: &Generation) -> Step {
+    let base = Some(base_generation(routing.fleet.get(server)));
+    let action = Action::StageNginx {
+        generation: generation.id.clone(),
+        base,
+        files: generation.files.clone(),
+        remove: generation.remove.clone(),
+        listeners: generation.listeners.clone(),
+    };
+    plain(format!("stage and test generation {}", generation.id), action)
+        .undone_by(UndoKind::Cleans, vec![Action::DropGeneration { generation: generation.id.clone() }])
+}
+
+pub(super) fn switch_steps(
+    turn: &Turn<'_>,
+    generations: &BTreeMap<ServerName, Generation>,
+    live: &mut BTreeMap<ServerName, Generation>,
+) -> BTreeMap<ServerName, Vec<Step>> {
+    let routing = turn.routing;
+    let mut all = BTreeMap::new();
+    for (server, generation) in generations {
+        let before = live.get(server).map(|generation| generation.id.clone());
+        if before.as_ref() == Some(&generation.id) {
+            continue;
+        }
+        let expect = before.or_else(|| Some(base_generation(routing.fleet.get(server))));
+        let overlapped = turn.services.iter().filter(|desired| !turn.hands_over(desired));
+        let new: Vec<_> = overlapped
+            .filter_map(|desired| Some(routing.backends(server, desired, desired.to?)))
+            .flatten()
+            .map(|backend| backend.backend)
+            .collect();
+        let drain = (!new.is_empty()).then(|| Action::Drain { backends: new, policy: drain_policy(routing) });
+        let mut steps = vec![switch(expect, &generation.id, drain)];
+        steps.extend(turn.services.iter().filter_map(|desired| route_check(routing, server, desired)));
+        live.insert(server.clone(), generation.clone());
+        all.insert(server.clone(), steps);
+    }
+    all
+}
+
+fn route_check(routing: &Routing<'_>, server: &ServerName, desired: &Desired<'_>) -> Option<Step> {
+    let side = desired.to?;
+    desired.internal_port?;
+    if routing.backends(server, desired, side).is_empty() {
+        return None;
+    }
+    let kind = match desired.service.protocol {
+        Protocol::Http => ProbeKind::Http {
+            path: desired.service.health_check.path.clone().unwrap_or_else(|| "/".to_owned()),
+            host: "localhost".to_owned(),
+        },
+        Protocol::Tcp => ProbeKind::Tcp,
+        Protocol::Udp => return None,
+    };
+    let root = &routing.inventory.servers.get(server)?.remote_root;
+    let check = RouteCheck {
+        service: desired.name.to_string(),
+        socket: layout::socket(root, &routing.playbook.project, &routing.playbook.env, desired.name),
+        kind,
+        deadline: Millis::seconds(15),
+    };
+    Some(plain(format!("check that the mesh reaches {}", desired.name), Action::CheckRoute(check)).of(desired.name))
+}
+
+pub(super) fn drain_policy(routing: &Routing<'_>) -> DrainPolicy {
+    DrainPolicy { quiet: MainSettings::default().quiet(), timeout: routing.playbook.rollout.drain_timeout }
+}
+
+/// On every server whose NGINX routed to an old side that still runs.
+pub(super) fn drain_steps(routing: &Routing<'_>, moving: &[&Desired<'_>]) -> BTreeMap<ServerName, Vec<Step>> {
+    let mut all: BTreeMap<ServerName, Vec<Step>> = BTreeMap::new();
+    for server in routing.fleet.keys() {
+        let mut old = Vec::new();
+        for desired in moving.iter().filter(|desired| !desired.service.hands_over()) {
+            let routed = desired.present.and_then(|present| present.routes.get(server));
+            old.extend(
+                routed
+                    .into_iter()
+                    .flat_map(|routed| &routed.backends)
+                    .filter(|backend| Some(backend.side) == desired.from)
+                    .map(|backend| backend.backend.clone()),
+            );
+        }
+        if !old.is_empty() {
+            old.sort();
+            let action = Action::Drain { backends: old, policy: drain_policy(routing) };
+            all.entry(server.clone()).or_default().push(plain("drain the old side's connections", action));
+        }
+    }
+    all
+}
