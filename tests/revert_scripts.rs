@@ -4,7 +4,7 @@
 use flipside::facts::{Facts, RevertState, question, read};
 use flipside::model::{GenerationId, Millis};
 use flipside::script::revert::{arm, confirm, disarm};
-use flipside::script::{ScriptContext, lease};
+use flipside::script::{Claim, ScriptContext, lease};
 use std::fs;
 use std::io::{BufRead, BufReader};
 use std::os::unix::fs::{PermissionsExt, symlink};
@@ -88,7 +88,7 @@ impl Server {
     }
 
     fn lock(&self) -> Holder {
-        let script = lease(&self.context(), "ann@laptop: it's a deploy");
+        let script = lease(&self.context(), "ann@laptop: it's a deploy", Claim::First);
         let mut child =
             Command::new("sh").args(["-c", &script]).process_group(0).stdin(Stdio::null()).stdout(Stdio::piped()).spawn().unwrap();
         let stdout = BufReader::new(child.stdout.take().unwrap());
