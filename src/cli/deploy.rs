@@ -5,6 +5,7 @@ use super::load::Loaded;
 use super::look::{make, nginx_files, unknown_services};
 use super::print::{complain, result_line, talk};
 use super::resume::unfinished;
+use super::secrets::{needed, read_secrets};
 use super::survey::{Surveyed, commands_of, read_files, state_folder, survey_all};
 use crate::ledger::Ledger;
 use crate::model::{Action, Millis, ServiceName, Verdict};
@@ -53,12 +54,18 @@ impl Command {
             complain(&format!("without a terminal nobody can be asked: give -y to {} without a question", self.word));
             return Outcome::Usage;
         }
-        let loaded = match read_files(global) {
+        let mut loaded = match read_files(global) {
             Ok(loaded) => loaded,
             Err(outcome) => return outcome,
         };
         if let Some(outcome) = unfinished(global, &loaded) {
             return outcome;
+        }
+        if self.starts_new_containers() {
+            let needed = needed(&loaded, services);
+            if let Err(outcome) = read_secrets(&mut loaded, &needed).await {
+                return outcome;
+            }
         }
         let surveyed = match survey_all(global, loaded, self.word).await {
             Ok(surveyed) => surveyed,
@@ -67,6 +74,11 @@ impl Command {
         let outcome = self.plan_and_run(global, services, &surveyed, began).await;
         surveyed.servers.release().await;
         outcome
+    }
+
+    /// A rollback starts the containers that wait, with the secrets that they were given.
+    fn starts_new_containers(&self) -> bool {
+        self.removed.is_empty() && self.wanted.back == Back::No
     }
 
     async fn plan_and_run(&self, global: &Global, services: &[ServiceName], surveyed: &Surveyed, began: Instant) -> Outcome {

@@ -8,6 +8,7 @@ mod look;
 mod passphrase;
 mod print;
 mod resume;
+mod secrets;
 mod survey;
 
 use args::{Args, Command};

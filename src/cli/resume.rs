@@ -4,8 +4,9 @@ use super::deploy::{perform, program, reporter};
 use super::exit::Outcome;
 use super::load::Loaded;
 use super::print::complain;
+use super::secrets::read_secrets;
 use super::survey::{read_files, state_folder, survey_all};
-use crate::plan::overtaken;
+use crate::plan::{other_secrets, overtaken, secrets_of};
 use crate::remote::LeaseError;
 use crate::run::{Journal, OpenRun, open_runs};
 use crate::script::quote::quote;
@@ -13,7 +14,7 @@ use std::time::Instant;
 
 /// `flipside resume`.
 pub(super) async fn resume(global: &Global, began: Instant) -> Outcome {
-    let loaded = match read_files(global) {
+    let mut loaded = match read_files(global) {
         Ok(loaded) => loaded,
         Err(outcome) => return outcome,
     };
@@ -31,10 +32,20 @@ pub(super) async fn resume(global: &Global, began: Instant) -> Outcome {
         complain(&format!("no run of {}/{} was cut off on this workstation", loaded.playbook.project, loaded.playbook.env));
         return Outcome::NothingToDo;
     };
+    if let Err(outcome) = read_secrets(&mut loaded, &secrets_of(&run.plan, &run.ledger)).await {
+        return outcome;
+    }
     let surveyed = match survey_all(global, loaded, "resume").await {
         Ok(surveyed) => surveyed,
         Err(outcome) => return outcome,
     };
+    let others = other_secrets(&run.plan, &run.ledger, &surveyed.fleet, &surveyed.loaded.secrets);
+    if !others.is_empty() {
+        others.iter().for_each(|other| complain(other));
+        complain("one release would have two values: resume with the values that the run began with; nothing was changed");
+        surveyed.servers.release().await;
+        return Outcome::FatalFindings;
+    }
     let reasons = overtaken(&run.plan, &surveyed.loaded.inventory, &surveyed.fleet);
     if !reasons.is_empty() {
         reasons.iter().for_each(|reason| complain(reason));

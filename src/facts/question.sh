@@ -98,6 +98,15 @@ facts() {
         texts "$root/flipside/doors" -name '*.conf'
     }
 
+    # The proofs that lie beside the secrets, and no secret.
+    secrets() {
+        cd "$root" 2>/dev/null || return 0
+        set -- ./*/*/secrets/*/*/@PROOF@
+        [ ! -r "$1" ] || {
+            wc -c "$@" && echo && cat "$@"
+        }
+    }
+
     # NGINX holds a socket named after the generation that it serves. What is bound shows in its namespace alone.
     served() {
         set -- "$root"/flipside/run/generation-*.sock
@@ -133,6 +142,7 @@ facts() {
     section files files
     section releases releases
     section doors doors
+    section secrets secrets
     section served served
     section lease lease
     printf '\n@@flipside over\n'

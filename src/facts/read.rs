@@ -3,7 +3,8 @@ use super::error::FactsError;
 use super::frames::{Frames, Section};
 use super::types::{Facts, NginxFact};
 use super::{engine, sockets, texts};
-use crate::model::GenerationId;
+use crate::model::{GenerationId, SecretsProof};
+use std::collections::BTreeMap;
 
 /// What Linux hands out where it says nothing else.
 const EPHEMERAL: (u16, u16) = (32_768, 60_999);
@@ -33,6 +34,7 @@ pub fn read(answer: impl AsRef<[u8]>) -> Result<Facts, FactsError> {
         routes: sockets::routes(&plain(&frames, "routes")?)?,
         nginx: nginx(&frames)?,
         lease: Some(plain(&frames, "lease")?).filter(|holder| !holder.is_empty()),
+        secrets: secrets(&frames)?,
     })
 }
 
@@ -127,6 +129,15 @@ fn nginx(frames: &Frames<'_>) -> Result<NginxFact, FactsError> {
         generations,
         doors: counted("doors")?.into_iter().filter(|(path, _)| !path.contains('/')).collect(),
     })
+}
+
+/// The folders of secrets, without the name of the file that proves them.
+fn secrets(frames: &Frames<'_>) -> Result<BTreeMap<String, SecretsProof>, FactsError> {
+    let Some(section) = frames.find("secrets") else { return Ok(BTreeMap::new()) };
+    section.succeeded("secrets")?;
+    let proofs = texts::read("secrets", section.body)?;
+    let folder = |path: &str| Some(path.rsplit_once('/')?.0.to_owned());
+    Ok(proofs.iter().filter_map(|(path, text)| Some((folder(path)?, SecretsProof::read(text)))).collect())
 }
 
 /// The socket that NGINX listens on names the generation. A reload in progress, or one that failed half-way, holds two: then

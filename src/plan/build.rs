@@ -6,6 +6,7 @@ use super::prepare::{host_door_text, new_door_text, prepare};
 use super::present::{Fleet, Present, present};
 use super::remove::remove_waves;
 use super::routes::{Generation, Routing, base_generation};
+use super::secrets;
 use super::sites::Sites;
 use super::steps::{plain, switch};
 use super::summary::{removal, summary};
@@ -13,7 +14,7 @@ use super::target::{Back, Desired, Wanted, backend_mode, desire};
 use super::turn::{Turn, finish_steps, hand_over_steps, retire_steps, start_steps};
 use super::types::{Basis, Change, Finding, Intent, Level, PLAN_FORMAT, Plan, Step, UndoKind, Wave, WaveKind};
 use crate::config::{Inventory, Playbook};
-use crate::model::{Action, DrainPolicy, Labels, Millis, ProbeKind, Protocol, RouteCheck, ServerName, ServiceName, label, network_name};
+use crate::model::{Action, DrainPolicy, Labels, Millis, ProbeKind, Protocol, RouteCheck, Secrets, ServerName, ServiceName, label, network_name};
 use crate::nginx::{DoorForward, MainSettings, RenderError, Templates};
 use crate::script::layout;
 use std::collections::{BTreeMap, BTreeSet};
@@ -33,6 +34,8 @@ pub struct Inputs<'a> {
     pub wanted: &'a Wanted,
     /// Services to take away.
     pub removed: &'a BTreeSet<ServiceName>,
+    /// The values of secrets, to be compared with what is there. None of them becomes a part of the plan.
+    pub secrets: &'a Secrets,
 }
 
 /// Makes the plan, and says what was noticed on the way. A plan with a fatal finding must not be run.
@@ -40,7 +43,7 @@ pub struct Inputs<'a> {
 /// # Errors
 /// [`RenderError`] where a template is at fault.
 pub fn build(inputs: Inputs<'_>) -> Result<(Plan, Vec<Finding>), RenderError> {
-    let Inputs { playbook, inventory, fleet, templates, wanted, removed } = inputs;
+    let Inputs { playbook, inventory, fleet, templates, wanted, removed, secrets } = inputs;
     let present = present(&playbook.project, &playbook.env, fleet);
     let (placement, mut findings) = place(playbook, inventory, &running(&present));
     let labels =
@@ -49,7 +52,7 @@ pub fn build(inputs: Inputs<'_>) -> Result<(Plan, Vec<Finding>), RenderError> {
     let (sites, more) = Sites::survey(inventory, fleet, (&network, labels), layout::MESH_NETWORK);
     findings.extend(more);
     let mode = backend_mode(&placement);
-    let (mut desired, more) = desire(playbook, &placement, fleet, &present, wanted);
+    let (mut desired, more) = desire(playbook, &placement, fleet, &present, wanted, secrets);
     findings.extend(more);
     desired.retain(|desired| !removed.contains(desired.name));
     let routing = Routing { playbook, inventory, fleet, present: &present, desired: &desired, sites: &sites, mode, templates, removed };
@@ -136,6 +139,7 @@ fn deploy_waves(routing: &Routing<'_>, findings: &mut Vec<Finding>) -> Result<Ve
     for server in participants(routing) {
         let (mut steps, more) = prepare_server(routing, server)?;
         findings.extend(more);
+        steps.extend(secrets::put_steps(routing, server, release));
         let mut last = None;
         for generation in generations.iter().filter_map(|generations| generations.get(server)) {
             if last != Some(&generation.id) {
@@ -169,6 +173,8 @@ fn deploy_waves(routing: &Routing<'_>, findings: &mut Vec<Finding>) -> Result<Ve
     let turn = Turn { routing, services: &moving, release };
     waves.push(Wave { name: "retire".to_owned(), kind: WaveKind::Work, servers: retire_steps(&turn) });
     let mut tidy = finish_steps(&turn);
+    let moved = moving.iter().map(|desired| desired.name).collect();
+    secrets::tidy(routing, &moved, &secrets::given(&moving, release), &mut tidy);
     for server in live.keys() {
         let prune = plain("prune NGINX generations", Action::PruneGenerations { keep: 5 });
         tidy.entry(server.clone()).or_default().push(prune);

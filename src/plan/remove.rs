@@ -2,6 +2,7 @@
 use super::build::{drain_policy, forwards, locked, stage};
 use super::prepare::{door_update, host_door_text};
 use super::routes::Routing;
+use super::secrets;
 use super::steps::{plain, switch};
 use super::turn::Turn;
 use super::types::{Step, Wave, WaveKind};
@@ -44,6 +45,7 @@ pub(super) fn remove_waves(routing: &Routing<'_>) -> Result<Vec<Wave>, RenderErr
         steps.extend(door_update(facts, &settings.remote_root, &door));
         steps.extend(unused_network(routing, facts));
     }
+    secrets::tidy(routing, &leaving, &BTreeSet::new(), &mut tidy);
     let work = |name: &str, servers| Wave { name: name.to_owned(), kind: WaveKind::Work, servers };
     let waves = vec![
         work("prepare", prepared),

@@ -5,6 +5,7 @@ mod execute;
 pub mod fake;
 mod health;
 mod perform;
+mod redact;
 mod servers;
 pub mod ssh;
 

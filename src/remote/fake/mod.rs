@@ -3,6 +3,7 @@
 mod containers;
 mod fleet;
 mod mesh;
+mod secrets;
 mod server;
 
 pub use fleet::{FakeFleet, Fate, Oracle};
