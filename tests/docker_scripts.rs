@@ -163,9 +163,13 @@ fn secrets_belong_to_the_user_of_the_image() {
     if fs::metadata("/proc/self").unwrap().uid() != 0 {
         return;
     }
-    for (user, owner, wanted, noted) in
-        [("", None, 0, false), ("1000:1000", None, 1000, false), ("app", None, 0, true), ("1000", Some(33), 33, false), ("root", None, 0, false)]
-    {
+    for (user, owner, wanted, noted) in [
+        ("", None, 0, false),
+        ("1000:1000", None, 1000, false),
+        ("app", None, 0, true),
+        ("1000", Some(33), 33, false),
+        ("root", None, 0, false),
+    ] {
         let place = tempfile::tempdir().unwrap();
         let ctx = docker_with(place.path(), user, "");
         let folder = place.path().join("shop/prod/secrets/api/3");

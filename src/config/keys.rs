@@ -129,9 +129,14 @@ impl Part {
             Part::Playbook => &[("project", Part::Project), ("rollout", Part::Rollout)],
             Part::Service => &[("health_check", Part::HealthCheck), ("proxy", Part::Proxy)],
             Part::Inventory => &[("defaults", Part::Defaults), ("nginx", Part::Nginx)],
-            Part::Project | Part::Rollout | Part::HealthCheck | Part::Proxy | Part::Secret | Part::Defaults | Part::Server | Part::Nginx => {
-                &[]
-            }
+            Part::Project
+            | Part::Rollout
+            | Part::HealthCheck
+            | Part::Proxy
+            | Part::Secret
+            | Part::Defaults
+            | Part::Server
+            | Part::Nginx => &[],
         }
     }
 

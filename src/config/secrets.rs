@@ -54,7 +54,11 @@ fn source(walk: &mut Walk<'_>, entry: &Entry) -> Option<SecretSource> {
         [] => {
             let unknown = !section.table.entries.is_empty();
             if !unknown {
-                walk.report(section.span, format!("{} says nothing", section.what), "write `file`, `env` or `command`; or remove it: its value is then a file");
+                walk.report(
+                    section.span,
+                    format!("{} says nothing", section.what),
+                    "write `file`, `env` or `command`; or remove it: its value is then a file",
+                );
             }
             None
         }

@@ -35,7 +35,9 @@ impl Redactor {
             for line in whole.lines().chain([whole]).map(str::trim) {
                 let json = Zeroizing::new(serde_json::to_string(line).unwrap_or_default());
                 let inner = json.trim_matches('"');
-                hidden.extend([line, inner].into_iter().filter(|text| text.chars().count() >= shortest).map(|text| Zeroizing::new(text.to_owned())));
+                hidden.extend(
+                    [line, inner].into_iter().filter(|text| text.chars().count() >= shortest).map(|text| Zeroizing::new(text.to_owned())),
+                );
             }
         }
         hidden.sort_by(|a, b| (b.len(), b.as_str()).cmp(&(a.len(), a.as_str())));
@@ -46,9 +48,10 @@ impl Redactor {
     /// The text, with `[secret]` in the place of every value.
     #[must_use]
     pub fn redact(&self, text: &str) -> String {
-        self.hidden.iter().filter(|hidden| hidden.len() <= text.len()).fold(text.to_owned(), |text, hidden| {
-            if text.contains(hidden.as_str()) { text.replace(hidden.as_str(), MASK) } else { text }
-        })
+        self.hidden
+            .iter()
+            .filter(|hidden| hidden.len() <= text.len())
+            .fold(text.to_owned(), |text, hidden| if text.contains(hidden.as_str()) { text.replace(hidden.as_str(), MASK) } else { text })
     }
 }
 

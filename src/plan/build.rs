@@ -14,7 +14,9 @@ use super::target::{Back, Desired, Wanted, backend_mode, desire};
 use super::turn::{Turn, finish_steps, hand_over_steps, retire_steps, start_steps};
 use super::types::{Basis, Change, Finding, Intent, Level, PLAN_FORMAT, Plan, Step, UndoKind, Wave, WaveKind};
 use crate::config::{Inventory, Playbook};
-use crate::model::{Action, DrainPolicy, Labels, Millis, ProbeKind, Protocol, RouteCheck, Secrets, ServerName, ServiceName, label, network_name};
+use crate::model::{
+    Action, DrainPolicy, Labels, Millis, ProbeKind, Protocol, RouteCheck, Secrets, ServerName, ServiceName, label, network_name,
+};
 use crate::nginx::{DoorForward, MainSettings, RenderError, Templates};
 use crate::script::layout;
 use std::collections::{BTreeMap, BTreeSet};

@@ -3,8 +3,8 @@ use super::secrets;
 use super::target::{Desired, Replica};
 use crate::config::{Mesh, Playbook, Service, Volume};
 use crate::model::{
-    BackendMode, ContainerSpec, Labels, NetworkMode, Publish, SecretName, ServiceName, Side, container_name, door_name, label, network_name,
-    secondary_port,
+    BackendMode, ContainerSpec, Labels, NetworkMode, Publish, SecretName, ServiceName, Side, container_name, door_name, label,
+    network_name, secondary_port,
 };
 use serde::Serialize;
 use sha2::{Digest, Sha256};

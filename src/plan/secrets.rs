@@ -30,8 +30,7 @@ pub(super) fn put_steps(routing: &Routing<'_>, server: &ServerName, release: u64
     let put = |desired: &Desired<'_>| {
         let folder = layout::secrets_folder(&settings.remote_root, project, env, desired.name, release);
         let Service { secrets, secrets_owner, image, .. } = desired.service;
-        let action =
-            Action::PutSecrets { folder: folder.clone(), names: secrets.clone(), owner: *secrets_owner, image: image.clone() };
+        let action = Action::PutSecrets { folder: folder.clone(), names: secrets.clone(), owner: *secrets_owner, image: image.clone() };
         plain(format!("write the secrets of {}", desired.name), action)
             .undone_by(UndoKind::Cleans, vec![Action::RemoveSecrets { folder }])
             .of(desired.name)
@@ -75,7 +74,8 @@ pub(super) fn given<'a>(services: &[&'a Desired<'a>], release: u64) -> BTreeSet<
 
 /// The names of the containers that steps remove.
 fn removed(steps: &[Step]) -> BTreeSet<&str> {
-    let names = steps.iter().filter_map(|step| if let Action::RemoveContainer { name, .. } = &step.action { Some(name.as_str()) } else { None });
+    let names =
+        steps.iter().filter_map(|step| if let Action::RemoveContainer { name, .. } = &step.action { Some(name.as_str()) } else { None });
     names.collect()
 }
 

@@ -98,7 +98,13 @@ impl Servers {
             let site = Site { target, context, connection: Mutex::new(None), lease: Mutex::new(None) };
             sites.insert(name.clone(), Arc::new(site));
         }
-        Ok(Servers { connector, sites: Arc::new(sites), holder: holder.into(), secrets: Arc::new(Secrets::none()), redactor: Arc::default() })
+        Ok(Servers {
+            connector,
+            sites: Arc::new(sites),
+            holder: holder.into(),
+            secrets: Arc::new(Secrets::none()),
+            redactor: Arc::default(),
+        })
     }
 
     /// The same servers, with the values of secrets that actions may need. Nothing that is told of an action shows one.

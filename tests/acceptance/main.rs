@@ -19,5 +19,6 @@ mod mesh;
 mod neighbours;
 mod placement;
 mod put_back;
+mod secrets;
 mod server_fails;
 mod volumes;

@@ -84,7 +84,8 @@ pub fn put_secrets(
     let mut files = String::new();
     let mut file = |name: &str, bytes: &[u8]| {
         let target = format!("\"$new\"/{}", quote(name));
-        let _ = writeln!(files, "message=$({{ printf {} >{target}; }} 2>&1) || broken ''\nput {} {}", format(bytes), quote(name), bytes.len());
+        let _ =
+            writeln!(files, "message=$({{ printf {} >{target}; }} 2>&1) || broken ''\nput {} {}", format(bytes), quote(name), bytes.len());
     };
     for name in names {
         file(name.as_str(), secrets.value(name)?.bytes());
