@@ -27,6 +27,7 @@ fn spec(name: &str, program: &str) -> ContainerSpec {
         env: BTreeMap::new(),
         labels: labels.iter().map(|(key, value)| ((*key).to_owned(), (*value).to_owned())).collect(),
         volumes: vec![],
+        secrets: BTreeMap::new(),
         entrypoint: Some("/bin/sh".to_owned()),
         command: vec!["-c".to_owned(), program.to_owned()],
         restart: "no".to_owned(),

@@ -1,12 +1,13 @@
 //! Docker actions as exact text (`docker_scripts/*.sh`), and those that need no engine in real shells.
 //! Run with `UPDATE=1` to write the texts anew, then read the diff.
 #![expect(clippy::unwrap_used, reason = "a test may panic")]
-use flipside::model::{ContainerSpec, Labels, Millis, NetworkMode, NetworkSpec, Piece, Publish, label};
+use flipside::model::{ContainerSpec, Labels, Millis, NetworkMode, NetworkSpec, Publish, Secret, SecretName, Secrets, SecretsProof, label};
 use flipside::script::{ScriptContext, docker};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
+use std::io::Write;
 use std::net::Ipv4Addr;
-use std::os::unix::fs::PermissionsExt;
+use std::os::unix::fs::{MetadataExt, PermissionsExt};
 use std::path::Path;
 use std::process::{Command, Stdio};
 
@@ -51,6 +52,7 @@ fn spec() -> ContainerSpec {
         env: BTreeMap::from([("GREETING".to_owned(), "it's $HOME".to_owned())]),
         labels: labels.iter().map(|(key, value)| ((*key).to_owned(), (*value).to_owned())).collect(),
         volumes: vec![],
+        secrets: BTreeMap::new(),
         entrypoint: None,
         command: vec![],
         restart: "unless-stopped".to_owned(),
@@ -87,11 +89,121 @@ fn networks_and_images() {
 
 #[test]
 fn files() {
-    let content = [Piece::Text("user=shop\npassword='".to_owned()), Piece::Secret("db".to_owned()), Piece::Text("'\n".to_owned())];
-    let known = |name: &str| (name == "db").then(|| "hun'ter2".to_owned());
-    check("put_file", &docker::put_file("/local/flipside/env/shop", 0o600, &content, known).unwrap());
-    let error = docker::put_file("/local/flipside/env/shop", 0o600, &content, |_| None).unwrap_err();
-    assert_eq!(error.to_string(), "the file /local/flipside/env/shop needs the secret `db`, which is not given");
+    check("put_file", &docker::put_file("/local/flipside/env/shop", 0o600, "user=shop\nname='hun'ter2'\n"));
+}
+
+fn secrets(values: &[(&str, &[u8])]) -> (Secrets, BTreeSet<SecretName>) {
+    let values: BTreeMap<SecretName, Secret> =
+        values.iter().map(|(name, value)| (SecretName::new(*name).unwrap(), Secret::new(value.to_vec()))).collect();
+    let names = values.keys().cloned().collect();
+    (Secrets::new([7; 32], values), names)
+}
+
+#[test]
+fn secrets_of_a_release() {
+    let (all, names) = secrets(&[("db_password", b"hun'ter2\n"), ("key", &[0, 255])]);
+    let folder = "/local/shop/prod/secrets/api/3";
+    let put = |owner| docker::put_secrets(&ctx(), folder, &names, owner, "shop/api:1", &all).unwrap();
+    check("put_secrets", &put(Some(1000)));
+    check("remove_secrets", &docker::remove_secrets(&ctx(), folder));
+    let error = docker::put_secrets(&ctx(), folder, &names, None, "shop/api:1", &Secrets::none()).unwrap_err();
+    assert_eq!(error.to_string(), "the secret `db_password` is needed, and its value was not read");
+}
+
+/// A `docker` whose image runs as `user`, and whose one container mounts `mounted`.
+fn docker_with(folder: &Path, user: &str, mounted: &str) -> ScriptContext {
+    let path = folder.join("docker");
+    let text = format!(
+        "#!/bin/sh\ncase $1 in image) echo '{user}' ;; ps) [ -z '{mounted}' ] || echo 0123 ;; inspect) echo '/shop_prod_api {mounted}' ;; esac\n"
+    );
+    fs::write(&path, text).unwrap();
+    fs::set_permissions(&path, fs::Permissions::from_mode(0o755)).unwrap();
+    ScriptContext { docker: path.to_str().unwrap().to_owned(), remote_root: folder.to_str().unwrap().to_owned() }
+}
+
+fn mode(path: &Path) -> u32 {
+    fs::metadata(path).unwrap().permissions().mode() & 0o7777
+}
+
+#[test]
+fn secrets_arrive_exactly_for_nobody_else_and_complete_or_not_at_all() {
+    let place = tempfile::tempdir().unwrap();
+    let ctx = docker_with(place.path(), "", "");
+    let service = place.path().join("shop/prod/secrets/api");
+    let folder = service.join("3");
+    let every_byte: Vec<u8> = (0..=255).cycle().take(70_000).collect();
+    let odd = "-n 'it''s' \"$HOME\" `id` \\0 %s 100%\n\n ü \t!";
+    let (all, names) = secrets(&[("every_byte", &every_byte), ("odd", odd.as_bytes()), ("one", b"1")]);
+    let body = docker::put_secrets(&ctx, folder.to_str().unwrap(), &names, None, "image", &all).unwrap();
+    fs::create_dir_all(folder.join("left")).unwrap();
+    fs::create_dir_all(service.join(".new/half")).unwrap();
+    from_stdin(&body, |code, output| {
+        assert_eq!((code, output), (0, format!("seen: 3 secrets in {}\n", folder.display()).as_str()));
+        assert!(fs::read(folder.join("every_byte")).unwrap() == every_byte, "every byte as it was");
+        assert_eq!(fs::read_to_string(folder.join("odd")).unwrap(), odd);
+        assert_eq!(SecretsProof::read(&fs::read_to_string(folder.join(".proof")).unwrap()), all.proof(&names).unwrap());
+        for file in ["every_byte", "odd", "one", ".proof"] {
+            assert_eq!(mode(&folder.join(file)), 0o400, "{file}");
+        }
+        assert_eq!([mode(&folder), mode(&service), mode(service.parent().unwrap())], [0o700; 3]);
+        assert_eq!(fs::read_dir(&folder).unwrap().count(), 4, "nothing of an older attempt");
+        assert_eq!(fs::read_dir(&service).unwrap().count(), 1, "nothing beside it");
+    });
+    // A folder that cannot be written leaves the old one as it is.
+    let blocked = body.replace("put odd ", "put odd 9");
+    from_stdin(&blocked, |code, output| {
+        assert!(code == 1 && output.contains("another size"), "{output}");
+        assert_eq!(fs::read(folder.join("one")).unwrap(), b"1");
+        assert_eq!(fs::read_dir(&service).unwrap().count(), 1);
+    });
+}
+
+#[test]
+fn secrets_belong_to_the_user_of_the_image() {
+    if fs::metadata("/proc/self").unwrap().uid() != 0 {
+        return;
+    }
+    for (user, owner, wanted, noted) in [
+        ("", None, 0, false),
+        ("1000:1000", None, 1000, false),
+        ("app", None, 0, true),
+        ("1000", Some(33), 33, false),
+        ("root", None, 0, false),
+    ] {
+        let place = tempfile::tempdir().unwrap();
+        let ctx = docker_with(place.path(), user, "");
+        let folder = place.path().join("shop/prod/secrets/api/3");
+        let (all, names) = secrets(&[("key", b"value")]);
+        let body = docker::put_secrets(&ctx, folder.to_str().unwrap(), &names, owner, "image", &all).unwrap();
+        from_stdin(&body, |code, output| {
+            assert_eq!((code, output.contains("note: the image runs as user app")), (0, noted), "{output}");
+            assert_eq!((fs::metadata(folder.join("key")).unwrap().uid(), mode(&folder.join("key"))), (wanted, 0o400), "{user}");
+            assert_eq!(fs::metadata(folder.join(".proof")).unwrap().uid(), 0);
+        });
+    }
+}
+
+#[test]
+fn secrets_that_a_container_mounts_are_kept() {
+    let place = tempfile::tempdir().unwrap();
+    let (all, names) = secrets(&[("key", b"value")]);
+    let folder = place.path().join("shop/prod/secrets/api/3");
+    let put = |ctx: &ScriptContext| docker::put_secrets(ctx, folder.to_str().unwrap(), &names, None, "image", &all).unwrap();
+    let used = docker_with(place.path(), "", folder.join("key").to_str().unwrap());
+    let body = docker::remove_secrets(&used, folder.to_str().unwrap());
+    let written = put(&used);
+    from_stdin(&(written.clone() + &body), |_, _| {});
+    from_stdin(&body, |code, output| {
+        assert_eq!((code, output), (0, format!("seen: {} is kept: shop_prod_api uses it\n", folder.display()).as_str()));
+        assert!(folder.join("key").exists());
+    });
+    let free = docker_with(place.path(), "", &folder.join("key").display().to_string().replace("/3/", "/33/"));
+    let body = docker::remove_secrets(&free, folder.to_str().unwrap());
+    from_stdin(&format!("{written}{body}"), |code, output| {
+        assert!(code == 0 && output.ends_with(&format!("seen: {} removed\n", folder.display())), "{output}");
+        assert!(!place.path().join("shop").exists(), "nor an empty folder");
+    });
+    from_stdin(&body, |code, output| assert!(code == 0 && output.contains("there is no folder"), "{output}"));
 }
 
 #[test]
@@ -111,13 +223,25 @@ fn perform(body: &str, then: impl Fn(i32, &str)) {
     }
 }
 
+/// As [`perform`], but the body comes on standard input, as it comes to a server: one that is large is no argument of a program.
+fn from_stdin(body: &str, then: impl Fn(i32, &str)) {
+    for shell in [vec!["sh"], vec!["bash", "--posix"], vec!["busybox", "sh"]] {
+        let mut command = Command::new(shell[0]);
+        command.args(&shell[1..]).arg("-s").stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
+        let Ok(mut child) = command.spawn() else { continue };
+        child.stdin.take().unwrap().write_all(body.as_bytes()).unwrap();
+        let output = child.wait_with_output().unwrap();
+        assert!(output.stderr.is_empty(), "{shell:?}: {}", String::from_utf8_lossy(&output.stderr));
+        then(output.status.code().unwrap(), &String::from_utf8(output.stdout).unwrap());
+    }
+}
+
 #[test]
 fn a_file_arrives_exactly_with_its_mode_and_nothing_beside_it() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("it's a file");
     let text = "a'b \"c\" $HOME `id` \\n %s\n\nlast line without an end ü";
-    let content = [Piece::Text(text.to_owned())];
-    let body = docker::put_file(path.to_str().unwrap(), 0o640, &content, |_| None).unwrap();
+    let body = docker::put_file(path.to_str().unwrap(), 0o640, text);
     fs::write(&path, "old").unwrap();
     perform(&body, |code, output| {
         assert_eq!(code, 0, "{output}");
@@ -126,7 +250,7 @@ fn a_file_arrives_exactly_with_its_mode_and_nothing_beside_it() {
         assert_eq!(fs::metadata(&path).unwrap().permissions().mode() & 0o7777, 0o640);
         assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 1);
     });
-    let nowhere = docker::put_file("/proc/nowhere/file", 0o600, &content, |_| None).unwrap();
+    let nowhere = docker::put_file("/proc/nowhere/file", 0o600, text);
     perform(&nowhere, |code, output| {
         assert!(code == 1 && output.starts_with("error: the file /proc/nowhere/file cannot be written"), "{output}")
     });

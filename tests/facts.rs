@@ -79,9 +79,21 @@ fn files_survive_every_shell_exactly() {
     fs::write(flipside.join("lock/holder"), "somebody\n").unwrap();
     fs::write(flipside.join("lock/lease"), "").unwrap();
     std::os::unix::fs::symlink("releases/00aa11bb22cc33dd", flipside.join("nginx/current")).unwrap();
+    let proof = "salt 00ff\ndb_password 12ab\n";
+    for release in ["api/3", "api/12", "db/3"] {
+        let secrets = root.join("shop/prod/secrets").join(release);
+        fs::create_dir_all(&secrets).unwrap();
+        fs::write(secrets.join(".proof"), proof).unwrap();
+        fs::write(secrets.join("db_password"), "hunter2").unwrap();
+    }
     let docker = stand_in(folder.path());
     for shell in shells() {
-        let facts = read(ask(&shell, &docker, &root)).unwrap();
+        let answer = ask(&shell, &docker, &root);
+        assert!(!String::from_utf8_lossy(&answer).contains("hunter2"), "a secret is not asked for");
+        let facts = read(answer).unwrap();
+        let secrets: Vec<(&str, String)> = facts.secrets.iter().map(|(path, proof)| (path.as_str(), proof.text())).collect();
+        let found = ["shop/prod/secrets/api/12", "shop/prod/secrets/api/3", "shop/prod/secrets/db/3"];
+        assert_eq!(secrets, found.map(|path| (path, proof.to_owned())), "{shell:?}");
         let nginx = &facts.nginx;
         assert_eq!(nginx.live.as_ref().unwrap().0, "00aa11bb22cc33dd", "{shell:?}");
         assert_eq!(nginx.generations.len(), 2);

@@ -6,6 +6,7 @@ use super::look::{make, nginx_files, unknown_services};
 use super::patience::Patience;
 use super::print::{complain, result_line, talk};
 use super::resume::{cut_off_here, run_id, supersede};
+use super::secrets::{needed, read_secrets};
 use super::survey::{Surveyed, commands_of, read_files, state_folder, survey_all};
 use super::watching::Watching;
 use crate::ledger::Ledger;
@@ -80,7 +81,7 @@ impl Command {
             complain(&format!("without a terminal nobody can be asked: give -y to {} without a question", self.word));
             return Outcome::Usage;
         }
-        let loaded = match read_files(global) {
+        let mut loaded = match read_files(global) {
             Ok(loaded) => loaded,
             Err(outcome) => return outcome,
         };
@@ -89,6 +90,12 @@ impl Command {
             Ok(cut_off) => cut_off,
             Err(outcome) => return self.not_begun(global, &loaded, outcome),
         };
+        if self.starts_new_containers() {
+            let needed = needed(&loaded, services);
+            if let Err(outcome) = read_secrets(&mut loaded, &needed).await {
+                return outcome;
+            }
+        }
         let mut surveyed = match survey_all(global, loaded, self.word).await {
             Ok(surveyed) => surveyed,
             Err(outcome) => return outcome,
@@ -99,6 +106,11 @@ impl Command {
         };
         surveyed.servers.release().await;
         outcome
+    }
+
+    /// A rollback starts the containers that wait, with the secrets that they were given.
+    fn starts_new_containers(&self) -> bool {
+        self.removed.is_empty() && self.wanted.back == Back::No
     }
 
     async fn plan_and_run(

@@ -1,6 +1,7 @@
 //! The only reader of the three folders: playbooks, inventory, templates. Deliberately absent: what their texts mean.
 use super::args::Global;
 use crate::config::{Inventory, Playbook, Problems, read_inventory, read_playbook};
+use crate::model::Secrets;
 use crate::nginx::{TemplateError, Templates};
 use std::collections::BTreeMap;
 use std::fs;
@@ -41,6 +42,10 @@ pub(super) enum LoadError {
 pub(super) struct Loaded {
     /// What to deploy.
     pub(super) playbook: Playbook,
+    /// The playbook's folder: its secrets lie there, and their relative paths begin there.
+    pub(super) playbook_dir: PathBuf,
+    /// The values of secrets, once a command that needs them has read them.
+    pub(super) secrets: Secrets,
     /// Where to.
     pub(super) inventory: Inventory,
     /// The inventory's folder: its relative paths begin there.
@@ -65,7 +70,8 @@ pub(super) fn load(global: &Global) -> Result<Loaded, LoadError> {
         }
         (Err(error), _) | (_, Err(error)) => return Err(error),
     };
-    Ok(Loaded { playbook, inventory, inventory_dir, templates: load_templates(global)? })
+    let (playbook_dir, secrets) = (folder(&playbook_path), Secrets::none());
+    Ok(Loaded { playbook, playbook_dir, secrets, inventory, inventory_dir, templates: load_templates(global)? })
 }
 
 /// Reads the inventory alone, with its folder.
@@ -76,8 +82,12 @@ pub(super) fn load_inventory(global: &Global) -> Result<(Inventory, PathBuf), Lo
     let path = choose(global.inventory.as_deref(), "inventory", "-i FILE")?;
     let text = read(&path)?;
     let inventory = read_inventory(&name(&path), &text)?;
-    let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new(".")).to_owned();
-    Ok((inventory, folder))
+    Ok((inventory, folder(&path)))
+}
+
+/// The folder that a file is in.
+fn folder(path: &Path) -> PathBuf {
+    path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new(".")).to_owned()
 }
 
 /// The built-in templates, with those of `--templates`, or of a folder `templates/` here, in their place.

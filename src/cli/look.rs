@@ -2,6 +2,7 @@
 use super::args::{Global, Output};
 use super::exit::Outcome;
 use super::print::{complain, result, result_line};
+use super::secrets::{needed, read_secrets};
 use super::survey::{Surveyed, commands_of, read_files, survey, survey_all};
 use crate::model::{Action, ServerName, ServiceName};
 use crate::plan::{CommandsOf, Finding, Inputs, NginxFiles, Plan, State, View, Wanted, build, is_fatal, prose, revert_notes, show};
@@ -29,6 +30,7 @@ pub(super) fn make(surveyed: &Surveyed, wanted: &Wanted, removed: &BTreeSet<Serv
         templates: &loaded.templates,
         wanted,
         removed,
+        secrets: &loaded.secrets,
     };
     build(inputs).map_err(|error| {
         complain(&error.to_string());
@@ -59,11 +61,16 @@ pub(super) fn nginx_files(surveyed: &Surveyed, plan: &Plan) -> BTreeMap<ServerNa
 
 /// `flipside plan`.
 pub(super) async fn plan(global: &Global, services: &[ServiceName], with_commands: bool, undo: bool, wanted: &Wanted) -> Outcome {
-    let surveyed = match read_files(global) {
-        Ok(loaded) => match survey_all(global, loaded, "plan").await {
-            Ok(surveyed) => surveyed,
-            Err(outcome) => return outcome,
-        },
+    let mut loaded = match read_files(global) {
+        Ok(loaded) => loaded,
+        Err(outcome) => return outcome,
+    };
+    let needed = needed(&loaded, services);
+    if let Err(outcome) = read_secrets(&mut loaded, &needed).await {
+        return outcome;
+    }
+    let surveyed = match survey_all(global, loaded, "plan").await {
+        Ok(surveyed) => surveyed,
         Err(outcome) => return outcome,
     };
     surveyed.servers.release().await;

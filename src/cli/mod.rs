@@ -9,6 +9,7 @@ mod passphrase;
 mod patience;
 mod print;
 mod resume;
+mod secrets;
 mod survey;
 mod unlock;
 mod watching;

@@ -5,9 +5,10 @@ use super::exit::Outcome;
 use super::load::Loaded;
 use super::patience::Patience;
 use super::print::complain;
+use super::secrets::read_secrets;
 use super::survey::{Surveyed, read_files, state_folder, survey_all};
 use crate::model::{Millis, Verdict};
-use crate::plan::{Plan, back_by_themselves, overtaken, past_undoing, prose};
+use crate::plan::{Plan, back_by_themselves, other_secrets, overtaken, past_undoing, prose, secrets_of};
 use crate::run::{Journal, JournalError, LeftRun, OpenRun, left_runs, stuck_run};
 use std::path::Path;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
@@ -35,7 +36,7 @@ pub(super) async fn abort(global: &Global, lock_wait: Millis, began: Instant) ->
 }
 
 async fn take_up(global: &Global, way: Way, mut patience: Patience, began: Instant) -> Outcome {
-    let loaded = match read_files(global) {
+    let mut loaded = match read_files(global) {
         Ok(loaded) => loaded,
         Err(outcome) => return outcome,
     };
@@ -56,6 +57,12 @@ async fn take_up(global: &Global, way: Way, mut patience: Patience, began: Insta
         Way::On(_) => "resume",
         Way::Back => "abort",
     };
+    // What is undone needs no values.
+    if way != Way::Back
+        && let Err(outcome) = read_secrets(&mut loaded, &secrets_of(&run.plan, &run.ledger)).await
+    {
+        return outcome;
+    }
     let mut surveyed = match survey_all(global, loaded, word).await {
         Ok(surveyed) => surveyed,
         Err(outcome) => return outcome,
@@ -106,6 +113,12 @@ async fn lock_and_run(
             run.plan.intent.as_str(),
             program(global)
         ));
+        return Outcome::FatalFindings;
+    }
+    let others = other_secrets(&run.plan, &run.ledger, &surveyed.fleet, &surveyed.loaded.secrets);
+    if way != Way::Back && !others.is_empty() {
+        others.iter().for_each(|other| complain(other));
+        complain("one release would have two values: resume with the values that the run began with; nothing was changed");
         return Outcome::FatalFindings;
     }
     let back = if run.ledger.unwinding() { Vec::new() } else { back_by_themselves(&run.plan, &run.ledger, &surveyed.fleet) };

@@ -73,6 +73,7 @@ pub(super) async fn survey(global: &Global, loaded: Loaded, command: &str) -> Re
         complain(&error.to_string());
         Outcome::Configuration
     })?;
+    let servers = servers.with_secrets(loaded.secrets.clone());
     servers.prepare().await.map_err(|error| {
         complain(&format!("{error}; nothing was changed on any server"));
         Outcome::Unreachable

@@ -10,6 +10,7 @@ pub(super) enum Part {
     Service,
     HealthCheck,
     Proxy,
+    Secret,
     Inventory,
     Defaults,
     Server,
@@ -38,14 +39,13 @@ const BUILD: &str = "build and push the image beforehand, and name it with `imag
 const HOOKS: &str = "run the command before or after `flipside deploy`";
 
 /// Everything that is planned and not built.
-const LATER: [Later; 12] = [
+const LATER: [Later; 11] = [
     key(Part::Playbook, "hooks", HOOKS),
     value(Part::Rollout, "strategy", "rolling", "use `\"all_at_once\"`"),
     value(Part::Rollout, "strategy", "canary", "use `\"all_at_once\"`"),
     key(Part::Rollout, "batch", "every server is switched in one wave: remove it"),
     value(Part::Rollout, "keep", "warm", "use `\"stopped\"`: the old side is then started again by `rollback`"),
     value(Part::Rollout, "on_failure", "hold", "use `\"rollback\"`"),
-    key(Part::Service, "secrets", "a value in `env` works, but whoever can log in to the server may see it"),
     key(Part::Service, "dockerfile", BUILD),
     key(Part::Service, "context", BUILD),
     key(Part::Service, "archive", BUILD),
@@ -57,7 +57,7 @@ impl Part {
     /// The keys, in the order in which the documentation explains them.
     pub(super) fn keys(self) -> &'static [&'static str] {
         match self {
-            Part::Playbook => &["project", "rollout", "services", "env"],
+            Part::Playbook => &["project", "rollout", "services", "secrets", "env"],
             Part::Project => &["name", "version", "default_env"],
             Part::Rollout => &["strategy", "on_failure", "drain_timeout", "stop_timeout", "keep"],
             Part::Service => &[
@@ -80,9 +80,12 @@ impl Part {
                 "internal_port",
                 "overlap",
                 "singleton",
+                "secrets",
+                "secrets_owner",
             ],
             Part::HealthCheck => &["path", "command", "start_period", "interval", "timeout", "retries", "deadline"],
             Part::Proxy => &["hosts", "app_port"],
+            Part::Secret => &["file", "env", "command"],
             Part::Inventory => &["defaults", "servers", "nginx"],
             Part::Defaults => &[
                 "zone",
@@ -126,7 +129,14 @@ impl Part {
             Part::Playbook => &[("project", Part::Project), ("rollout", Part::Rollout)],
             Part::Service => &[("health_check", Part::HealthCheck), ("proxy", Part::Proxy)],
             Part::Inventory => &[("defaults", Part::Defaults), ("nginx", Part::Nginx)],
-            Part::Project | Part::Rollout | Part::HealthCheck | Part::Proxy | Part::Defaults | Part::Server | Part::Nginx => &[],
+            Part::Project
+            | Part::Rollout
+            | Part::HealthCheck
+            | Part::Proxy
+            | Part::Secret
+            | Part::Defaults
+            | Part::Server
+            | Part::Nginx => &[],
         }
     }
 
@@ -145,6 +155,7 @@ impl Part {
                 ("healthcheck", "write `health_check`"),
                 ("build", "build and push the image beforehand, and name it with `image`"),
                 ("restart", "remove it: containers are always started again"),
+                ("secret", "write `secrets = [\"NAME\"]`"),
             ],
             Part::HealthCheck => &[("test", "write `command`"), ("url", "write `path`")],
             Part::Server => &[
@@ -163,6 +174,11 @@ impl Part {
             ],
             Part::Inventory => &[("groups", "give the servers `tags` instead")],
             Part::Project => &[("environment", "write `default_env`")],
+            Part::Secret => &[
+                ("environment", "write `env`"),
+                ("path", "write `file`"),
+                ("value", "a value does not belong in a playbook: write `file`, `env` or `command`"),
+            ],
             Part::Rollout | Part::Proxy | Part::Nginx => &[],
         }
     }

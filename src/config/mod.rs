@@ -14,6 +14,7 @@ mod walk;
 mod environment;
 mod playbook;
 mod reach;
+mod secrets;
 mod service;
 
 mod cross;
@@ -29,7 +30,7 @@ pub use playbook::read_playbook;
 pub use problem::{Place, Problem, Problems};
 pub use starter::{starter_inventory, starter_playbook};
 pub use types::{
-    EnvPrefix, HealthCheck, HostKeyPolicy, Ingress, Inventory, Keep, Mesh, NginxSettings, OnFailure, Playbook, Proxy, Rollout, Server,
-    Service, Strategy, Volume,
+    EnvPrefix, HealthCheck, HostKeyPolicy, Ingress, Inventory, Keep, Mesh, NginxSettings, OnFailure, Playbook, Proxy, Rollout,
+    SecretSource, Server, Service, Strategy, Volume,
 };
 pub use values::duration;

@@ -1,7 +1,7 @@
-//! The five kinds of names as files write them, and how a wrong one is explained. Deliberately absent: the alphabets themselves.
+//! The six kinds of names as files write them, and how a wrong one is explained. Deliberately absent: the alphabets themselves.
 use super::problem::Span;
 use super::walk::Walk;
-use crate::model::{EnvName, NameError, ProjectName, ServerName, ServiceName, Zone};
+use crate::model::{EnvName, NameError, ProjectName, SecretName, ServerName, ServiceName, Zone};
 
 /// A name of the model that can stand in a file.
 pub(super) trait Name: Sized {
@@ -16,6 +16,7 @@ pub(super) trait Name: Sized {
 
 const NARROW: &str = "a lower-case letter, then lower-case letters, digits, `_` or `-`";
 const WIDE: &str = "a lower-case letter or a digit, then also `_`, `-` or `.`";
+const FILE: &str = "letters, digits, `_`, `-` and `.`, not beginning with `-` or `.`";
 
 macro_rules! name {
     ($type:ident, $kind:literal, $alphabet:ident) => {
@@ -35,6 +36,7 @@ name!(EnvName, "an environment", NARROW);
 name!(ServiceName, "a service", NARROW);
 name!(ServerName, "a server", WIDE);
 name!(Zone, "a zone", WIDE);
+name!(SecretName, "a secret", FILE);
 
 impl Walk<'_> {
     /// The text as a name; reports it at `span` when it is none.

@@ -4,6 +4,7 @@ use super::environment::{self, Environment};
 use super::keys::Part;
 use super::node::{Table, Value};
 use super::problem::{Place, Problem, Problems, Source, Span};
+use super::secrets;
 use super::service;
 use super::types::{Keep, OnFailure, Playbook, Rollout, Service, Strategy};
 use super::walk::{Section, Walk};
@@ -67,6 +68,7 @@ pub(super) fn sorted(mut problems: Vec<Problem>) -> Problems {
 fn merged(root: &Table, environments: &[Environment], name: &EnvName) -> Table {
     let mut merged = root.clone();
     if let Some(environment) = environments.iter().find(|environment| environment.name == *name) {
+        secrets::replaced_by(&mut merged, &environment.overrides);
         merged.merge(environment.overrides.clone());
     }
     merged
@@ -80,9 +82,10 @@ fn read_merged(source: &Source<'_>, env: &EnvName, root: &Table) -> (Option<Play
     let project = project(&mut walk, &section);
     let rollout = rollout(&mut walk, &section);
     let services = services(&mut walk, root);
+    let secrets = secrets::sources(&mut walk, root);
     let name = project.as_ref().map(|(name, _)| name);
     cross::check(&mut walk, name, env, &services, root);
-    let playbook = project.map(|(project, version)| Playbook { project, env: env.clone(), version, rollout, services });
+    let playbook = project.map(|(project, version)| Playbook { project, env: env.clone(), version, rollout, services, secrets });
     (playbook, walk.problems)
 }
 

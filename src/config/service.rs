@@ -2,6 +2,7 @@
 use super::keys::Part;
 use super::node::Value;
 use super::reach;
+use super::secrets;
 use super::types::{Mesh, Service, Volume};
 use super::values;
 use super::walk::{Section, Walk};
@@ -46,9 +47,12 @@ pub(super) fn read(walk: &mut Walk<'_>, section: &Section<'_>) -> Service {
         internal_port,
         overlap: walk.flag(section, "overlap").is_some_and(|(overlap, _)| overlap),
         singleton: walk.flag(section, "singleton").is_some_and(|(singleton, _)| singleton),
+        secrets: secrets::names(walk, section),
+        secrets_owner: secrets::owner(walk, section),
     };
     placement(walk, section, &mut service);
     one_at_a_time(walk, section, &service);
+    secrets::check_volumes(walk, section, &service);
     service
 }
 

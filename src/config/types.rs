@@ -1,7 +1,7 @@
 //! What a playbook and an inventory say, after environments are merged, defaults are filled in and names are checked.
-use crate::model::{EnvName, Millis, ProjectName, Protocol, ServerName, ServiceName, Zone};
+use crate::model::{EnvName, Millis, ProjectName, Protocol, SecretName, ServerName, ServiceName, Zone};
 use serde::{Deserialize, Serialize};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::net::Ipv4Addr;
 
 /// What to deploy, for one environment.
@@ -17,6 +17,21 @@ pub struct Playbook {
     pub rollout: Rollout,
     /// The services, by name.
     pub services: BTreeMap<ServiceName, Service>,
+    /// Where the values of secrets come from. One that is not here is a file beside the playbook.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub secrets: BTreeMap<SecretName, SecretSource>,
+}
+
+/// Where the value of a secret comes from.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum SecretSource {
+    /// A file on the workstation. `~` is the home directory; a relative path is relative to the playbook.
+    File(String),
+    /// An environment variable of whoever runs Flipside.
+    Env(String),
+    /// What a command prints on the workstation.
+    Command(Vec<String>),
 }
 
 /// How the fleet is rolled out.
@@ -101,6 +116,12 @@ pub struct Service {
     pub overlap: bool,
     /// Never two at once (workers, schedulers): handed over like a volume.
     pub singleton: bool,
+    /// Files in `/run/secrets` of its containers.
+    #[serde(default, skip_serializing_if = "BTreeSet::is_empty")]
+    pub secrets: BTreeSet<SecretName>,
+    /// The user id that may read them. Default: that of the image's user, where it is a number.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub secrets_owner: Option<u32>,
 }
 
 impl Service {

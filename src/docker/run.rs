@@ -26,11 +26,20 @@ pub fn run(docker: &str, spec: &ContainerSpec) -> Command {
     for volume in &spec.volumes {
         command = command.option("--volume", volume);
     }
+    for (name, path) in &spec.secrets {
+        let mount = ["type=bind", &format!("src={path}"), &format!("dst=/run/secrets/{name}"), "readonly"].map(field).join(",");
+        command = command.option("--mount", mount);
+    }
     if let Some(entrypoint) = &spec.entrypoint {
         command = command.option("--entrypoint", entrypoint);
     }
     command = command.word(&spec.image);
     spec.command.iter().fold(command, Command::word)
+}
+
+/// One field of `--mount`, which is a line of CSV (RFC 4180).
+fn field(text: &str) -> String {
+    if text.contains([',', '"']) { format!("\"{}\"", text.replace('"', "\"\"")) } else { text.to_owned() }
 }
 
 /// The driver is named, because another default driver (journald, syslog) refuses the options of rotation.
@@ -58,7 +67,7 @@ fn network(command: Command, mode: &NetworkMode) -> Command {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::model::{Millis, Publish};
+    use crate::model::{Millis, Publish, SecretName};
     use std::collections::BTreeMap;
     use std::net::Ipv4Addr;
 
@@ -75,6 +84,7 @@ mod tests {
             env: BTreeMap::from([("B".into(), "two words".into()), ("A".into(), "1".into())]),
             labels: BTreeMap::from([("flipside.spec".into(), "ab12".into()), ("flipside.project".into(), "shop".into())]),
             volumes: vec!["shop_prod_data:/data".into()],
+            secrets: BTreeMap::new(),
             entrypoint: None,
             command: vec!["serve".into(), "--port".into(), "8000".into()],
             restart: "unless-stopped".into(),
@@ -103,6 +113,17 @@ mod tests {
     #[test]
     fn a_value_with_blanks_stays_one_word() {
         assert!(run("docker", &spec()).0.contains(&"B=two words".to_owned()));
+    }
+
+    #[test]
+    fn secrets_are_files_to_read_only() {
+        let name = SecretName::new("db_password").unwrap();
+        let mount = |path: &str| {
+            let words = run("docker", &ContainerSpec { secrets: BTreeMap::from([(name.clone(), path.to_owned())]), ..spec() }).0;
+            words[words.iter().position(|word| word == "--mount").unwrap() + 1].clone()
+        };
+        assert_eq!(mount("/local/a/3/db_password"), "type=bind,src=/local/a/3/db_password,dst=/run/secrets/db_password,readonly");
+        assert_eq!(mount("/a,\"b/x"), "type=bind,\"src=/a,\"\"b/x\",dst=/run/secrets/db_password,readonly");
     }
 
     #[test]

@@ -1,5 +1,6 @@
 //! The question: one POSIX sh script for one round trip. Deliberately absent: sending it, and anything that changes the server.
 use crate::docker::Command;
+use crate::script::docker::PROOF;
 use crate::script::quote::quote;
 
 /// The script, with `@NAMES@` for what differs between servers. Its answer is framed as [`super::frames`] describes.
@@ -29,5 +30,6 @@ pub fn question(docker: &str, remote_root: &str) -> String {
         .replace("@BOUND@", &quote(BOUND))
         .replace("@ENGINE@", &engine)
         .replace("@DOCKER@", &quote(docker))
+        .replace("@PROOF@", PROOF)
         .replace("@ROOT@", &quote(remote_root.trim_end_matches('/')))
 }

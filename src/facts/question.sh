@@ -129,6 +129,15 @@ facts() {
         texts "$root/flipside/doors" -name '*.conf'
     }
 
+    # The proofs that lie beside the secrets, and no secret.
+    secrets() {
+        cd "$root" 2>/dev/null || return 0
+        set -- ./*/*/secrets/*/*/@PROOF@
+        [ ! -r "$1" ] || {
+            wc -c "$@" && echo && cat "$@"
+        }
+    }
+
     # NGINX holds a socket named after the generation that it serves. What is bound shows in its namespace alone.
     served() {
         set -- "$root"/flipside/run/generation-*.sock
@@ -180,6 +189,7 @@ facts() {
     section files files
     section releases releases
     section doors doors
+    section secrets secrets
     section served printf '%s\n' "$bound"
     section sealed sealed
     section recorded recorded

@@ -3,7 +3,7 @@ use super::error::FactsError;
 use super::frames::{Frames, Section};
 use super::types::{Facts, NginxFact};
 use super::{engine, revert, sockets, texts};
-use crate::model::GenerationId;
+use crate::model::{GenerationId, SecretsProof};
 use std::collections::BTreeMap;
 
 /// What Linux hands out where it says nothing else.
@@ -35,6 +35,7 @@ pub fn read(answer: impl AsRef<[u8]>) -> Result<Facts, FactsError> {
         nginx: nginx(&frames)?,
         lease: Some(plain(&frames, "lease")?).filter(|holder| !holder.is_empty()),
         revert: frames.find("revert").and_then(|section| revert::read(&section.text())),
+        secrets: secrets(&frames)?,
     })
 }
 
@@ -135,6 +136,15 @@ fn nginx(frames: &Frames<'_>) -> Result<NginxFact, FactsError> {
         recorded: recorded.lines().filter_map(generation).collect(),
         doors: counted("doors")?.into_iter().filter(|(path, _)| !path.contains('/')).collect(),
     })
+}
+
+/// The folders of secrets, without the name of the file that proves them.
+fn secrets(frames: &Frames<'_>) -> Result<BTreeMap<String, SecretsProof>, FactsError> {
+    let Some(section) = frames.find("secrets") else { return Ok(BTreeMap::new()) };
+    section.succeeded("secrets")?;
+    let proofs = texts::read("secrets", section.body)?;
+    let folder = |path: &str| Some(path.rsplit_once('/')?.0.to_owned());
+    Ok(proofs.iter().filter_map(|(path, text)| Some((folder(path)?, SecretsProof::read(text)))).collect())
 }
 
 /// The socket that NGINX listens on names the generation. A reload in progress, or one that failed half-way, holds two: then

@@ -1,5 +1,5 @@
 //! What a server is seen to be: the answer to one question, asked in one round trip.
-use crate::model::{GenerationId, Labels};
+use crate::model::{GenerationId, Labels, SecretsProof};
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 use std::net::Ipv4Addr;
@@ -35,6 +35,10 @@ pub struct Facts {
     pub nginx: NginxFact,
     /// Who holds the lease, in the holder's own words.
     pub lease: Option<String>,
+    /// The folders of secrets, by their path below the remote root (`PROJECT/ENV/secrets/SERVICE/RELEASE`), with what proves whether
+    /// they have changed.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub secrets: BTreeMap<String, SecretsProof>,
     /// The revert that waits on it, or what came of the last one.
     pub revert: Option<RevertFact>,
 }

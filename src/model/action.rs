@@ -1,10 +1,10 @@
 //! Everything that a deploy can do to a server, as a closed enum. Nothing else ever happens to one.
 use super::container::ContainerSpec;
 use super::identity::{GenerationId, Labels};
-use super::names::{EnvName, ProjectName};
+use super::names::{EnvName, ProjectName, SecretName};
 use super::time::Millis;
 use serde::{Deserialize, Serialize};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::net::Ipv4Addr;
 
 /// One thing done to one server. Every action may be performed twice without harm.
@@ -28,8 +28,25 @@ pub enum Action {
         path: String,
         /// Permission bits.
         mode: u32,
-        /// The content, where secrets are references.
-        content: Vec<Piece>,
+        /// The content. Never a secret.
+        content: String,
+    },
+    /// Write the secrets of a service's new containers into a folder of their own, complete or not at all: each a file with mode 400,
+    /// and the proof by which a later plan sees whether they have changed. Their values are filled in at the last moment.
+    PutSecrets {
+        /// Absolute path; its last part is the release.
+        folder: String,
+        /// Which.
+        names: BTreeSet<SecretName>,
+        /// The user id that may read them; without one that of the image's user, where it is a number, else whoever writes them.
+        owner: Option<u32>,
+        /// The image whose user is asked for.
+        image: String,
+    },
+    /// Remove a folder of secrets, unless a container still has files of it mounted.
+    RemoveSecrets {
+        /// Absolute path.
+        folder: String,
     },
     /// The project's network, with its own subnet.
     EnsureNetwork(NetworkSpec),
@@ -187,16 +204,6 @@ pub enum Action {
         /// How many to keep.
         keep: u32,
     },
-}
-
-/// A part of a file's content.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum Piece {
-    /// Plain text.
-    Text(String),
-    /// The value of the secret of this name, filled in at the last moment and never written down.
-    Secret(String),
 }
 
 /// A project network.

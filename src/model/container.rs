@@ -1,5 +1,6 @@
 //! A container as it should be run: a value that `docker/` turns into one command.
 use super::identity::Labels;
+use super::names::SecretName;
 use super::time::Millis;
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
@@ -22,6 +23,9 @@ pub struct ContainerSpec {
     pub labels: Labels,
     /// `source:target[:options]`, as docker takes them.
     pub volumes: Vec<String>,
+    /// Files of secrets on the server, by the name that they have in `/run/secrets`. Mounted read-only.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub secrets: BTreeMap<SecretName, String>,
     /// Replaces the image's entrypoint when given.
     pub entrypoint: Option<String>,
     /// Arguments after the image.

@@ -5,18 +5,22 @@ mod event;
 mod identity;
 mod names;
 mod probing;
+mod redact;
+mod secret;
 mod side;
 mod time;
 
-pub use action::{Action, Backend, DrainPolicy, HealthPolicy, NetworkSpec, Piece, Probe, ProbeKind, RouteCheck, StagedListener};
+pub use action::{Action, Backend, DrainPolicy, HealthPolicy, NetworkSpec, Probe, ProbeKind, RouteCheck, StagedListener};
 pub use container::{ContainerSpec, NetworkMode, Publish};
 pub use event::{Event, EventKind, Failure, Outcome, StepId, Verdict, WaveIndex};
 pub use identity::{
     GenerationId, Labels, base_port, container_name, door_name, failed_name, fold_hash, internal_port, label, network_name, previous_name,
     secondary_port,
 };
-pub use names::{EnvName, NameError, ProjectName, ServerName, ServiceName, Zone};
+pub use names::{EnvName, NameError, ProjectName, SecretName, ServerName, ServiceName, Zone};
 pub use probing::{Answer, Moment, ProbeAsk, ProbeAt, ProbeCount, ProbeFailure, ProbeTally, ProbeTarget, Sample};
+pub use redact::Redactor;
+pub use secret::{LARGEST_SECRET, MissingSecret, Secret, Secrets, SecretsProof};
 pub use side::Side;
 pub use time::Millis;
 

@@ -37,6 +37,18 @@ fn check(text: &str, dots: bool) -> Result<(), NameError> {
     }
 }
 
+/// A secret is the name of a file: not one that is hidden, or that leads out of its folder.
+fn check_secret(text: &str) -> Result<(), NameError> {
+    if text.is_empty() {
+        return Err(NameError::Empty);
+    }
+    if text.len() > 63 {
+        return Err(NameError::TooLong(text.to_owned()));
+    }
+    let fits = text.chars().all(|c| c.is_ascii_alphanumeric() || "_-.".contains(c)) && !text.starts_with(['-', '.']);
+    if fits { Ok(()) } else { Err(NameError::Alphabet(text.to_owned())) }
+}
+
 fn check_service(text: &str) -> Result<(), NameError> {
     check(text, false)?;
     let tail = text.rsplit_once('_').map(|(_, tail)| tail);
@@ -116,6 +128,11 @@ name!(
     Zone,
     |text| check(text, true)
 );
+name!(
+    /// A secret, and the name of its file: `[A-Za-z0-9_][A-Za-z0-9_.-]*`.
+    SecretName,
+    check_secret
+);
 
 #[cfg(test)]
 mod tests {
@@ -138,5 +155,9 @@ mod tests {
         }
         assert!(ServerName::new("10.0.0.1").is_ok());
         assert!(ServerName::new("lon1-a.example").is_ok());
+        for text in ["", ".", "..", ".key", "-f", "a/b", "a b", "a\n", &"a".repeat(64)] {
+            assert!(SecretName::new(text).is_err(), "{text:?}");
+        }
+        assert!(SecretName::new("DB_password.v2").is_ok());
     }
 }

@@ -99,6 +99,7 @@ fn shell(name: &str, image: &str, network: NetworkMode, program: &str) -> Contai
         env: BTreeMap::new(),
         labels: Labels::new(),
         volumes: Vec::new(),
+        secrets: BTreeMap::new(),
         entrypoint: Some("/bin/sh".to_owned()),
         command: vec!["-c".to_owned(), program.to_owned()],
         restart: "always".to_owned(),

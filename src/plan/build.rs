@@ -9,6 +9,7 @@ use super::present::{Fleet, Present, present};
 use super::remove::remove_waves;
 use super::revert::{Stretches, guard, revert_notes, take_over, to_take_over};
 use super::routes::{Generation, Routing};
+use super::secrets;
 use super::sites::Sites;
 use super::steps::plain;
 use super::summary::{removal, summary};
@@ -17,7 +18,7 @@ use super::target::{Back, Desired, Wanted, backend_mode, desire};
 use super::turn::{Turn, finish_steps, hand_over_steps, retire_steps, start_steps};
 use super::types::{Basis, Change, Finding, Intent, Level, PLAN_FORMAT, Plan, Step, Wave, WaveKind};
 use crate::config::{Inventory, Playbook};
-use crate::model::{Action, Labels, ServerName, ServiceName, label, network_name};
+use crate::model::{Action, Labels, Secrets, ServerName, ServiceName, label, network_name};
 use crate::nginx::{DoorForward, RenderError, Templates};
 use crate::script::layout;
 use std::collections::{BTreeMap, BTreeSet};
@@ -37,6 +38,8 @@ pub struct Inputs<'a> {
     pub wanted: &'a Wanted,
     /// Services to take away.
     pub removed: &'a BTreeSet<ServiceName>,
+    /// The values of secrets, to be compared with what is there. None of them becomes a part of the plan.
+    pub secrets: &'a Secrets,
 }
 
 /// Makes the plan, and says what was noticed on the way. A plan with a fatal finding must not be run.
@@ -44,7 +47,7 @@ pub struct Inputs<'a> {
 /// # Errors
 /// [`RenderError`] where a template is at fault.
 pub fn build(inputs: Inputs<'_>) -> Result<(Plan, Vec<Finding>), RenderError> {
-    let Inputs { playbook, inventory, fleet: seen, templates, wanted, removed } = inputs;
+    let Inputs { playbook, inventory, fleet: seen, templates, wanted, removed, secrets } = inputs;
     let drift = Drift::look(playbook, inventory, seen, wanted.repair);
     let fleet = &drift.fleet;
     let present = present(&playbook.project, &playbook.env, fleet);
@@ -55,7 +58,7 @@ pub fn build(inputs: Inputs<'_>) -> Result<(Plan, Vec<Finding>), RenderError> {
     let (sites, more) = Sites::survey(inventory, fleet, (&network, labels), layout::MESH_NETWORK);
     findings.extend(more);
     let mode = backend_mode(&placement);
-    let (mut desired, more) = desire(playbook, &placement, fleet, &present, wanted);
+    let (mut desired, more) = desire(playbook, &placement, fleet, &present, wanted, secrets);
     findings.extend(more);
     desired.retain(|desired| !removed.contains(desired.name));
     let (present, desired, sites) = (&present, &desired[..], &sites);
@@ -146,6 +149,7 @@ fn deploy_waves(routing: &Routing<'_>, wanted: &Wanted, findings: &mut Vec<Findi
     for server in participants(routing) {
         let (mut steps, more) = prepare_server(routing, server)?;
         findings.extend(more);
+        steps.extend(secrets::put_steps(routing, server, release));
         let mut last = None;
         for generation in generations.iter().filter_map(|generations| generations.get(server)) {
             if last != Some(&generation.id) {
@@ -203,6 +207,8 @@ fn deploy_waves(routing: &Routing<'_>, wanted: &Wanted, findings: &mut Vec<Findi
     for (server, steps) in left.tidy {
         tidy.entry(server).or_default().extend(steps);
     }
+    let moved = moving.iter().map(|desired| desired.name).collect();
+    secrets::tidy(routing, &moved, &secrets::given(&moving, release), &mut tidy);
     for server in live.keys() {
         let prune = plain("prune NGINX generations", Action::PruneGenerations { keep: 5 });
         tidy.entry(server.clone()).or_default().push(prune);

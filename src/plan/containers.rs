@@ -1,13 +1,14 @@
 //! The containers of one replica of one side: the app, and where it uses other services the door whose namespace it joins.
+use super::secrets;
 use super::target::{Desired, Replica};
 use crate::config::{Mesh, Playbook, Service, Volume};
 use crate::model::{
-    BackendMode, ContainerSpec, Labels, NetworkMode, Publish, ServiceName, Side, container_name, door_name, label, network_name,
-    secondary_port,
+    BackendMode, ContainerSpec, Labels, NetworkMode, Publish, SecretName, ServiceName, Side, container_name, door_name, label,
+    network_name, secondary_port,
 };
 use serde::Serialize;
 use sha2::{Digest, Sha256};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write;
 use std::net::Ipv4Addr;
 
@@ -32,6 +33,10 @@ struct Essence<'a> {
     mesh: Mesh,
     doors: Vec<u16>,
     published: Option<(BackendMode, &'a BTreeMap<u32, u16>)>,
+    #[serde(skip_serializing_if = "BTreeSet::is_empty")]
+    secrets: &'a BTreeSet<SecretName>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    secrets_owner: Option<u32>,
 }
 
 /// The digest that says whether a service's containers have to be replaced. A new version text alone does not.
@@ -55,6 +60,8 @@ pub(super) fn spec_digest(
             BackendMode::SingleServer => (mode, &EMPTY),
             BackendMode::MultiServer => (mode, base_ports),
         }),
+        secrets: &service.secrets,
+        secrets_owner: service.secrets_owner,
     })
 }
 
@@ -97,6 +104,8 @@ pub(super) struct Place<'a> {
     pub address: Ipv4Addr,
     /// The server's private address, in multi-server mode.
     pub private_address: Option<Ipv4Addr>,
+    /// Where the server keeps its files.
+    pub remote_root: &'a str,
     /// The number of this deploy.
     pub release: u64,
 }
@@ -125,6 +134,7 @@ impl Place<'_> {
             env,
             labels: self.labels("app"),
             volumes: service.volumes.iter().map(|volume| self.volume(volume)).collect(),
+            secrets: secrets::mounts(self.playbook, self.remote_root, self.desired, self.release),
             entrypoint: None,
             command: service.command.clone(),
             restart: "unless-stopped".to_owned(),

@@ -99,8 +99,7 @@ pub(super) fn door_update(facts: &Facts, root: &str, text: &str) -> Vec<Step> {
 /// Write the host door's file, and let the door read it.
 #[must_use]
 pub(super) fn new_door_text(root: &str, text: &str) -> [Step; 2] {
-    let content = vec![crate::model::Piece::Text(text.to_owned())];
-    let put = Action::PutFile { path: layout::host_door_file(root), mode: 0o644, content };
+    let put = Action::PutFile { path: layout::host_door_file(root), mode: 0o644, content: text.to_owned() };
     let reload = Action::ReloadDoor { container: HOST_DOOR.to_owned() };
     [plain("write the host's door file", put), plain("reload the host's door", reload)]
 }

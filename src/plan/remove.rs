@@ -3,6 +3,7 @@ use super::build::{forwards, locked};
 use super::prepare::{door_update, host_door_text};
 use super::revert::{Stretches, guard};
 use super::routes::Routing;
+use super::secrets;
 use super::steps::{plain, switch};
 use super::switching::{drain_policy, stage};
 use super::turn::Turn;
@@ -50,6 +51,7 @@ pub(super) fn remove_waves(routing: &Routing<'_>) -> Result<Vec<Wave>, RenderErr
         steps.extend(door_update(facts, &settings.remote_root, &door));
         steps.extend(unused_network(routing, facts));
     }
+    secrets::tidy(routing, &leaving, &BTreeSet::new(), &mut tidy);
     let work = |name: &str, servers| Wave { name: name.to_owned(), kind: WaveKind::Work, servers };
     let mut waves = vec![
         work("prepare", prepared),

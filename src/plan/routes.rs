@@ -83,6 +83,7 @@ impl Routing<'_> {
                             side,
                             address: std::net::Ipv4Addr::UNSPECIFIED,
                             private_address: None,
+                            remote_root: "",
                             release: 0,
                         };
                         let (Some(address), Some(port)) = (self.private_address(at), place.host_port()) else { continue };

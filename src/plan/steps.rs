@@ -36,6 +36,8 @@ fn within(action: &Action) -> Millis {
         Action::Lock
         | Action::ConfirmFacts { .. }
         | Action::PutFile { .. }
+        | Action::PutSecrets { .. }
+        | Action::RemoveSecrets { .. }
         | Action::EnsureNetwork(_)
         | Action::RemoveNetwork { .. }
         | Action::ConnectNetwork { .. }

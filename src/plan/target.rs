@@ -3,10 +3,11 @@ use super::claims::settle_all;
 use super::containers::{environment, has_door, spec_digest};
 use super::place::Placement;
 use super::present::{Fleet, Present, PresentService, Unit};
+use super::secrets;
 use super::show::prose::clean;
 use super::types::{Change, Finding, Level};
 use crate::config::{Playbook, Service};
-use crate::model::{BackendMode, ServiceName, Side, label};
+use crate::model::{BackendMode, Secrets, ServiceName, Side, label};
 use std::collections::{BTreeMap, BTreeSet};
 
 /// One service as it should be.
@@ -28,6 +29,8 @@ pub(super) struct Desired<'a> {
     pub environment: BTreeMap<String, String>,
     /// The digest that says whether containers have to be replaced.
     pub spec: String,
+    /// Why its secrets are not what the live side was given, where they are not.
+    pub secret_change: Option<String>,
     /// What happens to it.
     pub change: Change,
     /// Why.
@@ -126,6 +129,7 @@ pub(super) fn desire<'a>(
     fleet: &Fleet,
     present: &'a Present<'a>,
     wanted: &Wanted,
+    secrets: &Secrets,
 ) -> (Vec<Desired<'a>>, Vec<Finding>) {
     let mode = backend_mode(placement);
     let mut findings = Vec::new();
@@ -153,7 +157,9 @@ pub(super) fn desire<'a>(
             reason: String::new(),
             from: None,
             to: None,
+            secret_change: None,
         };
+        desired.secret_change = secrets::difference(playbook, &desired, fleet, secrets);
         match wanted.back {
             Back::No => judge(&mut desired, fleet, wanted, &mut findings),
             Back::Yes => judge_rollback(&mut desired, present, wanted, &mut findings),
@@ -286,5 +292,6 @@ fn difference(desired: &Desired<'_>, live: Side, fleet: &Fleet) -> Option<String
     if let Some(unit) = surplus {
         return Some(format!("replica {} on {} is not wanted any more", unit.replica, unit.server));
     }
-    units.iter().any(|unit| unit.label(label::SPEC) != Some(&desired.spec)).then(|| "settings changed".to_owned())
+    let changed = units.iter().any(|unit| unit.label(label::SPEC) != Some(&desired.spec)).then(|| "settings changed".to_owned());
+    changed.or_else(|| desired.secret_change.clone())
 }

@@ -86,7 +86,8 @@ impl Turn<'_> {
             BackendMode::SingleServer => None,
             BackendMode::MultiServer => settings.private_address,
         };
-        let place = Place { playbook: routing.playbook, desired, replica, side, address, private_address, release: self.release };
+        let (playbook, remote_root, release) = (routing.playbook, settings.remote_root.as_str(), self.release);
+        let place = Place { playbook, desired, replica, side, address, private_address, remote_root, release };
         let name = place.name();
         let kind = if self.hands_over(desired) { UndoKind::Restores } else { UndoKind::Cleans };
         let there = desired.present.and_then(|present| {

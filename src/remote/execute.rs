@@ -3,6 +3,7 @@
 use super::health::await_healthy;
 use super::leases::LeaseError;
 use super::perform::{Call, Remote, Update};
+use super::redact;
 use super::servers::{Servers, Site};
 use super::ssh::{ChannelError, Connection, ScriptEnd};
 use crate::facts::digest;
@@ -12,7 +13,7 @@ use std::collections::BTreeMap;
 use std::hash::{BuildHasher, Hasher};
 use std::sync::Arc;
 use std::time::Duration;
-use tokio::sync::mpsc::UnboundedSender;
+use tokio::sync::mpsc::{UnboundedSender, unbounded_channel};
 
 /// One action of one call.
 struct Item {
@@ -31,6 +32,18 @@ struct Work {
 
 impl Remote for Servers {
     async fn perform(&self, server: ServerName, calls: Vec<Call>, tell: UnboundedSender<Update>) {
+        let (sender, mut updates) = unbounded_channel();
+        let telling = async {
+            while let Some(update) = updates.recv().await {
+                let _ = tell.send(redact::update(&self.redactor, update));
+            }
+        };
+        tokio::join!(self.perform_calls(server, calls, sender), telling);
+    }
+}
+
+impl Servers {
+    async fn perform_calls(&self, server: ServerName, calls: Vec<Call>, tell: UnboundedSender<Update>) {
         let n_calls = calls.len();
         let left = calls.iter().map(|call| call.actions.len()).collect();
         let mut work = Work { calls, left, seen: vec![Vec::new(); n_calls], begun: vec![false; n_calls], tell };
@@ -78,6 +91,8 @@ fn kind(action: &Action) -> Kind {
         Action::Lock | Action::ConfirmFacts { .. } => Kind::Alone,
         Action::AwaitHealthy { .. } => Kind::Probe,
         Action::PutFile { .. }
+        | Action::PutSecrets { .. }
+        | Action::RemoveSecrets { .. }
         | Action::EnsureNetwork(_)
         | Action::RemoveNetwork { .. }
         | Action::ConnectNetwork { .. }
@@ -144,7 +159,7 @@ impl Servers {
     async fn run_scripts(&self, site: &Arc<Site>, items: &[Item], work: &mut Work) -> bool {
         let mut bodies = Vec::new();
         for item in items {
-            match body(&site.context, &item.action, &|_| None) {
+            match body(&site.context, &item.action, &self.secrets) {
                 Ok(text) => bodies.push(text),
                 Err(error) => {
                     work.stop(item.call, Outcome::Failed(Failure { seen: error.to_string(), ..Failure::default() }));

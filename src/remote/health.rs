@@ -1,9 +1,10 @@
 //! Whether new containers answer: probes through the SSH tunnel, or from the server's own shell where tunnels are forbidden, while
 //! somebody watches that the containers stay up. Deliberately absent: what happens when they do not.
 use super::perform::Update;
+use super::redact;
 use super::ssh::{Connection, TunnelError};
-use crate::model::{Action, Failure, HealthPolicy, Probe, ProbeKind, StepId};
-use crate::script::{ContainerSight, ScriptContext, command_probe, connect_probe, read_sight, watch};
+use crate::model::{Action, Failure, HealthPolicy, Probe, ProbeKind, Redactor, StepId};
+use crate::script::{ContainerSight, ScriptContext, command_probe, connect_probe, read_last_words, read_sight, watch};
 use std::collections::BTreeMap;
 use std::net::Ipv4Addr;
 use std::sync::atomic::{AtomicU32, Ordering};
@@ -307,6 +308,7 @@ pub(super) async fn last_words(connection: &Connection, context: &ScriptContext,
     if end.is_err() {
         return;
     }
+    let (secrets, mut lines) = read_last_words(&lines);
     if let Some(position) = lines.iter().rposition(|line| line.starts_with("@state ")) {
         let state = lines.remove(position);
         let words: Vec<&str> = state.split_whitespace().collect();
@@ -323,6 +325,8 @@ pub(super) async fn last_words(connection: &Connection, context: &ScriptContext,
     if !lines.is_empty() {
         failure.tail = lines;
     }
+    // What the container was given may be what an older run gave it: no value of this run.
+    *failure = redact::failure(&Redactor::new(&secrets), std::mem::take(failure));
 }
 
 #[cfg(test)]

@@ -7,6 +7,7 @@ mod health;
 mod leases;
 mod perform;
 mod probe;
+mod redact;
 mod servers;
 pub mod ssh;
 

@@ -2,7 +2,7 @@
 use super::ssh::{ChannelError, ConnectError, Connection, Connector, Held, NoKeyAtAll, Target, TargetError};
 use crate::config::Inventory;
 use crate::facts::{Facts, FactsError, question, read};
-use crate::model::ServerName;
+use crate::model::{Redactor, Secrets, ServerName};
 use crate::script::{Claim, ScriptContext};
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -70,6 +70,8 @@ pub struct Servers {
     connector: Connector,
     pub(super) sites: Arc<BTreeMap<ServerName, Arc<Site>>>,
     pub(super) holder: Arc<str>,
+    pub(super) secrets: Arc<Secrets>,
+    pub(super) redactor: Arc<Redactor>,
 }
 
 impl Servers {
@@ -85,7 +87,20 @@ impl Servers {
             let site = Site { target, context, connection: Mutex::new(None), lease: Mutex::new(None), away: Mutex::new(None) };
             sites.insert(name.clone(), Arc::new(site));
         }
-        Ok(Servers { connector, sites: Arc::new(sites), holder: holder.into() })
+        Ok(Servers {
+            connector,
+            sites: Arc::new(sites),
+            holder: holder.into(),
+            secrets: Arc::new(Secrets::none()),
+            redactor: Arc::default(),
+        })
+    }
+
+    /// The same servers, with the values of secrets that actions may need. Nothing that is told of an action shows one.
+    #[must_use]
+    pub fn with_secrets(self, secrets: Secrets) -> Servers {
+        let redactor = Arc::new(Redactor::new(secrets.values()));
+        Servers { secrets: Arc::new(secrets), redactor, ..self }
     }
 
     /// Reads the keys for all servers, which asks for passphrases. Before anything is connected.

@@ -295,6 +295,8 @@ fn container_of(action: &Action) -> Option<&str> {
         Action::Lock
         | Action::ConfirmFacts { .. }
         | Action::PutFile { .. }
+        | Action::PutSecrets { .. }
+        | Action::RemoveSecrets { .. }
         | Action::EnsureNetwork(_)
         | Action::RemoveNetwork { .. }
         | Action::ConnectNetwork { .. }

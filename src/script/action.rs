@@ -2,7 +2,7 @@
 use super::ScriptContext;
 use super::quote::quote;
 use super::{docker, layout, nginx, revert};
-use crate::model::{Action, GenerationId, Millis};
+use crate::model::{Action, GenerationId, Millis, MissingSecret, Secrets};
 use std::collections::BTreeMap;
 
 /// A door listens within this time, or something is wrong with it.
@@ -16,17 +16,19 @@ pub enum BodyError {
     NotAScript,
     /// A secret is not known.
     #[error(transparent)]
-    Secret(#[from] docker::MissingSecret),
+    Secret(#[from] MissingSecret),
 }
 
 /// The body of an action: POSIX sh that prints `seen: …` and exits 0, or `error: …`, `wanted: …`, `hint: …` and exits otherwise.
 ///
 /// # Errors
 /// [`BodyError`].
-pub fn body(context: &ScriptContext, action: &Action, secret: &dyn Fn(&str) -> Option<String>) -> Result<String, BodyError> {
+pub fn body(context: &ScriptContext, action: &Action, secrets: &Secrets) -> Result<String, BodyError> {
     let text = match action {
         Action::Lock | Action::ConfirmFacts { .. } | Action::AwaitHealthy { .. } => return Err(BodyError::NotAScript),
-        Action::PutFile { path, mode, content } => docker::put_file(path, *mode, content, secret)?,
+        Action::PutFile { path, mode, content } => docker::put_file(path, *mode, content),
+        Action::PutSecrets { folder, names, owner, image } => docker::put_secrets(context, folder, names, *owner, image, secrets)?,
+        Action::RemoveSecrets { folder } => docker::remove_secrets(context, folder),
         Action::EnsureNetwork(spec) => docker::ensure_network(context, spec),
         Action::RemoveNetwork { name } => docker::remove_network(context, name),
         Action::ConnectNetwork { network, container, aliases } => docker::connect_network(context, network, container, aliases),

@@ -20,6 +20,10 @@ pub fn commands(context: &ScriptContext, action: &Action) -> Vec<String> {
         Action::Lock => vec![format!("flock -n {}", quote(&format!("{}/lock/lease", layout::folder(&context.remote_root))))],
         Action::ConfirmFacts { .. } => Vec::new(),
         Action::PutFile { path, mode, .. } => vec![format!("write {} (mode {mode:o})", quote(path))],
+        Action::PutSecrets { folder, names, .. } => {
+            names.iter().map(|name| format!("write {} (mode 400)", quote(&format!("{folder}/{name}")))).collect()
+        }
+        Action::RemoveSecrets { folder } => vec![format!("rm -r {}", quote(folder))],
         Action::EnsureNetwork(spec) => vec![line(&docker::create_network(docker, spec))],
         Action::RemoveNetwork { name } => vec![line(&docker::remove_network(docker, name))],
         Action::ConnectNetwork { network, container, aliases } => vec![line(&docker::connect_network(docker, network, container, aliases))],

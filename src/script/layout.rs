@@ -64,6 +64,12 @@ pub fn host_door_file(remote_root: &str) -> String {
     format!("{}/{HOST_DOOR}.conf", doors_folder(remote_root))
 }
 
+/// `{remote_root}/{project}/{env}/secrets/{service}/{release}`: the secrets of the containers of one release. Folders have mode 700.
+#[must_use]
+pub fn secrets_folder(remote_root: &str, project: &ProjectName, env: &EnvName, service: &ServiceName, release: u64) -> String {
+    format!("{}/{project}/{env}/secrets/{service}/{release}", remote_root.trim_end_matches('/'))
+}
+
 /// `{project}_{env}_{service}`: the stem of a service's NGINX file, socket, upstream and zone.
 #[must_use]
 pub fn stem(project: &ProjectName, env: &EnvName, service: &ServiceName) -> String {

@@ -2,6 +2,7 @@
 //! Deliberately absent: what counts as healthy.
 use super::ScriptContext;
 use super::quote::quote;
+use crate::model::Secret;
 
 /// What one look at a container shows.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -59,7 +60,7 @@ pub fn connect_probe(address: &str, port: u16, request: Option<&str>) -> String 
     format!("command -v bash >/dev/null 2>&1 || {{ echo 'no bash to probe with'; exit 97; }}\nbash -c {} 2>&1\n", quote(&script))
 }
 
-/// Prints the last lines of a container's log, then `state STATUS EXIT OOM`. One that the engine keeps restarting has an exit code only
+/// Prints the secrets that a container was given, as [`read_last_words`] wants them, the last lines of its log, then `state STATUS EXIT OOM`. One that the engine keeps restarting has an exit code only
 /// between two starts: that moment is waited for, 3 s at most. A container that is not there prints nothing.
 #[must_use]
 pub fn last_words(context: &ScriptContext, container: &str, n_lines: u32) -> String {
@@ -70,6 +71,37 @@ pub fn last_words(context: &ScriptContext, container: &str, n_lines: u32) -> Str
          case $state in '@state running '*' 0' | '') break ;; '@state running '*) ;; *) break ;; esac\n\
          tries=$((tries + 1))\nsleep 0.2\ndone\n\
          [ -n \"$state\" ] || exit 0\n\
+         {docker} inspect --type container --format '{{{{range .Mounts}}}}{{{{println .Destination .Source}}}}{{{{end}}}}' {name} 2>/dev/null |\n\
+         while read -r to from; do\ncase $to in /run/secrets/*) echo @secret; od -An -v -tx1 <\"$from\" 2>/dev/null ;; esac\ndone\n\
+         echo @log\n\
          {docker} logs --tail {n_lines} {name} 2>&1\necho\necho \"${{state% *}}\"\n"
     )
+}
+
+/// Takes what [`last_words`] printed apart: the values of the container's secrets, which its log must not show, and the rest.
+#[must_use]
+pub fn read_last_words(lines: &[String]) -> (Vec<Secret>, Vec<String>) {
+    let Some(log) = lines.iter().position(|line| line == "@log") else { return (Vec::new(), lines.to_vec()) };
+    let mut values: Vec<Vec<u8>> = Vec::new();
+    for line in &lines[..log] {
+        if line == "@secret" {
+            values.push(Vec::new());
+        } else if let Some(value) = values.last_mut() {
+            value.extend(line.split_whitespace().filter_map(|byte| u8::from_str_radix(byte, 16).ok()));
+        }
+    }
+    (values.into_iter().map(Secret::new).collect(), lines[log + 1..].to_vec())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_secrets_come_before_the_log_which_cannot_forge_them() {
+        let lines = ["Welcome!", "@secret", " 61 62", " 0a", "@secret", " ff", "@log", "@secret", " 63", "@state exited 1 false"];
+        let (values, rest) = read_last_words(&lines.map(str::to_owned));
+        assert_eq!(values, [Secret::new(b"ab\n".to_vec()), Secret::new(vec![0xff])]);
+        assert_eq!(rest, ["@secret", " 63", "@state exited 1 false"]);
+    }
 }

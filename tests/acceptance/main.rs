@@ -25,5 +25,6 @@ mod neighbours;
 mod placement;
 mod probe;
 mod put_back;
+mod secrets;
 mod server_fails;
 mod volumes;

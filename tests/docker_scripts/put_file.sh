@@ -17,10 +17,10 @@ umask 077
 [ ! -d "$path" ] || fail "$path is a directory" "a file" ''
 beside=$path.flipside.$$
 message=$({ printf %s 'user=shop
-password='\''hun'\''ter2'\''
+name='\''hun'\''ter2'\''
 ' >"$beside" && chmod 600 "$beside" && mv -f "$beside" "$path"; } 2>&1) || {
     rm -f "$beside"
     fail "the file $path cannot be written by user $(id -un): $message" "the file $path with mode 600" ''
 }
-done_with "file $path, 30 bytes"
+done_with "file $path, 26 bytes"
 )

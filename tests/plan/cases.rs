@@ -4,7 +4,7 @@ use super::by_hand::Hand;
 use super::driver::{Effect, Servers, Trouble, drive};
 use flipside::config::{Inventory, Playbook, read_inventory, read_playbook};
 use flipside::facts::{ContainerState, ImageFact, ListenerFact, PublishedFact};
-use flipside::model::{EnvName, GenerationId, Labels, ServerName, ServiceName, StepId, Verdict};
+use flipside::model::{EnvName, GenerationId, Labels, Secret, SecretName, Secrets, ServerName, ServiceName, StepId, Verdict};
 use flipside::nginx::Templates;
 use flipside::plan::{Back, Finding, Fleet, Force, Inputs, Plan, Repair, Wanted, build};
 use flipside::remote::fake::FakeServer;
@@ -46,6 +46,8 @@ pub struct Ask {
     /// Default `inventory`.
     inventory: Option<String>,
     env: Option<String>,
+    /// The values of secrets.
+    secrets: BTreeMap<SecretName, String>,
     /// Replacements in the playbook's text.
     edit: Vec<(String, String)>,
     /// The run is cut off at the first step whose title begins so.
@@ -140,6 +142,7 @@ fn read(path: &Path) -> Case {
     for before in &file.before {
         happen(path, before, &mut servers);
     }
+    know(&mut servers, &file.ask);
     let name = path.file_name().unwrap().to_string_lossy().into_owned();
     Case { name, path: path.to_owned(), servers, ask: file.ask, playbook, inventory, json: file.json, status: file.status }
 }
@@ -148,6 +151,11 @@ fn join(servers: &mut Servers, inventory: &Inventory) {
     for name in inventory.servers.keys() {
         servers.entry(name.clone()).or_insert_with(|| FakeServer::new(name.as_str()));
     }
+}
+
+/// Whoever acts on the servers from now on has the values that are asked with.
+fn know(servers: &mut Servers, ask: &Ask) {
+    servers.values_mut().for_each(|server| server.know(&ask.secrets()));
 }
 
 fn inputs(path: &Path, ask: &Ask) -> (Playbook, Inventory) {
@@ -186,6 +194,7 @@ fn happen(path: &Path, before: &Before, servers: &mut Servers) {
                 fails: ask.fail.as_ref().map(|title| (find(title).1, Effect::None)),
                 cut_after: ask.cut.as_ref().map(|title| find(title).0),
             };
+            know(servers, ask);
             let ended = drive(&plan, servers, &trouble, &mut |_, _| {});
             let wanted = match (&ask.fail, &ask.cut) {
                 (_, Some(_)) => None,
@@ -249,10 +258,17 @@ pub fn plan(playbook: &Playbook, inventory: &Inventory, servers: &Servers, ask: 
     let removed = if removes { services } else { BTreeSet::new() };
     static TEMPLATES: OnceLock<Templates> = OnceLock::new();
     let templates = TEMPLATES.get_or_init(|| Templates::new(&BTreeMap::new()).unwrap());
-    build(Inputs { playbook, inventory, fleet: &fleet, templates, wanted: &wanted, removed: &removed }).unwrap()
+    build(Inputs { playbook, inventory, fleet: &fleet, templates, wanted: &wanted, removed: &removed, secrets: &ask.secrets() }).unwrap()
 }
 
 impl Ask {
+    /// The values, with a salt that is always the same.
+    #[must_use]
+    pub fn secrets(&self) -> Secrets {
+        let values = self.secrets.iter().map(|(name, value)| (name.clone(), Secret::new(value.clone().into_bytes())));
+        Secrets::new([7; 32], values.collect())
+    }
+
     /// The same question again, without force: a deploy, or the same removal.
     #[must_use]
     pub fn again(&self) -> Ask {

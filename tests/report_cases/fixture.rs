@@ -140,6 +140,7 @@ fn start(on: &str, name: &str) -> Vec<Step> {
         env: BTreeMap::new(),
         labels: Labels::new(),
         volumes: Vec::new(),
+        secrets: BTreeMap::new(),
         entrypoint: None,
         command: Vec::new(),
         restart: "unless-stopped".to_owned(),

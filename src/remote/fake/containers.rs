@@ -136,6 +136,7 @@ impl FakeServer {
                 .map(|(to, from)| (to.to_owned(), from.to_owned()))
                 .collect(),
         };
+        self.mount_secrets(&container.id, spec.secrets.values().cloned().collect());
         self.check_start(&container)?;
         let text = spec.env.get("FLIPSIDE_DOOR").cloned();
         let text = text.or_else(|| spec.env.get("FLIPSIDE_DOOR_FILE").map(|_| self.host_door_text()));
@@ -152,6 +153,7 @@ impl FakeServer {
         if self.namespace_owner(container).is_none() {
             return fail(format!("cannot join network of a non running container: {}", container.network_mode));
         }
+        self.check_mounts(&container.id)?;
         let bound = self.bound();
         for published in &container.published {
             let clash = bound.iter().chain(&self.base.listeners).find(|listener| {

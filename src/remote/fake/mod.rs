@@ -4,6 +4,7 @@ mod containers;
 mod fleet;
 mod mesh;
 mod revert;
+mod secrets;
 mod server;
 
 pub use fleet::{FakeFleet, Fate, Oracle};

@@ -1,8 +1,9 @@
 //! One server in memory: what it is, what it is seen to be, and every action by its meaning. Deliberately absent: shell, time, and
 //! everything that only a fleet can see (another server's containers).
+use super::secrets::SecretFolders;
 use super::{refuse, seen};
 use crate::facts::{ContainerFact, ContainerState, Facts, ListenerFact, NginxFact, PublishedFact, digest};
-use crate::model::{Action, Failure, GenerationId, Labels, Piece};
+use crate::model::{Action, Failure, GenerationId, Labels};
 use crate::script::layout::{BOOTSTRAP, HOST_DOOR, NGINX_CONTAINER};
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::Ipv4Addr;
@@ -28,6 +29,7 @@ pub struct FakeServer {
     /// The generations that the armed revert may be put back from.
     pub(super) reverts: Vec<GenerationId>,
     pub(super) n_reverts: u32,
+    pub(super) secrets: SecretFolders,
 }
 
 impl FakeServer {
@@ -50,6 +52,7 @@ impl FakeServer {
             nginx: NginxFact::default(),
             lease: None,
             revert: None,
+            secrets: BTreeMap::new(),
         };
         FakeServer {
             base,
@@ -62,6 +65,7 @@ impl FakeServer {
             n_containers: 0,
             reverts: Vec::new(),
             n_reverts: 0,
+            secrets: SecretFolders::default(),
         }
     }
 
@@ -83,6 +87,7 @@ impl FakeServer {
         facts.nginx.other = other.and_then(|other| self.sealed.get(other).or(self.files(other))).cloned().unwrap_or_default();
         facts.nginx.generations = self.releases.iter().map(|(id, _)| id.clone()).collect();
         facts.nginx.generations.sort();
+        facts.secrets = self.proofs();
         facts
     }
 
@@ -122,6 +127,8 @@ impl FakeServer {
                 found => refuse(format!("the server has moved: facts {found} instead of {wanted}")),
             },
             Action::PutFile { path, content, .. } => self.put_file(path, content),
+            Action::PutSecrets { folder, names, .. } => self.put_secrets(folder, names),
+            Action::RemoveSecrets { folder } => self.remove_secrets(folder),
             Action::EnsureNetwork(spec) => self.ensure_network(spec),
             Action::RemoveNetwork { name } => self.remove_network(name),
             Action::ConnectNetwork { network, container, .. } => self.connect_network(network, container),
@@ -242,15 +249,11 @@ impl FakeServer {
         bound
     }
 
-    pub(super) fn put_file(&mut self, path: &str, content: &[Piece]) -> Result<String, Failure> {
-        let text = content.iter().map(|piece| match piece {
-            Piece::Text(text) => text.clone(),
-            Piece::Secret(name) => format!("<{name}>"),
-        });
+    pub(super) fn put_file(&mut self, path: &str, content: &str) -> Result<String, Failure> {
         if let Some((folder, name)) = path.rsplit_once('/')
             && folder.ends_with("/doors")
         {
-            self.base.nginx.doors.insert(name.to_owned(), text.collect());
+            self.base.nginx.doors.insert(name.to_owned(), content.to_owned());
         }
         seen("written")
     }

@@ -9,9 +9,11 @@ mod networks;
 mod ports;
 mod prelude;
 mod run;
+mod secrets;
 
-pub use files::{MissingSecret, put_file};
+pub use files::put_file;
 pub use images::pull_image;
 pub use lifecycle::{remove_container, rename_container, set_aside, start_container, stop_container};
 pub use networks::{connect_network, ensure_network, remove_network};
 pub use run::run_container;
+pub use secrets::{PROOF, put_secrets, remove_secrets};
