@@ -202,6 +202,7 @@ pub(super) async fn perform(
                 }
             }
             Notice::Chatter(step, text) => reporter.chatter(step, text),
+            Notice::Quiet(silence) => reporter.quiet(plan, silence),
         })
         .await
     };

@@ -14,6 +14,7 @@ mod digest;
 
 pub use digest::digest;
 pub use error::FactsError;
+pub use frames::unanswered;
 pub use question::question;
 pub use read::read;
 pub use types::{ContainerFact, ContainerState, Facts, ImageFact, ListenerFact, NetworkFact, NginxFact, PublishedFact};

@@ -64,6 +64,10 @@ pub struct ContainerFact {
     pub network_mode: String,
     /// Ports as configured, also while it is stopped.
     pub published: Vec<PublishedFact>,
+    /// When its first process was started, in ticks since the server was: only good for telling which of two came first. None where it
+    /// does not run, and where the server does not tell.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub started: Option<u64>,
 }
 
 /// A container's state, in docker's words.

@@ -4,9 +4,11 @@
 mod execute;
 pub mod fake;
 mod health;
+mod patience;
 mod perform;
 mod servers;
 pub mod ssh;
+mod standing;
 
 pub use perform::{Call, Remote, Update};
 pub use servers::{LOCKED_BY, LeaseError, Servers, SurveyError};

@@ -1,5 +1,5 @@
 //! The real servers: one connection each, their facts, their leases. Deliberately absent: what is done to them (see `execute`).
-use super::ssh::{ChannelError, ConnectError, Connection, Connector, Held, NoKeyAtAll, Target, TargetError};
+use super::ssh::{ChannelError, ConnectError, Connection, Connector, Held, NoKeyAtAll, Target, TargetError, TunnelError};
 use crate::config::Inventory;
 use crate::facts::{Facts, FactsError, question, read};
 use crate::model::ServerName;
@@ -7,12 +7,17 @@ use crate::script::{ScriptContext, lease};
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 use tokio::sync::Mutex;
 use tokio::task::JoinSet;
 
 /// The facts of one server may take this long.
 const FACTS_DEADLINE: Duration = Duration::from_secs(30);
+/// Reaching a server that was out of reach when it was tried last may take this long.
+const RECONNECT_DEADLINE: Duration = Duration::from_secs(5);
+/// Asking whether there are tunnels may take this long.
+const TUNNEL_DEADLINE: Duration = Duration::from_secs(3);
 /// Taking the lease may take this long.
 const LEASE_DEADLINE: Duration = Duration::from_secs(15);
 /// A server frees the lease of a connection that fell silent after 20 s: that long our own old lease may stand in our way.
@@ -29,6 +34,14 @@ pub enum SurveyError {
     /// It cannot be reached.
     #[error(transparent)]
     Connect(#[from] ConnectError),
+    /// It could not be reached before, and cannot be reached now.
+    #[error("{server} still cannot be reached: no connection within {seconds} s")]
+    StillOutOfReach {
+        /// The server.
+        server: ServerName,
+        /// How long was waited this time.
+        seconds: u64,
+    },
     /// It was reached, and then lost or silent.
     #[error(transparent)]
     Channel(#[from] ChannelError),
@@ -73,6 +86,10 @@ pub(super) struct Site {
     pub(super) context: ScriptContext,
     connection: Mutex<Option<Connection>>,
     lease: Mutex<Option<Held>>,
+    /// The last connection to it was not to be had.
+    out_of_reach: AtomicBool,
+    /// Its engine did not answer when it was asked last.
+    pub(super) engine_hangs: AtomicBool,
 }
 
 /// All servers in use. Clones share their connections and leases.
@@ -93,7 +110,14 @@ impl Servers {
         for (name, server) in &inventory.servers {
             let target = Target::resolve(inventory, name, inventory_dir, connector.surroundings())?;
             let context = ScriptContext { docker: server.docker.clone(), remote_root: server.remote_root.clone() };
-            let site = Site { target, context, connection: Mutex::new(None), lease: Mutex::new(None) };
+            let site = Site {
+                target,
+                context,
+                connection: Mutex::new(None),
+                lease: Mutex::new(None),
+                engine_hangs: AtomicBool::new(false),
+                out_of_reach: AtomicBool::new(false),
+            };
             sites.insert(name.clone(), Arc::new(site));
         }
         Ok(Servers { connector, sites: Arc::new(sites), holder: holder.into() })
@@ -116,13 +140,24 @@ impl Servers {
     /// gave up because this process stood still for too long (Ctrl-Z, a closed lid), if nobody else held it in between.
     pub(super) async fn connection(&self, site: &Site) -> Result<Connection, SurveyError> {
         let mut slot = site.connection.lock().await;
+        match self.connection_in(&mut slot, site).await {
+            // What broke a moment ago may show at the lease before it shows at the connection: then it is made anew.
+            Err(SurveyError::Channel(ChannelError::Lost { .. })) if slot.is_some() => {
+                *slot = None;
+                self.connection_in(&mut slot, site).await
+            }
+            answer => answer,
+        }
+    }
+
+    async fn connection_in(&self, slot: &mut Option<Connection>, site: &Site) -> Result<Connection, SurveyError> {
         let mut is_new = false;
         let connection = match slot.as_ref() {
             Some(connection) if tokio::time::timeout(Duration::ZERO, connection.lost()).await.is_err() => connection.clone(),
             Some(_) | None => {
                 *slot = None;
                 is_new = true;
-                self.connector.connect(&site.target).await?
+                self.connect(site).await?
             }
         };
         let mut lease = site.lease.lock().await;
@@ -130,7 +165,10 @@ impl Servers {
             && (is_new || held.has_ended().await)
         {
             let lost = |why: String| SurveyError::Lease { server: site.target.name.clone(), why };
-            let (held, before) = self.lease_over(&connection, site).await.map_err(|error| lost(error.to_string()))?;
+            let (held, before) = match self.lease_over(&connection, site).await {
+                Err(LeaseError::Channel(error @ ChannelError::Lost { .. })) if !is_new => return Err(error.into()),
+                answer => answer.map_err(|error| lost(error.to_string()))?,
+            };
             if before.as_ref().is_some_and(|who| who != &*self.holder) {
                 return Err(lost(format!("in between it was held by {}", before.unwrap_or_default())));
             }
@@ -138,6 +176,19 @@ impl Servers {
         }
         *slot = Some(connection.clone());
         Ok(connection)
+    }
+
+    /// A new connection. A server that was out of reach a moment ago is given less time: what is undone on it is many steps, one by one.
+    async fn connect(&self, site: &Site) -> Result<Connection, SurveyError> {
+        let connecting = self.connector.connect(&site.target);
+        let connected = if site.out_of_reach.load(Ordering::Relaxed) {
+            let late = |_| SurveyError::StillOutOfReach { server: site.target.name.clone(), seconds: RECONNECT_DEADLINE.as_secs() };
+            tokio::time::timeout(RECONNECT_DEADLINE, connecting).await.map_err(late)?
+        } else {
+            connecting.await
+        };
+        site.out_of_reach.store(connected.as_ref().is_err_and(ConnectError::is_unreachable), Ordering::Relaxed);
+        Ok(connected?)
     }
 
     /// Connects to all servers and asks each for its facts, in parallel.
@@ -159,17 +210,40 @@ impl Servers {
         all
     }
 
+    /// The servers whose sshd forbids forwarding, of those that are connected. Asked by way of a port where nobody listens.
+    pub async fn without_tunnels(&self) -> BTreeSet<ServerName> {
+        let mut tasks = JoinSet::new();
+        for (name, site) in self.sites.iter() {
+            let (name, connection) = (name.clone(), site.connection.lock().await.clone());
+            tasks.spawn(async move {
+                let tunnel = connection?.tunnel("127.0.0.1", 1, TUNNEL_DEADLINE).await;
+                matches!(tunnel, Err(TunnelError::Forbidden { .. })).then_some(name)
+            });
+        }
+        let mut all = BTreeSet::new();
+        while let Some(done) = tasks.join_next().await {
+            all.extend(done.ok().flatten());
+        }
+        all
+    }
+
     /// Asks one server for its facts: one round trip.
     pub(super) async fn facts(&self, site: &Site) -> Result<Facts, SurveyError> {
         let connection = self.connection(site).await?;
         let script = question(&site.context.docker, &site.context.remote_root);
-        let mut answer = String::new();
-        connection
+        let mut answer = String::from("\n");
+        let asked = connection
             .run_script(&script, FACTS_DEADLINE, &mut |line| {
                 answer.push_str(line);
                 answer.push('\n');
             })
-            .await?;
+            .await;
+        if matches!(asked, Err(ChannelError::Deadline { .. })) {
+            let source = FactsError::late(answer.as_bytes(), &site.context.docker, FACTS_DEADLINE.as_secs());
+            site.engine_hangs.store(matches!(source, FactsError::DaemonHangs { .. }), Ordering::Relaxed);
+            return Err(SurveyError::Facts { server: site.target.name.clone(), source });
+        }
+        asked?;
         read(&answer).map_err(|source| SurveyError::Facts { server: site.target.name.clone(), source })
     }
 
@@ -198,7 +272,9 @@ impl Servers {
     }
 
     async fn ask_for_lease(&self, connection: &Connection, site: &Site) -> Result<(Held, Option<String>), LeaseError> {
-        let mut held = connection.hold(&lease(&site.context, &self.holder), LEASE_DEADLINE).await?;
+        // What a start-up file of the login shell has said last may have no line feed: it gets one.
+        let script = format!("echo\n{}", lease(&site.context, &self.holder));
+        let mut held = connection.hold(&script, LEASE_DEADLINE).await?;
         let mut before = None;
         loop {
             match held.line(LEASE_DEADLINE).await? {

@@ -8,6 +8,7 @@ use crate::model::{Event, Millis, ServiceName, StepId};
 use crate::plan::{CommandsOf, Paint, Plan, prose};
 use std::collections::BTreeMap;
 use std::io::Write;
+use std::time::Duration;
 
 /// What is known at the end of a run besides its events.
 pub struct Ending<'a> {
@@ -99,6 +100,18 @@ impl Reporter {
         match self.style {
             Style::Bars => self.bars.chatter(step, text),
             Style::Lines | Style::Json => {}
+        }
+    }
+
+    /// No step has come back for so long: says who is waited for, and for what. Live lines show it all the time.
+    pub fn quiet(&mut self, plan: &Plan, silence: Duration) {
+        match self.style {
+            Style::Lines => {
+                if let Some(line) = lines::waiting(plan, &self.progress.waited_for(plan), silence, self.paint) {
+                    self.say(&line);
+                }
+            }
+            Style::Bars | Style::Json => {}
         }
     }
 

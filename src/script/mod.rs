@@ -13,7 +13,7 @@ pub use action::{BodyError, body};
 pub use commands::commands;
 pub use frame::{Frame, Heard, Sound, Verdict};
 pub use lease::lease;
-pub use watch::{ContainerSight, command_probe, connect_probe, last_words, read_sight, watch};
+pub use watch::{ContainerSight, command_probe, connect_probe, engine_version, last_words, read_sight, watch};
 
 /// What every piece of a script needs to know about its server.
 #[derive(Debug, Clone, PartialEq, Eq)]

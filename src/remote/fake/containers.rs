@@ -127,6 +127,7 @@ impl FakeServer {
                     transport: publish.transport.clone(),
                 })
                 .collect(),
+            started: None,
         };
         self.check_start(&container)?;
         let text = spec.env.get("FLIPSIDE_DOOR").cloned();

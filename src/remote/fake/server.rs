@@ -180,6 +180,7 @@ impl FakeServer {
             networks: BTreeMap::new(),
             network_mode: "bridge".to_owned(),
             published,
+            started: None,
         });
     }
 
