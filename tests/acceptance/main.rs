@@ -20,4 +20,5 @@ mod neighbours;
 mod placement;
 mod put_back;
 mod server_fails;
+mod trouble;
 mod volumes;
