@@ -1,7 +1,7 @@
 //! Servers that misbehave: an engine that hangs or is gone, connections that break, an sshd that allows little, a shell that talks, a slow
 //! machine, a full disk, an app that was left without its door. Each ends in bounded time, is named, and is no matter to the next deploy.
 use crate::fleet::Fleet;
-use crate::project::{Output, Project};
+use crate::project::{Output, Project, inventory};
 use crate::server::Server;
 use crate::shop::{api_on, deploy, header, is, service_echo};
 use crate::traffic::Traffic;
@@ -94,8 +94,9 @@ fn an_sshd_that_allows_little_a_shell_that_talks_and_a_slow_server() {
     deploy(&project).exits(0).says(&["server2: its sshd forbids forwarding", "asked by the server's shell"]);
     is(&project, "api", "RUNNING", "primary", "1.0");
 
-    // No channel at all: nothing is changed, and the others are shown.
-    configure_sshd(&second, "MaxSessions 0");
+    // No channel at all, for one user, so that root can take it back: nothing is changed, and the others are shown.
+    configure_sshd(&second, "Match User deploy\\nMaxSessions 0");
+    project.inventory(&inventory(&fleet, "deploy", &[1, 2, 3]));
     status_without(&project, "server2").says(&["MaxSessions"]);
     project.flipside(&["deploy", "-y", "--force"]).exits(4).says(&["server2", "MaxSessions", "nothing was changed"]);
 }
