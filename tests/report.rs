@@ -7,7 +7,7 @@ mod fixture;
 
 use fixture::{Fault, Script, crash, engine_away, findings, nginx, plan, reload_fails, server, service};
 use flipside::ledger::Ledger;
-use flipside::model::{Action, Event, Failure, Millis, Outcome, ProbeTally, ServerName};
+use flipside::model::{Action, Event, EventKind, Failure, Millis, Outcome, ProbeTally, ServerName};
 use flipside::plan::{Change, Finding, Level, Paint, Plan, View, describe, show};
 use flipside::report::{Ending, Reporter, Serving, Sinks, Style, serving};
 use indicatif::{InMemoryTerm, ProgressDrawTarget, TermLike};
@@ -15,6 +15,7 @@ use std::collections::BTreeMap;
 use std::io::{self, Write};
 use std::path::Path;
 use std::sync::{Arc, Mutex};
+use std::time::Duration;
 
 /// A sink that can be read afterwards.
 #[derive(Clone, Default)]
@@ -332,6 +333,25 @@ fn a_resumed_run_counts_what_was_done_before() {
     let text = stderr.text();
     assert!(text.starts_with("resuming deploy shop/prod: 3 of 31 steps are done\n== prepare (3 servers)\n"), "{text}");
     assert!(!text.contains("complete on"), "no wave is called incomplete: {text}");
+}
+
+#[test]
+fn lines_say_who_is_waited_for_and_for_what() {
+    let plan = plan();
+    let stderr = Page::default();
+    let sinks = Sinks { stdout: Box::new(io::sink()), stderr: Box::new(stderr.clone()), terminal: ProgressDrawTarget::hidden() };
+    let mut reporter = Reporter::new(Style::Lines, Paint::Plain, sinks);
+    reporter.plan_begins(&plan);
+    reporter.quiet(&plan, Duration::from_secs(10));
+    assert!(!stderr.text().contains("waiting"), "nothing has begun");
+    let (events, _) = Script::of(Vec::new()).run(&plan);
+    let ended = |event: &&Event| matches!(&event.kind, EventKind::StepEnded { step, .. } if step.server.as_str() == "lon1-b");
+    let last = events.iter().position(|event| ended(&event)).unwrap();
+    for event in &events[..=last] {
+        reporter.event(&plan, event);
+    }
+    reporter.quiet(&plan, Duration::from_secs(20));
+    golden("waiting.lines.txt", &stderr.text());
 }
 
 #[test]

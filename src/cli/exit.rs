@@ -9,7 +9,7 @@ pub const BUG: u8 = 1;
 pub const USAGE: u8 = 2;
 /// The plan has fatal findings; nothing was changed.
 pub const FATAL_FINDINGS: u8 = 3;
-/// A server cannot be reached; nothing was changed.
+/// A server cannot be reached or its engine cannot be used; nothing was changed. `status` has printed what the others say.
 pub const UNREACHABLE: u8 = 4;
 /// Failed, and everything was put back.
 pub const PUT_BACK: u8 = 5;
@@ -26,7 +26,7 @@ pub const MEANINGS: [(u8, &str); 9] = [
     (BUG, "a bug in flipside"),
     (USAGE, "wrong usage or configuration"),
     (FATAL_FINDINGS, "the plan has fatal findings; nothing was changed"),
-    (UNREACHABLE, "a server cannot be reached; nothing was changed"),
+    (UNREACHABLE, "a server cannot be asked; nothing was changed"),
     (PUT_BACK, "failed, and everything was put back"),
     (STUCK, "failed, and something could not be put back (it is listed)"),
     (LOCKED, "locked by another run; nothing was changed"),

@@ -4,8 +4,8 @@ use super::exit::Outcome;
 use super::print::{complain, result, result_line};
 use super::secrets::{needed, read_secrets};
 use super::survey::{Surveyed, commands_of, read_files, survey, survey_all};
-use crate::model::{Action, ServerName, ServiceName};
-use crate::plan::{CommandsOf, Finding, Inputs, NginxFiles, Plan, State, View, Wanted, build, is_fatal, prose, revert_notes, show};
+use crate::model::{Action, ProbeKind, ServerName, ServiceName};
+use crate::plan::{CommandsOf, Finding, Inputs, Level, NginxFiles, Plan, State, View, Wanted, build, is_fatal, prose, revert_notes, show};
 use std::collections::{BTreeMap, BTreeSet};
 
 /// Services that were named and are not in the playbook: a mistake of the command line.
@@ -32,9 +32,26 @@ pub(super) fn make(surveyed: &Surveyed, wanted: &Wanted, removed: &BTreeSet<Serv
         removed,
         secrets: &loaded.secrets,
     };
-    build(inputs).map_err(|error| {
+    let (plan, mut findings) = build(inputs).map_err(|error| {
         complain(&error.to_string());
         Outcome::Configuration
+    })?;
+    findings.extend(surveyed.without_tunnels.iter().filter(|server| probes_a_port(&plan, server)).map(|server| Finding {
+        level: Level::Note,
+        server: Some(server.clone()),
+        service: None,
+        text: "its sshd forbids forwarding: health checks ask from a shell on the server, and need bash there".to_owned(),
+        hint: "allow it (AllowTcpForwarding, PermitOpen and DisableForwarding in its sshd_config), or leave it".to_owned(),
+    }));
+    Ok((plan, findings))
+}
+
+/// A container's port is asked on this server.
+fn probes_a_port(plan: &Plan, server: &ServerName) -> bool {
+    let mut steps = plan.waves.iter().filter_map(|wave| wave.servers.get(server)).flatten();
+    steps.any(|step| match &step.action {
+        Action::AwaitHealthy { probe, .. } => matches!(probe.kind, ProbeKind::Http { .. } | ProbeKind::Tcp),
+        _ => false,
     })
 }
 
@@ -157,7 +174,7 @@ pub(super) async fn status(global: &Global, services: &[ServiceName]) -> Outcome
             }
         }
     }
-    Outcome::Done
+    if surveyed.silent.is_empty() { Outcome::Done } else { Outcome::Unreachable }
 }
 
 /// `flipside ports`.

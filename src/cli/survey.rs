@@ -19,6 +19,8 @@ pub(super) struct Surveyed {
     pub(super) fleet: Fleet,
     /// Servers that did not answer.
     pub(super) silent: BTreeSet<ServerName>,
+    /// Servers whose sshd forbids forwarding; only known to [`survey_all`].
+    pub(super) without_tunnels: BTreeSet<ServerName>,
     /// Connecting and asking took this long.
     pub(super) took: Millis,
 }
@@ -93,7 +95,7 @@ pub(super) async fn survey(global: &Global, loaded: Loaded, command: &str) -> Re
         }
     }
     let took = Millis(u64::try_from(began.elapsed().as_millis()).unwrap_or(u64::MAX));
-    Ok(Surveyed { loaded, servers, fleet, silent, took })
+    Ok(Surveyed { loaded, servers, fleet, silent, without_tunnels: BTreeSet::new(), took })
 }
 
 /// As [`survey`], for commands that change servers: all must answer.
@@ -101,8 +103,9 @@ pub(super) async fn survey(global: &Global, loaded: Loaded, command: &str) -> Re
 /// # Errors
 /// The outcome to exit with; nothing was changed anywhere.
 pub(super) async fn survey_all(global: &Global, loaded: Loaded, command: &str) -> Result<Surveyed, Outcome> {
-    let surveyed = survey(global, loaded, command).await?;
+    let mut surveyed = survey(global, loaded, command).await?;
     if surveyed.silent.is_empty() {
+        surveyed.without_tunnels = surveyed.servers.without_tunnels().await;
         return Ok(surveyed);
     }
     let (n_silent, n_all) = (surveyed.silent.len(), surveyed.silent.len() + surveyed.fleet.len());

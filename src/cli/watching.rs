@@ -59,6 +59,7 @@ impl<'a> Watching<'a> {
                 }
             }
             Notice::Chatter(step, text) => self.reporter.chatter(step, text),
+            Notice::Quiet(silence) => self.reporter.quiet(self.plan, *silence),
         }
     }
 

@@ -14,6 +14,8 @@ struct Container {
     image: String,
     image_id: String,
     status: String,
+    #[serde(default)]
+    pid: u32,
     exit_code: i32,
     oom_killed: bool,
     restarts: u32,
@@ -95,12 +97,23 @@ fn lines<'a, T: Deserialize<'a>>(section: &str, text: &'a str) -> Result<Vec<T>,
 
 /// All containers, sorted by name.
 pub(super) fn containers(text: &str) -> Result<Vec<ContainerFact>, FactsError> {
-    let mut facts = lines("containers", text)?.into_iter().map(container).collect::<Result<Vec<_>, _>>()?;
+    let is_container = |line: &&str| line.starts_with('{');
+    let starts: BTreeMap<u32, u64> = text.lines().filter(|line| !is_container(line)).filter_map(start).collect();
+    let seen: String = text.lines().filter(is_container).flat_map(|line| [line, "\n"]).collect();
+    let mut facts = lines("containers", &seen)?.into_iter().map(|seen| container(seen, &starts)).collect::<Result<Vec<_>, _>>()?;
     facts.sort_by(|a, b| a.name.cmp(&b.name));
     Ok(facts)
 }
 
-fn container(seen: Container) -> Result<ContainerFact, FactsError> {
+/// A line of `/proc/PID/stat` (proc(5)): the process's id, its name in brackets, which may hold anything, and fields, of which the 22nd,
+/// its start, is the 20th after the name.
+fn start(line: &str) -> Option<(u32, u64)> {
+    let (before, after) = line.rsplit_once(')')?;
+    let id = before.split_once(' ')?.0.parse().ok()?;
+    Some((id, after.split_whitespace().nth(19)?.parse().ok()?))
+}
+
+fn container(seen: Container, starts: &BTreeMap<u32, u64>) -> Result<ContainerFact, FactsError> {
     let networks = seen.networks.unwrap_or_default().into_iter().map(|(name, endpoint)| (name, endpoint.address())).collect();
     let mut published = Vec::new();
     for map in [seen.bindings, seen.ports] {
@@ -112,6 +125,7 @@ fn container(seen: Container) -> Result<ContainerFact, FactsError> {
         name: seen.name.trim_start_matches('/').to_owned(),
         state: state(&seen.status)?,
         image_id: image_id(&seen.image_id),
+        started: starts.get(&seen.pid).copied(),
         id: seen.id,
         image: seen.image,
         exit_code: seen.exit_code,

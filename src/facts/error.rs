@@ -10,7 +10,9 @@ pub enum FactsError {
         after: String,
     },
     /// There is no such command.
-    #[error("`{docker}` is not installed on the server (or not in the PATH of its login shell): install Docker, or run `flipside setup`")]
+    #[error(
+        "`{docker}` is not installed on the server (or not in the PATH of its login shell): install Docker there, or name the command by `docker` in the inventory"
+    )]
     DockerMissing {
         /// The docker command.
         docker: String,
@@ -40,6 +42,29 @@ pub enum FactsError {
         /// The client's words.
         seen: String,
     },
+    /// The command does not come back.
+    #[error(
+        "the docker daemon does not answer: `{docker}` was given up after {seconds} s, at the question for its {section}; look at dockerd on the \
+         server (`systemctl status docker`, `journalctl -u docker`): one that stays like this has to be restarted"
+    )]
+    DaemonHangs {
+        /// The docker command.
+        docker: String,
+        /// What it was asked for.
+        section: String,
+        /// How long was waited for the whole answer.
+        seconds: u64,
+    },
+    /// Another question does not come back.
+    #[error(
+        "the server did not say its {section} within {seconds} s: log in and see what hangs there (a disk, a network mount, too much load)"
+    )]
+    Slow {
+        /// Which question.
+        section: String,
+        /// How long was waited for the whole answer.
+        seconds: u64,
+    },
     /// A question failed.
     #[error("the server could not say its {section}: exit code {exit}: {seen}")]
     Section {
@@ -63,6 +88,17 @@ pub enum FactsError {
 }
 
 impl FactsError {
+    /// The server did not come to the end of its answer in this time: at which question it hangs is told by what has come.
+    #[must_use]
+    pub fn late(answer: &[u8], docker: &str, seconds: u64) -> Self {
+        let section = super::unanswered(answer).unwrap_or_else(|| "first word".to_owned());
+        match section.as_str() {
+            "docker" => Self::DaemonHangs { docker: docker.to_owned(), section: "version".to_owned(), seconds },
+            "containers" | "networks" | "images" | "served" => Self::DaemonHangs { docker: docker.to_owned(), section, seconds },
+            _ => Self::Slow { section, seconds },
+        }
+    }
+
     /// An answer that cannot be read, its text shortened to 120 characters.
     pub(super) fn unreadable(section: &str, seen: &str, wanted: &str) -> Self {
         let mut short: String = seen.chars().take(120).collect();

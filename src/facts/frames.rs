@@ -75,6 +75,15 @@ impl<'a> Frames<'a> {
     }
 }
 
+/// The question that an answer breaks off in: the last that was begun, where it has not ended.
+#[must_use]
+pub fn unanswered(answer: &[u8]) -> Option<String> {
+    const BEGIN: &[u8] = b"\n@@flipside begin ";
+    let at = answer.windows(BEGIN.len()).rposition(|window| window == BEGIN)?;
+    let (name, inner) = line(&answer[at + BEGIN.len()..])?;
+    section(&name, inner).is_none().then_some(name)
+}
+
 /// What follows the opening line, which may stand behind any noise.
 fn opening(answer: &[u8]) -> Option<&[u8]> {
     const OPENING: &[u8] = b"\n@@flipside facts 1\n";
@@ -137,6 +146,8 @@ mod tests {
             Err(FactsError::CutOff { after }) => after,
             other => panic!("{other:?}"),
         };
+        assert_eq!(unanswered(&whole.as_bytes()[..44]).as_deref(), Some("a"));
+        assert_eq!((unanswered(whole.as_bytes()), unanswered(b"Welcome!")), (None, None));
         assert_eq!(after(5), "before its first line");
         assert_eq!(after(20), "at its beginning");
         assert_eq!(after(44), "within \"a\"");

@@ -15,6 +15,7 @@ mod digest;
 
 pub use digest::digest;
 pub use error::FactsError;
+pub use frames::unanswered;
 pub use question::question;
 pub use read::read;
 pub use types::{

@@ -9,7 +9,7 @@ const SCRIPT: &str = include_str!("question.sh");
 /// What is asked of every container, as a Go template. No environment: it may hold what is nobody's business.
 const CONTAINER: &str = concat!(
     r#"{"id":{{json .Id}},"name":{{json .Name}},"image":{{json .Config.Image}},"image_id":{{json .Image}},"#,
-    r#""status":{{json .State.Status}},"exit_code":{{json .State.ExitCode}},"oom_killed":{{json .State.OOMKilled}},"#,
+    r#""status":{{json .State.Status}},"pid":{{json .State.Pid}},"exit_code":{{json .State.ExitCode}},"oom_killed":{{json .State.OOMKilled}},"#,
     r#""restarts":{{json .RestartCount}},"labels":{{json .Config.Labels}},"networks":{{json .NetworkSettings.Networks}},"#,
     r#""mode":{{json .HostConfig.NetworkMode}},"bindings":{{json .HostConfig.PortBindings}},"ports":{{json .NetworkSettings.Ports}},"#,
     r#""restart":{{json .HostConfig.RestartPolicy.Name}},"memory":{{json .HostConfig.Memory}},"mounts":{{json .Mounts}}}"#

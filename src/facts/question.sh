@@ -57,7 +57,15 @@ facts() {
 
     containers() {
         ids=$(engine ps -aq --no-trunc) || return
-        [ -z "$ids" ] || engine inspect --type container --format @CONTAINER@ $ids
+        [ -n "$ids" ] || return 0
+        all=$(engine inspect --type container --format @CONTAINER@ $ids)
+        code=$?
+        printf '%s\n' "$all"
+        # When each was started, in ticks since the machine was: by no clock that somebody can set.
+        for pid in $(printf '%s\n' "$all" | sed -n 's/.*"pid":\([1-9][0-9]*\),.*/\1/p'); do
+            cat "/proc/$pid/stat"
+        done 2>/dev/null
+        return "$code"
     }
 
     networks() {

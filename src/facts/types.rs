@@ -121,6 +121,10 @@ pub struct ContainerFact {
     /// Mounted folders and volumes: where in the container → what of the server.
     #[serde(default)]
     pub mounts: BTreeMap<String, String>,
+    /// When its first process was started, in ticks since the server was: only good for telling which of two came first. None where it
+    /// does not run, and where the server does not tell.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub started: Option<u64>,
 }
 
 /// A container's state, in docker's words.

@@ -1,7 +1,8 @@
 //! What a careful operator would notice before running the plan.
-use super::containers::volume_name;
+use super::containers::{has_door, volume_name};
 use super::drift::strangers;
 use super::routes::{Routing, unit_backend};
+use super::show::prose::server_list;
 use super::types::{Change, Finding, Level};
 use crate::config::Server;
 use crate::facts::Facts;
@@ -13,6 +14,9 @@ use std::net::Ipv4Addr;
 
 /// Free space below which images and containers are likely to fail, in bytes: 128 MiB.
 const LOW_DISK: u64 = 128 << 20;
+
+/// Free space that is none: a generation of NGINX's files takes some dozen KiB.
+const FULL_DISK: u64 = 256 << 10;
 
 /// Checks the plan's ground: servers, names, volumes, ingress.
 #[must_use]
@@ -26,6 +30,7 @@ pub(super) fn lint(routing: &Routing<'_>) -> Vec<Finding> {
     check_names(routing, &mut findings);
     check_volumes(routing, &mut findings);
     check_services(routing, &mut findings);
+    check_engines(routing, &mut findings);
     check_images(routing, &mut findings);
     check_hosts(routing, &mut findings);
     check_reach(routing, &mut findings);
@@ -46,7 +51,10 @@ fn check_server(routing: &Routing<'_>, server: &ServerName, settings: &Server, f
         );
         findings.push(at(Level::Fatal, server, text, hint));
     }
-    if facts.free_bytes < LOW_DISK {
+    if facts.free_bytes < FULL_DISK {
+        let text = format!("no space is left where {root} lies");
+        findings.push(at(Level::Fatal, server, text, format!("make room there (df -h {root}): NGINX's files cannot be written")));
+    } else if facts.free_bytes < LOW_DISK {
         let text = format!("only {} MiB are free where {root} lies", facts.free_bytes >> 20);
         findings.push(at(Level::Warning, server, text, "free some space: docker image prune, docker system df".to_owned()));
     }
@@ -67,6 +75,12 @@ fn check_server(routing: &Routing<'_>, server: &ServerName, settings: &Server, f
                 "it has no private_address, so other servers cannot reach its services".to_owned(),
                 format!("set `private_address` under [servers.{server}] in the inventory"),
             )),
+            Some(address) if address.is_loopback() => findings.push(at(
+                Level::Fatal,
+                server,
+                format!("its private_address {address} leads every server to itself: the others could not reach its services"),
+                format!("give [servers.{server}] the address that the other servers reach it at"),
+            )),
             Some(address) if !is_private(address) && !settings.allow_public_backends => findings.push(at(
                 Level::Fatal,
                 server,
@@ -80,7 +94,7 @@ fn check_server(routing: &Routing<'_>, server: &ServerName, settings: &Server, f
 
 fn is_private(address: Ipv4Addr) -> bool {
     let [a, b, ..] = address.octets();
-    address.is_private() || address.is_loopback() || address.is_link_local() || (a == 100 && (64..128).contains(&b))
+    address.is_private() || address.is_link_local() || (a == 100 && (64..128).contains(&b))
 }
 
 /// A container with a name of ours and other labels is a stranger: it is never touched.
@@ -166,6 +180,33 @@ fn check_services(routing: &Routing<'_>, findings: &mut Vec<Finding>) {
                 ));
             }
         }
+    }
+}
+
+/// Older engines do not start an app that joins its door's namespace as it should be started: moby #50327, mended in 28.4.
+fn check_engines(routing: &Routing<'_>, findings: &mut Vec<Finding>) {
+    let is_older = |server: &&ServerName| {
+        let is_docker = routing.inventory.servers.get(*server).is_some_and(|settings| settings.docker.contains("docker"));
+        let version = routing.fleet.get(*server).map_or("", |facts| &facts.docker_version);
+        let mut parts = version.split(['.', '-', '+']).map(|part| part.parse::<u32>().ok());
+        is_docker && parts.next().flatten().zip(parts.next().flatten()).is_some_and(|version| version < (28, 4))
+    };
+    let moving = routing.desired.iter().filter(|desired| desired.moves() && has_door(desired.service));
+    let servers: BTreeSet<&ServerName> = moving.clone().flat_map(|desired| &desired.servers).filter(is_older).collect();
+    let services: Vec<&str> =
+        moving.filter(|desired| desired.servers.iter().any(|at| servers.contains(at))).map(|d| d.name.as_str()).collect();
+    if !servers.is_empty() {
+        findings.push(Finding {
+            level: Level::Note,
+            server: None,
+            service: None,
+            text: format!(
+                "{}: Docker is older than 28.4: when it or the server is restarted, {} may stay stopped or cut off (moby #50327)",
+                server_list(servers),
+                services.join(", ")
+            ),
+            hint: "`flipside status` tells it and `flipside deploy` mends it; or renew Docker there".to_owned(),
+        });
     }
 }
 

@@ -67,11 +67,21 @@ pub struct Unit<'a> {
 }
 
 impl Unit<'_> {
-    /// The app runs, and its door too where it has one.
+    /// The app runs, and its door too where it has one, in one network namespace.
     #[must_use]
     pub fn runs(&self) -> bool {
         let up = |container: &ContainerFact| container.state == ContainerState::Running;
-        self.app.is_some_and(up) && self.door.is_none_or(up)
+        self.app.is_some_and(up) && self.door.is_none_or(up) && !self.is_orphaned()
+    }
+
+    /// Both run, but the door was started anew after the app had joined it: the app sits in a network namespace that is gone, and nobody
+    /// reaches it. Docker before 28.4 leaves it like this (moby #50327).
+    #[must_use]
+    pub fn is_orphaned(&self) -> bool {
+        match (self.app.and_then(|app| app.started), self.door.and_then(|door| door.started)) {
+            (Some(app), Some(door)) => app < door,
+            _ => false,
+        }
     }
 
     /// The app has a process, or keeps getting one: it may write.

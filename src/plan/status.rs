@@ -1,11 +1,13 @@
 //! What runs where, judged: RUNNING, MIXED, DEGRADED, DOWN. Deliberately absent: what should be done about it.
 use super::drift::{Drift, strangers};
 use super::place::place;
-use super::present::{Fleet, PresentService, present};
+use super::present::{Fleet, PresentService, Unit, present};
+
 use super::show::prose::clean;
 use super::target::Repair;
 use super::types::Finding;
 use crate::config::{Inventory, Playbook};
+use crate::facts::ContainerState;
 use crate::model::{ServerName, ServiceName, Side, label};
 use serde::Serialize;
 use std::collections::{BTreeMap, BTreeSet};
@@ -125,12 +127,7 @@ fn judge(service: &PresentService<'_>, n_wanted: usize, silent: &BTreeSet<Server
             *status.servers.entry(unit.server.clone()).or_default() += 1;
             continue;
         }
-        for container in [unit.app, unit.door].into_iter().flatten() {
-            if container.state != crate::facts::ContainerState::Running {
-                let state = format!("{:?}", container.state).to_lowercase();
-                status.troubles.push(format!("{} on {} is {state} (exit code {})", container.name, unit.server, container.exit_code));
-            }
-        }
+        status.troubles.extend(troubles(unit));
     }
     status.previous = service.side(live.other()).find_map(|unit| unit.label(label::VERSION)).map(clean);
     for unit in service.side(live.other()).filter(|unit| unit.runs()) {
@@ -150,4 +147,27 @@ fn judge(service: &PresentService<'_>, n_wanted: usize, silent: &BTreeSet<Server
         State::Degraded
     };
     status
+}
+
+/// What is wrong with a unit that should run, and what to do.
+fn troubles(unit: &Unit<'_>) -> Vec<String> {
+    let server = &unit.server;
+    if let (true, Some(app), Some(door)) = (unit.is_orphaned(), unit.app, unit.door) {
+        return vec![format!(
+            "{} on {server} runs and cannot be reached: its door {} was started anew after it (Docker before 28.4 does that, moby #50327); `flipside deploy` mends it",
+            app.name, door.name
+        )];
+    }
+    // An app that is up to no good says so in its log; one that has a door may be what a restart of Docker left behind.
+    let left_behind = if unit.door.is_some_and(|door| door.state == ContainerState::Running) {
+        "; where Docker or the server was restarted, it was left behind (Docker before 28.4, moby #50327): `flipside deploy` mends it"
+    } else {
+        ""
+    };
+    let down = [unit.app, unit.door].into_iter().flatten().filter(|container| container.state != ContainerState::Running);
+    down.map(|container| {
+        let state = format!("{:?}", container.state).to_lowercase();
+        format!("{} on {server} is {state} (exit code {}){left_behind}", container.name, container.exit_code)
+    })
+    .collect()
 }

@@ -276,6 +276,9 @@ fn difference(desired: &Desired<'_>, live: Side, fleet: &Fleet) -> Option<String
             let unit = units.iter().find(|unit| unit.server == *server && unit.replica == replica.number);
             match unit {
                 None => return Some(format!("replica {} is not on {server}", replica.number)),
+                Some(unit) if unit.is_orphaned() => {
+                    return Some(format!("replica {} on {server} is cut off: its door was started after it", replica.number));
+                }
                 Some(unit) if !unit.runs() || (has_door(desired.service) && unit.door.is_none()) => {
                     return Some(format!("replica {} on {server} does not run", replica.number));
                 }

@@ -2,18 +2,22 @@
 //! Deliberately absent: what is done when one fails.
 use super::health::await_healthy;
 use super::leases::LeaseError;
+use super::patience::{Over, Patience, engine_is_back};
 use super::perform::{Call, Remote, Update};
 use super::redact;
-use super::servers::{Servers, Site};
+use super::servers::{Servers, Site, SurveyError};
 use super::ssh::{ChannelError, Connection, ScriptEnd};
 use crate::facts::digest;
 use crate::model::{Action, Failure, Outcome, ServerName, StepId};
 use crate::script::{Frame, Heard, Sound, Verdict, body, fence};
-use std::collections::BTreeMap;
 use std::hash::{BuildHasher, Hasher};
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 use tokio::sync::mpsc::{UnboundedSender, unbounded_channel};
+
+/// Scripts are ended by the deadlines of their steps, and by nothing else.
+const FOREVER: Duration = Duration::from_secs(30 * 24 * 3600);
 
 /// One action of one call.
 struct Item {
@@ -121,11 +125,14 @@ fn kind(action: &Action) -> Kind {
 }
 
 impl Work {
-    fn begin(&mut self, call: usize) {
-        if !self.begun[call] {
+    /// The first action of the call begins, or another one; true for the first.
+    fn begin(&mut self, call: usize) -> bool {
+        let first = !self.begun[call];
+        if first {
             self.begun[call] = true;
             let _ = self.tell.send(Update::Begun(self.calls[call].id.clone()));
         }
+        first
     }
 
     /// One action of the call is done.
@@ -146,12 +153,6 @@ impl Work {
             let outcome = if number == call { outcome.clone() } else { Outcome::NotReached };
             let _ = self.tell.send(Update::Ended(other.id.clone(), outcome));
         }
-    }
-
-    /// The time for these actions: that of their calls, in all.
-    fn within(&self, items: &[Item]) -> Duration {
-        let calls: BTreeMap<usize, u64> = items.iter().map(|item| (item.call, self.calls[item.call].within.0)).collect();
-        Duration::from_millis(calls.values().sum())
     }
 }
 
@@ -174,17 +175,25 @@ impl Servers {
                 return false;
             }
         };
+        if !engine_is_back(&connection, site).await {
+            work.stop(items[0].call, Outcome::Failed(engine_hangs()));
+            return false;
+        }
         let frame = Frame::new(&nonce(), bodies).behind(&fence(&site.context, self.holder()));
         let mut heard = Heard::default();
         let mut n_done = 0;
         let mut failed: Option<(usize, Failure)> = None;
-        let within = work.within(items);
-        let end = connection
-            .run_script(&frame.script(), within, &mut |line| match frame.hear(&mut heard, line) {
+        let patience = Patience::new();
+        let script = frame.script();
+        let mut on_line = |line: &str| {
+            patience.heard();
+            match frame.hear(&mut heard, line) {
                 None => {}
                 Some(Sound::Begun(number)) => {
-                    if let Some(item) = items.get(number) {
-                        work.begin(item.call);
+                    if let Some(item) = items.get(number)
+                        && work.begin(item.call)
+                    {
+                        patience.step(work.calls[item.call].within.duration());
                     }
                 }
                 Some(Sound::Ended(number, Verdict::Done(seen))) => {
@@ -194,8 +203,13 @@ impl Servers {
                     }
                 }
                 Some(Sound::Ended(number, Verdict::Failed(failure))) => failed = Some((number, failure)),
-            })
-            .await;
+            }
+        };
+        // Where it is over the script is dropped, which ends it on the server, too.
+        let end = tokio::select! {
+            end = connection.run_script(&script, FOREVER, &mut on_line) => end.map_err(Cut::Channel),
+            over = patience.over(&connection, site) => Err(Cut::Over(over)),
+        };
         if let Some((number, mut failure)) = failed {
             let item = &items[number.min(items.len() - 1)];
             self.explain(&connection, site, &item.action, &mut failure).await;
@@ -205,9 +219,9 @@ impl Servers {
         if n_done == items.len() {
             return true;
         }
-        let failure = cut_off(&end, &heard, within);
+        let failure = cut_off(&end, &heard);
         let outcome = match end {
-            Err(ChannelError::Refused { .. }) => Outcome::Failed(failure),
+            Err(Cut::Channel(ChannelError::Refused { .. } | ChannelError::NoChannel { .. })) => Outcome::Failed(failure),
             Ok(_) | Err(_) => Outcome::Unknown(failure),
         };
         work.stop(items[n_done].call, outcome);
@@ -223,6 +237,10 @@ impl Servers {
             }
         };
         let asked: Vec<(StepId, Action)> = items.iter().map(|item| (work.calls[item.call].id.clone(), item.action.clone())).collect();
+        if !engine_is_back(&connection, site).await {
+            work.stop(items[0].call, Outcome::Failed(engine_hangs()));
+            return false;
+        }
         for item in items {
             work.begin(item.call);
         }
@@ -262,6 +280,11 @@ impl Servers {
                     hint: "somebody else has deployed or worked here: run the command again to plan anew".to_owned(),
                     ..Failure::default()
                 }),
+                // These say themselves what to do.
+                Err(
+                    error @ (SurveyError::Facts { .. }
+                    | SurveyError::Channel(ChannelError::Refused { .. } | ChannelError::NoChannel { .. })),
+                ) => Err(Failure { seen: error.to_string(), wanted: "the server as the plan saw it".to_owned(), ..Failure::default() }),
                 Err(error) => Err(unreachable(&error.to_string())),
             },
             _ => Err(Failure { seen: "this action is a script".to_owned(), ..Failure::default() }),
@@ -287,6 +310,10 @@ impl Servers {
             Action::AwaitDoor { container, .. } => container,
             _ => return,
         };
+        // Its words are the engine's to give.
+        if site.engine_hangs.load(Ordering::Relaxed) {
+            return;
+        }
         super::health::last_words(connection, &site.context, container, failure).await;
     }
 }
@@ -300,16 +327,33 @@ fn unreachable(seen: &str) -> Failure {
     }
 }
 
-fn cut_off(end: &Result<ScriptEnd, ChannelError>, heard: &Heard, within: Duration) -> Failure {
+/// Why a script has no end.
+enum Cut {
+    Channel(ChannelError),
+    Over(Over),
+}
+
+fn cut_off(end: &Result<ScriptEnd, Cut>, heard: &Heard) -> Failure {
     let (seen, causes) = match end {
-        Err(ChannelError::Deadline { .. }) => (format!("no end was seen within {} s", within.as_secs()), Vec::new()),
-        Err(error) => ("the connection was lost in the middle of it".to_owned(), vec![error.to_string()]),
+        Err(Cut::Over(Over::Engine)) => return Failure { tail: heard.cut_off(), ..engine_hangs() },
+        Err(Cut::Over(Over::Deadline(within))) => (format!("no end was seen within {} s", within.as_secs()), Vec::new()),
+        Err(Cut::Channel(error @ (ChannelError::Refused { .. } | ChannelError::NoChannel { .. }))) => (error.to_string(), Vec::new()),
+        Err(Cut::Channel(error)) => ("the connection was lost in the middle of it".to_owned(), vec![error.to_string()]),
         Ok(end) => {
             let tail = end.stderr_tail.trim();
             ("the script ended before its last line".to_owned(), tail.lines().last().map(str::to_owned).into_iter().collect())
         }
     };
     Failure { seen, wanted: "to see how it ended".to_owned(), causes, tail: heard.cut_off(), ..Failure::default() }
+}
+
+fn engine_hangs() -> Failure {
+    Failure {
+        seen: "the Docker engine of this server does not answer: `docker version` hangs".to_owned(),
+        wanted: "a Docker engine that answers".to_owned(),
+        hint: "look at dockerd on the server (`systemctl status docker`, `journalctl -u docker`); one that stays like this has to be restarted".to_owned(),
+        ..Failure::default()
+    }
 }
 
 /// Sixteen hex digits that no output can foresee: the standard library seeds its hasher from the system's randomness.

@@ -3,6 +3,7 @@
 use super::perform::Update;
 use super::redact;
 use super::ssh::{Connection, TunnelError};
+use super::standing::{Standing, standing};
 use crate::model::{Action, Failure, HealthPolicy, Probe, ProbeKind, Redactor, StepId};
 use crate::script::{ContainerSight, ScriptContext, command_probe, connect_probe, read_last_words, read_sight, watch};
 use std::collections::BTreeMap;
@@ -15,7 +16,15 @@ use tokio::sync::watch;
 use tokio::task::JoinSet;
 use tokio::time::{Instant, sleep, timeout};
 
-type Sights = BTreeMap<String, ContainerSight>;
+/// What the watcher knows.
+#[derive(Default)]
+struct Sights {
+    containers: BTreeMap<String, ContainerSight>,
+    /// What docker says instead of a state.
+    unseen: Option<String>,
+    /// Why it watches no more: without it nothing can be seen to run.
+    blind: Option<String>,
+}
 
 /// Waits for all of them side by side, until the first that fails. Answers in the order of the question: what was seen, or why not;
 /// None where another one failed first.
@@ -28,19 +37,29 @@ pub(super) async fn await_healthy(
     let names: Vec<String> = asked.iter().filter_map(|(_, action)| container(action).map(|(name, _, _)| name.to_owned())).collect();
     let longest =
         asked.iter().filter_map(|(_, action)| container(action)).map(|(_, _, policy)| policy.deadline.duration()).max().unwrap_or_default();
-    let (sights, seen) = watch::channel(Sights::new());
+    let (sights, seen) = watch::channel(Sights::default());
     let watcher = {
         let (connection, script) = (connection.clone(), watch(context, &names.iter().map(String::as_str).collect::<Vec<_>>()));
         tokio::spawn(async move {
-            let _ = connection
+            let end = connection
                 .run_script(&script, longest + Duration::from_secs(10), &mut |line| {
                     if let Some(sight) = read_sight(line) {
                         sights.send_modify(|all| {
-                            all.insert(sight.name.clone(), sight);
+                            all.containers.insert(sight.name.clone(), sight);
+                            all.unseen = None;
                         });
+                    } else if let Some(why) = line.strip_prefix("unseen ") {
+                        sights.send_modify(|all| all.unseen = Some(why.trim().to_owned()));
                     }
                 })
                 .await;
+            let why = match end {
+                Ok(_) => "the script that watches the containers was ended".to_owned(),
+                Err(error) => error.to_string(),
+            };
+            sights.send_modify(|all| all.blind = Some(why));
+            // The last word has to be heard: the sender lives as long as anybody listens.
+            sights.closed().await;
         })
     };
     let n_asked = asked.len();
@@ -124,7 +143,11 @@ impl Patient {
                     let _ = self.tell.send(Update::Chatter(self.id.clone(), last.clone()));
                 }
             }
-            if n_passes >= self.policy.retries && self.is_up() {
+            let enough = n_passes >= self.policy.retries;
+            if enough && self.sight().is_none() {
+                last = format!("{last}, but docker has not said yet whether it runs");
+            }
+            if enough && self.is_up() {
                 let elapsed = began.elapsed();
                 return Ok(format!("{last} after {}.{} s", elapsed.as_secs(), elapsed.subsec_millis() / 100));
             }
@@ -157,7 +180,7 @@ impl Patient {
     }
 
     fn sight(&self) -> Option<ContainerSight> {
-        self.seen.borrow().get(&self.name).cloned()
+        self.seen.borrow().containers.get(&self.name).cloned()
     }
 
     /// It was looked at, and runs. Nothing is healthy that nobody has seen running.
@@ -165,29 +188,29 @@ impl Patient {
         self.sight().is_some_and(|sight| sight.status == "running")
     }
 
-    /// A container that exits, or that the engine keeps restarting, will not become healthy: no need to wait for the deadline. In the
-    /// start period it may: an app that ends because what it needs is not there yet is started again by the engine.
+    /// The watcher's news, where it is the end.
     fn fallen(&self) -> Option<Failure> {
-        let sight = self.sight()?;
-        if self.began.elapsed() < self.policy.start_period.duration() {
-            self.forgiven.store(sight.restarts, Ordering::Relaxed);
-            return None;
+        if let Some(why) = &self.seen.borrow().blind {
+            return Some(Failure {
+                seen: format!("nobody can see any more whether {} runs: {why}", self.name),
+                wanted: self.wanted(),
+                ..Failure::default()
+            });
         }
-        let up = match sight.status.as_str() {
-            "running" => sight.restarts <= self.forgiven.load(Ordering::Relaxed),
-            "created" => true,
-            _ => false,
-        };
-        if up {
-            return None;
+        let in_start_period = self.began.elapsed() < self.policy.start_period.duration();
+        match standing(&self.sight()?, in_start_period, self.forgiven.load(Ordering::Relaxed)) {
+            Standing::Up => None,
+            Standing::Forgiven(restarts) => {
+                self.forgiven.store(restarts, Ordering::Relaxed);
+                None
+            }
+            Standing::Fallen { seen, exit } => Some(Failure {
+                seen: format!("{} {seen}", self.name),
+                wanted: format!("a container that stays up, and {}", self.wanted()),
+                exit,
+                ..Failure::default()
+            }),
         }
-        let killed = if sight.oom_killed { ": killed, out of memory" } else { "" };
-        // Between two starts the engine shows the exit code of the last one, after a start it shows 0.
-        let (seen, exit) = match sight.restarts {
-            0 => (format!("{} exited with code {}{killed}", self.name, sight.exit), Some(sight.exit)),
-            _ => (format!("{} exits again and again{killed}", self.name), (sight.exit != 0).then_some(sight.exit)),
-        };
-        Some(Failure { seen, wanted: format!("a container that stays up, and {}", self.wanted()), exit, ..Failure::default() })
     }
 
     fn too_late(&self, last: &str, n_probes: u32) -> Failure {
@@ -197,6 +220,7 @@ impl Patient {
                 1 => self.wanted(),
                 retries => format!("{}, {retries} times in a row", self.wanted()),
             },
+            causes: self.seen.borrow().unseen.iter().map(|why| format!("docker says nothing of it: {why}")).collect(),
             hint: if last.contains("\"sh\": executable file not found") {
                 "the image has no sh to run a health command with: use `path`, or leave both out to ask whether the port accepts connections".to_owned()
             } else {
@@ -280,7 +304,7 @@ impl Patient {
             .await;
         match (end.map(|end| end.exit), request) {
             (Ok(Some(0)), None) => Ok(format!("port {} accepts connections (asked by the server's shell)", self.probe.port)),
-            (Ok(Some(0)), Some(_)) => judge(&answer),
+            (Ok(Some(0)), Some(_)) => judge(&answer).map(|text| format!("{text} (asked by the server's shell)")),
             (Ok(Some(97)), _) => Err("the server forbids tunnels and has no bash to probe with".to_owned()),
             (Ok(_), _) => Err(format!("port {} refuses connections", self.probe.port)),
             (Err(error), _) => Err(error.to_string()),

@@ -190,7 +190,9 @@ impl Servers {
     }
 
     async fn ask_for_lease(&self, connection: &Connection, site: &Site, claim: Claim) -> Result<Held, LeaseError> {
-        let mut held = connection.hold(&lease(&site.context, &self.holder, claim), LEASE_DEADLINE).await?;
+        // What a start-up file of the login shell has said last may have no line feed: it gets one.
+        let script = format!("echo\n{}", lease(&site.context, &self.holder, claim));
+        let mut held = connection.hold(&script, LEASE_DEADLINE).await?;
         let mut told = Told::default();
         loop {
             let within = if told.waits { WORK_DEADLINE } else { LEASE_DEADLINE };

@@ -5,11 +5,13 @@ mod execute;
 pub mod fake;
 mod health;
 mod leases;
+mod patience;
 mod perform;
 mod probe;
 mod redact;
 mod servers;
 pub mod ssh;
+mod standing;
 
 pub use leases::{Holder, LOCKED_BY, LeaseError};
 pub use perform::{Call, Remote, Update};

@@ -1,20 +1,24 @@
 //! The real servers: one connection each, their facts. Deliberately absent: leases (see `leases`), and what is done to them (see `execute`).
-use super::ssh::{ChannelError, ConnectError, Connection, Connector, Held, NoKeyAtAll, Target, TargetError};
+use super::leases::LeaseError;
+use super::ssh::{ChannelError, ConnectError, Connection, Connector, Held, NoKeyAtAll, Target, TargetError, TunnelError};
 use crate::config::Inventory;
 use crate::facts::{Facts, FactsError, question, read};
 use crate::model::{Redactor, Secrets, ServerName};
 use crate::script::{Claim, ScriptContext};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
 use tokio::sync::Mutex;
 use tokio::task::JoinSet;
 
 /// The facts of one server may take this long.
 const FACTS_DEADLINE: Duration = Duration::from_secs(30);
-/// A server that could not be connected to is not tried again for this long: a run that is being put back asks it for one undo after another.
-const NOT_AGAIN: Duration = Duration::from_secs(20);
+/// Reaching a server that was out of reach when it was tried last may take this long: a run that is put back asks it for one undo after another.
+const RECONNECT_DEADLINE: Duration = Duration::from_secs(5);
+/// Asking whether there are tunnels may take this long.
+const TUNNEL_DEADLINE: Duration = Duration::from_secs(3);
 
 /// Why a server has no facts.
 #[derive(Debug, thiserror::Error)]
@@ -25,13 +29,13 @@ pub enum SurveyError {
     /// It cannot be reached.
     #[error(transparent)]
     Connect(#[from] ConnectError),
-    /// It could not be reached a moment ago.
-    #[error("{why} (tried {} s ago)", ago.as_secs())]
-    StillAway {
-        /// What was seen then.
-        why: String,
-        /// When that was.
-        ago: Duration,
+    /// It could not be reached before, and cannot be reached now.
+    #[error("{server} still cannot be reached: no connection within {seconds} s")]
+    StillOutOfReach {
+        /// The server.
+        server: ServerName,
+        /// How long was waited this time.
+        seconds: u64,
     },
     /// It was reached, and then lost or silent.
     #[error(transparent)]
@@ -60,8 +64,10 @@ pub(super) struct Site {
     pub(super) context: ScriptContext,
     connection: Mutex<Option<Connection>>,
     pub(super) lease: Mutex<Option<Held>>,
-    /// When it could not be connected to, and why.
-    away: Mutex<Option<(Instant, String)>>,
+    /// The last connection to it was not to be had.
+    out_of_reach: AtomicBool,
+    /// Its engine did not answer when it was asked last.
+    pub(super) engine_hangs: AtomicBool,
 }
 
 /// All servers in use. Clones share their connections and leases.
@@ -84,7 +90,14 @@ impl Servers {
         for (name, server) in &inventory.servers {
             let target = Target::resolve(inventory, name, inventory_dir, connector.surroundings())?;
             let context = ScriptContext { docker: server.docker.clone(), remote_root: server.remote_root.clone() };
-            let site = Site { target, context, connection: Mutex::new(None), lease: Mutex::new(None), away: Mutex::new(None) };
+            let site = Site {
+                target,
+                context,
+                connection: Mutex::new(None),
+                lease: Mutex::new(None),
+                engine_hangs: AtomicBool::new(false),
+                out_of_reach: AtomicBool::new(false),
+            };
             sites.insert(name.clone(), Arc::new(site));
         }
         Ok(Servers {
@@ -120,6 +133,17 @@ impl Servers {
     /// gave up because this process stood still for too long (Ctrl-Z, a closed lid), if nobody else held it in between.
     pub(super) async fn connection(&self, site: &Site) -> Result<Connection, SurveyError> {
         let mut slot = site.connection.lock().await;
+        match self.connection_in(&mut slot, site).await {
+            // What broke a moment ago may show at the lease before it shows at the connection: then it is made anew.
+            Err(SurveyError::Channel(ChannelError::Lost { .. })) if slot.is_some() => {
+                *slot = None;
+                self.connection_in(&mut slot, site).await
+            }
+            answer => answer,
+        }
+    }
+
+    async fn connection_in(&self, slot: &mut Option<Connection>, site: &Site) -> Result<Connection, SurveyError> {
         let mut is_new = false;
         let connection = match slot.as_ref() {
             Some(connection) if tokio::time::timeout(Duration::ZERO, connection.lost()).await.is_err() => connection.clone(),
@@ -133,25 +157,15 @@ impl Servers {
         if let Some(held) = lease.as_mut()
             && (is_new || held.has_ended().await)
         {
-            let lost = |error: super::leases::LeaseError| SurveyError::Lease { server: site.target.name.clone(), why: error.to_string() };
-            let held = self.lease_over(&connection, site, Claim::Again).await.map_err(lost)?;
+            let lost = |error: LeaseError| SurveyError::Lease { server: site.target.name.clone(), why: error.to_string() };
+            let held = match self.lease_over(&connection, site, Claim::Again).await {
+                Err(LeaseError::Channel(error @ ChannelError::Lost { .. })) if !is_new => return Err(error.into()),
+                answer => answer.map_err(lost)?,
+            };
             *lease = Some(held);
         }
         *slot = Some(connection.clone());
         Ok(connection)
-    }
-
-    async fn connect(&self, site: &Site) -> Result<Connection, SurveyError> {
-        let mut away = site.away.lock().await;
-        if let Some((when, why)) = away.as_ref().filter(|(when, _)| when.elapsed() < NOT_AGAIN) {
-            return Err(SurveyError::StillAway { why: why.clone(), ago: when.elapsed() });
-        }
-        *away = None;
-        let connected = self.connector.connect(&site.target).await;
-        if let Err(error) = &connected {
-            *away = Some((Instant::now(), error.to_string()));
-        }
-        Ok(connected?)
     }
 
     /// The connection as it is: none is made, and one that is being made is not waited for.
@@ -159,6 +173,19 @@ impl Servers {
         let site = self.site(server)?;
         let slot = tokio::time::timeout(Duration::from_secs(1), site.connection.lock()).await.ok()?;
         slot.clone()
+    }
+
+    /// A new connection. A server that was out of reach a moment ago is given less time: what is undone on it is many steps, one by one.
+    async fn connect(&self, site: &Site) -> Result<Connection, SurveyError> {
+        let connecting = self.connector.connect(&site.target);
+        let connected = if site.out_of_reach.load(Ordering::Relaxed) {
+            let late = |_| SurveyError::StillOutOfReach { server: site.target.name.clone(), seconds: RECONNECT_DEADLINE.as_secs() };
+            tokio::time::timeout(RECONNECT_DEADLINE, connecting).await.map_err(late)?
+        } else {
+            connecting.await
+        };
+        site.out_of_reach.store(connected.as_ref().is_err_and(ConnectError::is_unreachable), Ordering::Relaxed);
+        Ok(connected?)
     }
 
     /// Connects to all servers and asks each for its facts, in parallel.
@@ -180,17 +207,40 @@ impl Servers {
         all
     }
 
+    /// The servers whose sshd forbids forwarding, of those that are connected. Asked by way of a port where nobody listens.
+    pub async fn without_tunnels(&self) -> BTreeSet<ServerName> {
+        let mut tasks = JoinSet::new();
+        for (name, site) in self.sites.iter() {
+            let (name, connection) = (name.clone(), site.connection.lock().await.clone());
+            tasks.spawn(async move {
+                let tunnel = connection?.tunnel("127.0.0.1", 1, TUNNEL_DEADLINE).await;
+                matches!(tunnel, Err(TunnelError::Forbidden { .. })).then_some(name)
+            });
+        }
+        let mut all = BTreeSet::new();
+        while let Some(done) = tasks.join_next().await {
+            all.extend(done.ok().flatten());
+        }
+        all
+    }
+
     /// Asks one server for its facts: one round trip.
     pub(super) async fn facts(&self, site: &Site) -> Result<Facts, SurveyError> {
         let connection = self.connection(site).await?;
         let script = question(&site.context.docker, &site.context.remote_root);
-        let mut answer = String::new();
-        connection
+        let mut answer = String::from("\n");
+        let asked = connection
             .run_script(&script, FACTS_DEADLINE, &mut |line| {
                 answer.push_str(line);
                 answer.push('\n');
             })
-            .await?;
+            .await;
+        if matches!(asked, Err(ChannelError::Deadline { .. })) {
+            let source = FactsError::late(answer.as_bytes(), &site.context.docker, FACTS_DEADLINE.as_secs());
+            site.engine_hangs.store(matches!(source, FactsError::DaemonHangs { .. }), Ordering::Relaxed);
+            return Err(SurveyError::Facts { server: site.target.name.clone(), source });
+        }
+        asked?;
         read(&answer).map_err(|source| SurveyError::Facts { server: site.target.name.clone(), source })
     }
 

@@ -1,8 +1,10 @@
 //! Plain lines for pipes and log files: one for each thing that was seen to happen, and no escape code.
 use super::progress::{Notice, StepEnd, WaveEnd, Way};
 use super::verbs;
-use crate::model::{Millis, ServerName};
+use crate::model::{Millis, ServerName, StepId};
 use crate::plan::{Paint, Plan, prose};
+use std::collections::BTreeMap;
+use std::time::Duration;
 
 /// The lines of one notice.
 pub(super) fn lines(plan: &Plan, notice: &Notice, paint: Paint) -> Vec<String> {
@@ -30,6 +32,19 @@ pub(super) fn lines(plan: &Plan, notice: &Notice, paint: Paint) -> Vec<String> {
         },
         Notice::AbortAsked { reason } => vec![paint.yellow(&format!("== asked to stop: {}", prose::clean(reason)))],
     }
+}
+
+/// `waiting for server3, 20 s: start shop_prod_api`. Servers that are at the same step share a line.
+pub(super) fn waiting(plan: &Plan, waited_for: &[StepId], silence: Duration, paint: Paint) -> Option<String> {
+    let mut by_title: BTreeMap<&str, Vec<&ServerName>> = BTreeMap::new();
+    for step in waited_for {
+        by_title.entry(plan.step(step).map_or("", |found| found.title.as_str())).or_default().push(&step.server);
+    }
+    let each: Vec<String> = by_title
+        .into_iter()
+        .map(|(title, servers)| format!("{}, {} s: {title}", prose::server_list(servers.into_iter()), silence.as_secs()))
+        .collect();
+    (!each.is_empty()).then(|| paint.dim(&format!("waiting for {}", each.join("; "))))
 }
 
 /// `switch`, or `undo switch` on the way back.

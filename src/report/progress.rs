@@ -107,6 +107,21 @@ impl Progress {
         notices
     }
 
+    /// The step that each server of the present wave is at, of those that are not through.
+    pub(super) fn waited_for(&self, plan: &Plan) -> Vec<StepId> {
+        let Some(current) = &self.current else { return Vec::new() };
+        let steps = plan.waves.get(current.wave).map(|wave| &wave.servers);
+        let open = |server: &ServerName| {
+            let n_steps = steps.and_then(|steps| steps.get(server)).map_or(0, Vec::len);
+            let mut ids = (0..n_steps).map(|index| StepId { wave: current.wave, server: server.clone(), index });
+            match current.way {
+                Way::Forward => ids.find(|id| self.open.contains(id)),
+                Way::Back => ids.rev().find(|id| self.touched.contains(id) && plan.step(id).is_some_and(|step| !step.undo.is_empty())),
+            }
+        };
+        current.servers.iter().filter(|server| !current.over.contains(*server)).filter_map(open).collect()
+    }
+
     fn began(&mut self, plan: &Plan, step: &StepId, way: Way, at: u64, notices: &mut Vec<Notice>) {
         if self.current.as_ref().is_none_or(|current| (current.wave, current.way) != (step.wave, way)) {
             self.leave(at, notices);

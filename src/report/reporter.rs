@@ -8,6 +8,7 @@ use crate::model::{Event, Millis, ProbeFailure, ProbeTally, ServiceName, StepId}
 use crate::plan::{CommandsOf, Paint, Plan, prose};
 use std::collections::BTreeMap;
 use std::io::Write;
+use std::time::Duration;
 
 /// What is known at the end of a run besides its events.
 pub struct Ending<'a> {
@@ -116,6 +117,18 @@ impl Reporter {
     /// One of them failed.
     pub fn probe_failed(&mut self, failure: &ProbeFailure) {
         self.say(&self.paint.red(&format!("== probe failed: {}", probe::failure(failure))));
+    }
+
+    /// No step has come back for so long: says who is waited for, and for what. Live lines show it all the time.
+    pub fn quiet(&mut self, plan: &Plan, silence: Duration) {
+        match self.style {
+            Style::Lines => {
+                if let Some(line) = lines::waiting(plan, &self.progress.waited_for(plan), silence, self.paint) {
+                    self.say(&line);
+                }
+            }
+            Style::Bars | Style::Json => {}
+        }
     }
 
     /// One line of talk, around the live lines.

@@ -6,8 +6,10 @@ use crate::plan::{Move, Plan, Step, next};
 use crate::remote::{Call, Remote, Update};
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
+use std::time::Duration;
 use tokio::sync::{mpsc, watch};
 use tokio::task::JoinSet;
+use tokio::time::{Instant, sleep_until};
 
 /// Why a run ended without a verdict. It can be resumed.
 #[derive(Debug, thiserror::Error)]
@@ -45,7 +47,12 @@ pub enum Notice<'a> {
     Begun(&'a StepId),
     /// Passing progress.
     Chatter(&'a StepId, &'a str),
+    /// For so long no step has come back. Told after [`QUIET`], and then each time that it has become twice as long.
+    Quiet(Duration),
 }
+
+/// Silence that is worth a word.
+const QUIET: Duration = Duration::from_secs(10);
 
 /// Runs the plan from wherever the ledger stands to its end.
 ///
@@ -62,6 +69,7 @@ pub async fn dispatch<R: Remote>(
     let (sender, mut updates) = mpsc::unbounded_channel();
     let mut tasks = JoinSet::new();
     let mut under_way: BTreeSet<StepId> = BTreeSet::new();
+    let (mut since, mut pause) = (Instant::now(), QUIET);
     loop {
         if let Some(verdict) = ledger.closed {
             return Ok(verdict);
@@ -81,7 +89,16 @@ pub async fn dispatch<R: Remote>(
             continue;
         }
         tokio::select! {
-            Some(update) = updates.recv() => take(ledger, journal, &mut under_way, update, tell)?,
+            Some(update) = updates.recv() => {
+                if matches!(update, Update::Ended(..)) {
+                    (since, pause) = (Instant::now(), QUIET);
+                }
+                take(ledger, journal, &mut under_way, update, tell)?;
+            }
+            () = sleep_until(since + pause) => {
+                tell(Notice::Quiet(pause));
+                pause *= 2;
+            }
             Some(Err(error)) = tasks.join_next(), if !tasks.is_empty() => {
                 if error.is_panic() {
                     std::panic::resume_unwind(error.into_panic());

@@ -19,12 +19,13 @@ pub struct ContainerSight {
     pub restarts: u32,
 }
 
-/// A script that prints one line a container every half second until it is ended.
+/// A script that prints one line a container every half second until it is ended, or `unseen WHY` where docker says nothing of them.
 #[must_use]
 pub fn watch(context: &ScriptContext, containers: &[&str]) -> String {
     let names: Vec<String> = containers.iter().map(|name| quote(name)).collect();
     format!(
-        "while :; do\n{} inspect --type container --format 'sight {{{{.Name}}}} {{{{.State.Status}}}} {{{{.State.ExitCode}}}} {{{{.State.OOMKilled}}}} {{{{.RestartCount}}}}' {} 2>/dev/null || echo 'sight-end'\nsleep 0.5\ndone\n",
+        "echo\nwhile :; do\nsaid=$({} inspect --type container --format 'sight {{{{.Name}}}} {{{{.State.Status}}}} {{{{.State.ExitCode}}}} {{{{.State.OOMKilled}}}} {{{{.RestartCount}}}}' {} 2>&1)\n\
+         case $said in *'sight '*) ;; *) said=\"unseen $(printf '%s' \"$said\" | tr '\\n' ' ')\" ;; esac\nprintf '%s\\n' \"$said\"\nsleep 0.5\ndone\n",
         context.docker_words(),
         names.join(" ")
     )
@@ -54,10 +55,16 @@ pub fn command_probe(context: &ScriptContext, container: &str, command: &str) ->
 #[must_use]
 pub fn connect_probe(address: &str, port: u16, request: Option<&str>) -> String {
     let ask = request.map_or(String::new(), |request| {
-        format!("printf '%s' {} >&3; IFS= read -r -t 10 line <&3 && printf 'answer %s\\n' \"$line\"", quote(request))
+        format!("printf '%s' {} >&3; IFS= read -r -t 10 line <&3 && printf '\\nanswer %s\\n' \"$line\"", quote(request))
     });
     let script = format!("exec 3<>/dev/tcp/{address}/{port} || exit 1\n{ask}\n:");
     format!("command -v bash >/dev/null 2>&1 || {{ echo 'no bash to probe with'; exit 97; }}\nbash -c {} 2>&1\n", quote(&script))
+}
+
+/// Asks the engine for the least that it can say.
+#[must_use]
+pub fn engine_version(context: &ScriptContext) -> String {
+    format!("{} version --format '{{{{.Server.Version}}}}' 2>&1\n", context.docker_words())
 }
 
 /// Prints the secrets that a container was given, as [`read_last_words`] wants them, the last lines of its log, then `state STATUS EXIT OOM`. One that the engine keeps restarting has an exit code only

@@ -27,4 +27,5 @@ mod probe;
 mod put_back;
 mod secrets;
 mod server_fails;
+mod trouble;
 mod volumes;

@@ -86,6 +86,17 @@ enum Before {
     },
     /// What somebody did by hand.
     Hand(Hand),
+    /// The server's engine is of this version.
+    Engine {
+        server: String,
+        version: String,
+    },
+    /// The container's first process was started at this tick.
+    Started {
+        server: String,
+        name: String,
+        at: u64,
+    },
     /// The server has the image, under an id that no other has.
     Image {
         server: String,
@@ -232,6 +243,11 @@ fn happen(path: &Path, before: &Before, servers: &mut Servers) {
             server.base.containers.retain(|there| there.name != *container);
         }
         Before::Hand(hand) => hand.change(servers.get_mut(&name(&hand.server)).unwrap()),
+        Before::Engine { server, version } => servers.get_mut(&name(server)).unwrap().base.docker_version.clone_from(version),
+        Before::Started { server, name: container, at } => {
+            let containers = &mut servers.get_mut(&name(server)).unwrap().base.containers;
+            containers.iter_mut().find(|there| there.name == *container).unwrap().started = Some(*at);
+        }
         Before::Drift { server } => {
             servers.get_mut(&name(server)).unwrap().serves_other = Some(GenerationId("0123456789abcdef".to_owned()));
         }

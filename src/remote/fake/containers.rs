@@ -135,6 +135,7 @@ impl FakeServer {
                 .filter_map(|volume| volume.split(':').nth(1).zip(volume.split(':').next()))
                 .map(|(to, from)| (to.to_owned(), from.to_owned()))
                 .collect(),
+            started: None,
         };
         self.mount_secrets(&container.id, spec.secrets.values().cloned().collect());
         self.check_start(&container)?;

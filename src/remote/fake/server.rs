@@ -212,6 +212,7 @@ impl FakeServer {
             restart: String::new(),
             memory: 0,
             mounts: BTreeMap::new(),
+            started: None,
         });
     }
 

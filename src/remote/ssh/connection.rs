@@ -87,7 +87,7 @@ impl Connection {
         let mut output = Output::new(self.clone(), deadline);
         let mut process = match timeout_at(until, self.start(script)).await {
             Ok(started) => started?,
-            Err(_) => return Err(output.too_late()),
+            Err(_) => return Err(output.no_channel()),
         };
         output.read_to_end(&mut process, until, on_line).await
     }
@@ -100,7 +100,7 @@ impl Connection {
         let output = Output::new(self.clone(), deadline);
         match timeout(deadline, self.start(script)).await {
             Ok(process) => Ok(Held { process: process?, output, waiting: std::collections::VecDeque::new(), end: None }),
-            Err(_) => Err(output.too_late()),
+            Err(_) => Err(output.no_channel()),
         }
     }
 
@@ -167,7 +167,8 @@ impl Connection {
             Reach::Local => (super::error::At { server: self.0.name.to_string(), socket: String::new() }, "of this machine".to_owned()),
         };
         let mut root = false;
-        let end = self.run_script("printf 'flipside-uid %s\\n' \"$(id -u)\"", deadline, &mut |line| root |= line == "flipside-uid 0").await;
+        let end =
+            self.run_script("printf '\\nflipside-uid %s\\n' \"$(id -u)\"", deadline, &mut |line| root |= line == "flipside-uid 0").await;
         match end {
             Ok(_) if root => Ok(()),
             Ok(end) => {
@@ -325,6 +326,10 @@ impl Output {
     fn end(&self) -> ScriptEnd {
         let (exit, signal) = (self.exit, self.signal.clone());
         ScriptEnd { exit, signal, unfinished: self.lines.rest(), stderr_tail: self.errors.text() }
+    }
+
+    fn no_channel(&self) -> ChannelError {
+        ChannelError::NoChannel { server: self.connection.0.name.to_string(), after: self.deadline }
     }
 
     fn too_late(&self) -> ChannelError {

@@ -249,6 +249,14 @@ pub enum ChannelError {
         /// What was seen.
         seen: String,
     },
+    /// The server opened no channel in time. The script did not start.
+    #[error("{server}: no channel was opened for a script within {}; look for MaxSessions in its sshd_config: 10 is its default, 4 do", seconds(*after))]
+    NoChannel {
+        /// The server.
+        server: String,
+        /// How long was waited.
+        after: Duration,
+    },
     /// The connection went away. How far the script came is unknown; the server stops what is left of it.
     #[error("{server}: the connection was lost while a script ran: {reason}")]
     Lost {

@@ -49,7 +49,10 @@ impl Process {
         let Shell { channel, place } = match session.shell().await {
             Ok(shell) => shell,
             Err(russh::Error::ChannelOpenFailure(reason)) => {
-                let seen = format!("it opens no channel ({}); look for MaxSessions in its sshd_config", reason.description());
+                let seen = format!(
+                    "it opens no channel ({}); look for MaxSessions in its sshd_config: 10 is its default, 4 do",
+                    reason.description()
+                );
                 return Err(ChannelError::Refused { server, seen });
             }
             Err(_) => return Err(ChannelError::Lost { server, reason: session.why().await }),

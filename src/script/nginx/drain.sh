@@ -4,7 +4,9 @@ quiet=$1 bound=$2
 shift 2
 began=
 read -r boot </proc/sys/kernel/random/boot_id
-{ read -r id at booted </flipside/nginx/switched; } 2>/dev/null && [ "$booted" = "$boot" ] && began=$at
+# A switch that could not note its moment, on a full disk, has left that of an earlier one: then the time counts from now.
+current=$(readlink /flipside/nginx/current)
+{ read -r id at booted </flipside/nginx/switched; } 2>/dev/null && [ "$booted $id" = "$boot ${current##*/}" ] && began=$at
 now
 first=$centis
 [ -n "$began" ] || began=$first

@@ -1,6 +1,6 @@
 # On the server: $1 how many generations to keep, besides the live one and the one NGINX starts with.
 keep=$1
-cd "$folder/releases" 2>/dev/null || fail "the folder $folder/releases is missing" 'run `flipside setup`'
+cd "$folder/releases" 2>/dev/null || fail "the folder $folder/releases is missing: NGINX was set up in it" 'run `flipside deploy`: it sets NGINX up again'
 live=$(readlink ../current)
 live=${live##*/}
 n_kept=0 n_removed=0

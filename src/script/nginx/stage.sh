@@ -1,7 +1,7 @@
 # On the server, after the functions: $candidate, $release, $generation, $base, $listeners, $folder and the function engine are set by the caller;
 # write_files writes the files into the current directory.
 umask 022
-cd "$folder" 2>/dev/null || fail "the folder $folder is missing" 'run `flipside setup`'
+cd "$folder" 2>/dev/null || fail "the folder $folder is missing: it was there when the plan was made" 'run the command again: the next plan makes it anew'
 current=$(readlink current)
 if [ "$current" = "releases/$generation" ]; then
     say "seen: generation $generation is live already"
@@ -9,7 +9,7 @@ if [ "$current" = "releases/$generation" ]; then
 fi
 candidate=releases/$generation.new
 rm -rf "$candidate"
-mkdir -p "$candidate/http.d" "$candidate/stream.d" || fail "the folder $folder/$candidate cannot be made"
+mkdir -p "$candidate/http.d" "$candidate/stream.d" || fail "the folder $folder/$candidate cannot be made" "is the disk full? df -h $folder"
 discard() {
     cd "$folder" && rm -rf "$candidate"
     fail "$@"
@@ -19,7 +19,7 @@ if [ -n "$base" ] && [ "$base" != bootstrap ]; then
     cp -R "releases/$base/." "$candidate/" || discard "the files of generation $base cannot be copied"
 fi
 cd "$candidate" || fail "the folder $folder/$candidate is gone"
-write_files || discard "the files of generation $generation cannot be written to $folder/$candidate" 'is the disk full?'
+write_files || discard "the files of generation $generation cannot be written to $folder/$candidate" "is the disk full? df -h $folder"
 # The id is a digest of everything: files of other projects that were edited since the plan was made show here.
 if command -v sha256sum >/dev/null 2>&1; then
     digest=$({ find . -type f ! -path ./generation.conf | sed 's,^\./,,' | LC_ALL=C sort | xargs sha256sum; echo "base ${base:--}"; } | sha256sum)
