@@ -97,7 +97,7 @@ fn a_run_that_is_written_is_neither_taken_up_nor_superseded() {
 #[test]
 fn a_run_of_another_version_says_so_and_a_new_run_can_take_its_place() {
     for (file, from, to, told) in [
-        ("plan.json", "\"format\": 1", "\"format\": 2, \"more\": [1]", "it has format 2, this version reads 1"),
+        ("plan.json", "\"format\": 2", "\"format\": 3, \"more\": [1]", "it has format 3, this version reads 2"),
         ("plan.json", "\"lock\"", "\"levitate\"", "levitate"),
         ("journal.jsonl", "run_opened", "run_dreamt_of", "line 1 of"),
     ] {

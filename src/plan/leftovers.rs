@@ -30,8 +30,8 @@ pub(super) fn leftovers(routing: &Routing<'_>, wanted: &Wanted) -> Leftovers {
         let Some((service, live)) = desired.present.and_then(|service| Some((service, service.live()?))) else { continue };
         let lingering = service.side(live.other()).any(Unit::is_up);
         for server in service.routes.keys().filter(|_| lingering) {
-            let step = drain(routing, service, server, live.other()).map(|step| step.of(desired.name));
-            all.drain.entry(server.clone()).or_default().extend(step);
+            let step = drain(routing, desired, server, live.other()).of(desired.name);
+            all.drain.entry(server.clone()).or_default().push(step);
         }
         for (server, step) in tidy(routing, desired, service, live) {
             all.tidy.entry(server).or_default().push(step.of(desired.name));
@@ -46,12 +46,11 @@ fn stays(wanted: &Wanted, desired: &Desired<'_>) -> bool {
     desired.change == Change::Keep && routed && wanted.selects(desired.name) && wanted.back == Back::No
 }
 
-fn drain(routing: &Routing<'_>, service: &PresentService<'_>, server: &ServerName, side: Side) -> Option<Step> {
-    let routed = service.routes.get(server)?;
-    let idle = routed.backends.iter().filter(|backend| backend.side == side);
-    let backends: Vec<_> = idle.map(|backend| backend.backend.clone()).collect();
+fn drain(routing: &Routing<'_>, desired: &Desired<'_>, server: &ServerName, side: Side) -> Step {
+    // Old workers of NGINX may still have requests there: that side was live until the other was switched to, or put back to.
+    let backends = routing.backends(server, desired, side).into_iter().map(|backend| backend.backend).collect();
     let action = Action::Drain { backends, policy: drain_policy(routing) };
-    Some(plain("drain what a run that was cut off left on the idle side", action))
+    plain("drain what a run that was cut off left on the idle side", action)
 }
 
 fn tidy(routing: &Routing<'_>, desired: &Desired<'_>, service: &PresentService<'_>, live: Side) -> Vec<(ServerName, Step)> {
