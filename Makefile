@@ -1,7 +1,7 @@
 # What one types in this repository. `make help` lists it. Rules only call scripts and cargo: all that they do can be typed by hand.
 SHELL := /bin/bash
 .DEFAULT_GOAL := help
-.PHONY: help demo build test unit lint bench fleet fleet-down
+.PHONY: help demo build test unit lint bench sweep soak fleet fleet-down
 
 help: ## List the rules
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-11s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -23,6 +23,12 @@ lint: ## Format and lints
 
 bench: ## What a deploy takes beside what it cannot do without, on the local fleet
 	@tests/bench/run
+
+sweep: ## Kill, cut or interrupt a deploy at every one of its events, on the local fleet under traffic: some hours
+	FLIPSIDE_SWEEP=full cargo test --locked --test acceptance sweep::
+
+soak: ## A thousand toggles under full load, every request counted: some hours. TOGGLES=100 MINUTES=20 SERVERS=3 for others
+	@tests/bench/soak $(or $(TOGGLES),1000) $(or $(MINUTES),240) $(or $(SERVERS),1)
 
 fleet: ## Start the local fleet: three servers, named by inventory/local.toml
 	@vagrant/fleet up

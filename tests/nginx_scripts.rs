@@ -193,7 +193,11 @@ fn a_container_that_is_away_is_named() {
 /// Asks a socket that answers each connection with `answer`, or says nothing and keeps it open, or hangs up.
 fn route(answer: Option<&'static str>, kind: ProbeKind) -> (bool, String) {
     // No curl in the image, and no backend that is still being connected to.
-    let server = Server::new("exit 1");
+    route_with("exit 1", answer, kind)
+}
+
+fn route_with(docker: &str, answer: Option<&'static str>, kind: ProbeKind) -> (bool, String) {
+    let server = Server::new(docker);
     let socket = server.root.path().join("p_e_s.sock");
     let listener = UnixListener::bind(&socket).unwrap();
     thread::spawn(move || {
@@ -230,6 +234,15 @@ fn a_tcp_route_is_reached_by_a_connection_that_stays() {
     let (done, output) = route(Some(""), ProbeKind::Tcp);
     assert!(done && output.contains("the connection stays open"), "{output}");
     let (done, output) = route(None, ProbeKind::Tcp);
+    assert!(!done && output.contains("the connection was closed at once"), "{output}");
+}
+
+#[test]
+fn a_busy_tcp_route_is_reached_although_some_client_is_connecting_at_every_look() {
+    // By this docker a connection to the backend is always on its way.
+    let (done, output) = route_with("exit 0", Some(""), ProbeKind::Tcp);
+    assert!(done && output.contains("the connection stays open"), "{output}");
+    let (done, output) = route_with("exit 0", None, ProbeKind::Tcp);
     assert!(!done && output.contains("the connection was closed at once"), "{output}");
 }
 

@@ -104,7 +104,7 @@ async fn lock_and_run(
     if let Err(outcome) = surveyed.again().await {
         return outcome;
     }
-    let reasons = overtaken(&run.plan, &surveyed.loaded.inventory, &surveyed.fleet);
+    let reasons = overtaken(&run.plan, &run.ledger, &surveyed.loaded.inventory, &surveyed.fleet);
     if !reasons.is_empty() {
         reasons.iter().for_each(|reason| complain(reason));
         complain(&format!(

@@ -4,28 +4,26 @@ use super::containers::digest;
 use super::present::Fleet;
 use super::types::Plan;
 use crate::config::Inventory;
+use crate::facts::Facts;
 use crate::ledger::{Ledger, StepState};
-use crate::model::{Action, GenerationId, label};
+use crate::model::{Action, ContainerSpec, GenerationId, ServerName, label};
 use std::collections::BTreeSet;
 
 /// Why a run of this plan must not go on, one sentence a reason; empty when it may.
 ///
 /// It may when the inventory is the one of the plan, when each server's NGINX serves a generation that this run found or made there, and
-/// when no container of its project and environment is of a later release. A server that does not answer gives no reason.
+/// when no container of its project and environment is of a later release. A generation is named by its content: one that this run would
+/// have made, and by its ledger has not begun to, was made by somebody else's run of the same playbook. A server that does not answer
+/// gives no reason. And every container that it has started is still there, unless it is on its way back.
 #[must_use]
-pub fn overtaken(plan: &Plan, inventory: &Inventory, fleet: &Fleet) -> Vec<String> {
+pub fn overtaken(plan: &Plan, ledger: &Ledger, inventory: &Inventory, fleet: &Fleet) -> Vec<String> {
     let mut reasons = Vec::new();
     if digest(inventory) != plan.basis.inventory {
         reasons.push("the inventory is another one than that of the run".to_owned());
     }
     let release = releases(plan).max();
     for (server, facts) in fleet {
-        let known: BTreeSet<&GenerationId> = actions(plan)
-            .filter(|(at, _)| *at == server)
-            .flat_map(
-                |(_, action)| if let Action::Switch { expect, to } = action { expect.iter().chain([to]).collect() } else { Vec::new() },
-            )
-            .collect();
+        let known = generations(plan, ledger, server);
         // Where the run is to lead the link back, it found one that leads elsewhere.
         let restores = actions(plan).any(|(at, action)| at == server && matches!(action, Action::RestoreGeneration { .. }));
         if let Some(live) = facts.nginx.live.as_ref().filter(|live| !restores && !known.is_empty() && !known.contains(live)) {
@@ -39,6 +37,7 @@ pub fn overtaken(plan: &Plan, inventory: &Inventory, fleet: &Fleet) -> Vec<Strin
         if let Some(later) = later {
             reasons.push(format!("{server}: {} is of a release that was deployed after the run was cut off", later.name));
         }
+        reasons.extend(missing(plan, ledger, server, facts));
     }
     reasons
 }
@@ -58,7 +57,37 @@ pub fn back_by_themselves(plan: &Plan, ledger: &Ledger, fleet: &Fleet) -> Vec<St
     reasons
 }
 
-fn actions(plan: &Plan) -> impl Iterator<Item = (&crate::model::ServerName, &Action)> {
+/// Containers that the run has started on the server, and that somebody has taken away or set aside since.
+fn missing(plan: &Plan, ledger: &Ledger, server: &ServerName, facts: &Facts) -> Vec<String> {
+    let of_run = |spec: &ContainerSpec| {
+        let release = spec.labels.get(label::RELEASE);
+        facts.containers.iter().any(|container| container.name == spec.name && container.labels.get(label::RELEASE) == release)
+    };
+    let started = plan.step_ids().filter(|id| id.server == *server && !ledger.unwinding() && ledger.state(id) == StepState::Done);
+    let specs = started.filter_map(|id| match &plan.step(&id)?.action {
+        Action::RunContainer(spec) if !of_run(spec) => Some(spec),
+        _ => None,
+    });
+    specs.map(|spec| format!("{server}: {}, which the run started, is not there any more", spec.name)).collect()
+}
+
+/// The generations that this run found on the server or has begun to make live there.
+fn generations<'a>(plan: &'a Plan, ledger: &Ledger, server: &ServerName) -> BTreeSet<&'a GenerationId> {
+    let mut known = BTreeSet::new();
+    for id in plan.step_ids().filter(|id| id.server == *server) {
+        if let Some(Action::Switch { expect, to }) = plan.step(&id).map(|step| &step.action) {
+            if known.is_empty() {
+                known.extend(expect);
+            }
+            if ledger.state(&id) != StepState::Pending {
+                known.insert(to);
+            }
+        }
+    }
+    known
+}
+
+fn actions(plan: &Plan) -> impl Iterator<Item = (&ServerName, &Action)> {
     plan.waves.iter().flat_map(|wave| &wave.servers).flat_map(|(server, steps)| steps.iter().map(move |step| (server, &step.action)))
 }
 

@@ -166,7 +166,21 @@ pub(super) fn desire<'a>(
         }
         all.push(desired);
     }
+    wait_for_split(&mut all);
     (all, findings)
+}
+
+/// A service that is half switched is first brought to one side. What uses it changes in the deploy after that: only then it is known what
+/// there is to use.
+fn wait_for_split(all: &mut [Desired<'_>]) {
+    let split: BTreeSet<ServiceName> =
+        all.iter().filter(|desired| desired.present.is_some_and(PresentService::is_split)).map(|desired| desired.name.clone()).collect();
+    for desired in all.iter_mut().filter(|desired| desired.change == Change::Toggle) {
+        if let Some(used) = desired.service.uses.keys().find(|used| split.contains(*used)) {
+            (desired.change, desired.to) = (Change::Keep, desired.from);
+            desired.reason = format!("waits until {used} is on one side");
+        }
+    }
 }
 
 fn judge(desired: &mut Desired<'_>, fleet: &Fleet, wanted: &Wanted, findings: &mut Vec<Finding>) {

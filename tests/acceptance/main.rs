@@ -27,5 +27,6 @@ mod probe;
 mod put_back;
 mod secrets;
 mod server_fails;
+mod sweep;
 mod trouble;
 mod volumes;

@@ -14,6 +14,7 @@ const PATIENCE: Duration = Duration::from_secs(150);
 pub(crate) struct Project {
     folder: TempDir,
     n_runs: std::cell::Cell<usize>,
+    n_workstations: std::cell::Cell<usize>,
 }
 
 /// What a run of the program came to.
@@ -41,7 +42,11 @@ pub(crate) struct Running {
 impl Project {
     /// A project with this playbook, on all servers of the fleet, as root.
     pub(crate) fn new(fleet: &Fleet, playbook: &str) -> Self {
-        let project = Self { folder: tempfile::tempdir().expect("a folder"), n_runs: std::cell::Cell::new(0) };
+        let project = Self {
+            folder: tempfile::tempdir().expect("a folder"),
+            n_runs: std::cell::Cell::new(0),
+            n_workstations: std::cell::Cell::new(1),
+        };
         project.playbook(playbook);
         project.inventory(&inventory(fleet, "root", &[1, 2, 3]));
         project
@@ -62,6 +67,11 @@ impl Project {
         self.folder.path().join(name)
     }
 
+    /// From now on the program is run as on another workstation: nothing is known there of runs that were begun before.
+    pub(crate) fn another_workstation(&self) {
+        self.n_workstations.set(self.n_workstations.get() + 1);
+    }
+
     /// Runs the program to its end.
     pub(crate) fn flipside(&self, arguments: &[&str]) -> Output {
         self.start(arguments).end()
@@ -72,10 +82,14 @@ impl Project {
         let n_run = self.n_runs.get() + 1;
         self.n_runs.set(n_run);
         let (stdout, stderr) = (self.path(&format!("{n_run}.stdout")), self.path(&format!("{n_run}.stderr")));
+        let state = match self.n_workstations.get() {
+            1 => "state".to_owned(),
+            number => format!("state-{number}"),
+        };
         let mut command = Command::new(env!("CARGO_BIN_EXE_flipside"));
         command
             .current_dir(self.folder.path())
-            .args(["--state-dir", "state", "-p", "playbook.toml", "-i", "inventory.toml"])
+            .args(["--state-dir", &state, "-p", "playbook.toml", "-i", "inventory.toml"])
             .args(arguments)
             .env_remove("SSH_AUTH_SOCK")
             .env_remove("FLIPSIDE_ENV")
@@ -103,6 +117,21 @@ impl Running {
             assert!(!ended, "{} ended without saying \"{text}\":\n{said}{}", self.line, read(&self.stdout));
             self.look_at_the_clock();
             thread::sleep(Duration::from_millis(10));
+        }
+    }
+
+    /// Waits until stdout has so many lines. False where the program ended before.
+    pub(crate) fn until_lines(&mut self, n_lines: usize) -> bool {
+        loop {
+            let ended = self.child.try_wait().expect("a child").is_some();
+            if fs::read(&self.stdout).is_ok_and(|bytes| bytes.iter().filter(|byte| **byte == b'\n').count() >= n_lines) {
+                return true;
+            }
+            if ended {
+                return false;
+            }
+            self.look_at_the_clock();
+            thread::sleep(Duration::from_millis(1));
         }
     }
 

@@ -177,9 +177,10 @@ impl Sweep {
     }
 
     /// What `resume` asks first.
-    fn is_untouched(&self, plan: &Plan, servers: &Servers) -> bool {
+    fn is_untouched(&self, state: &Path, servers: &Servers) -> bool {
+        let run = open_runs(state).unwrap().pop().unwrap();
         let fleet = servers.iter().map(|(name, server)| (name.clone(), server.facts())).collect();
-        overtaken(plan, &self.case.inventory, &fleet).is_empty()
+        overtaken(&run.plan, &run.ledger, &self.case.inventory, &fleet).is_empty()
     }
 
     /// Plans anew from what the servers are. A calm run that fails, fails again; one that does not has three deploys to settle.
@@ -243,7 +244,7 @@ async fn sweep(case: Case, calm: Verdict) {
                 sweep.goes_back(&mut servers, meanwhile, &what);
                 match then {
                     Then::DeployAgain => sweep.deploy_again(servers, &what),
-                    Then::Resume | Then::Abort if !sweep.is_untouched(&plan, &servers) => {
+                    Then::Resume | Then::Abort if !sweep.is_untouched(state.path(), &servers) => {
                         sweep.problems.push(format!("{what}: its own steps look foreign"))
                     }
                     Then::Resume | Then::Abort => match take_up(state.path(), servers, then).await {

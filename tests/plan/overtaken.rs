@@ -2,11 +2,12 @@
 use crate::cases::{Ask, case, plan};
 use crate::driver::{Servers, Trouble, drive};
 use flipside::config::Inventory;
+use flipside::ledger::Ledger;
 use flipside::plan::{Fleet, Plan, overtaken};
 
-fn reasons(plan: &Plan, inventory: &Inventory, servers: &Servers) -> Vec<String> {
+fn reasons(plan: &Plan, ledger: &Ledger, inventory: &Inventory, servers: &Servers) -> Vec<String> {
     let fleet: Fleet = servers.iter().map(|(name, server)| (name.clone(), server.facts())).collect();
-    overtaken(plan, inventory, &fleet)
+    overtaken(plan, ledger, inventory, &fleet)
 }
 
 #[test]
@@ -16,8 +17,12 @@ fn a_run_goes_on_where_it_left_off_and_not_after_another_one() {
         let (cut_off, _) = plan(&case.playbook, &case.inventory, &case.servers, &case.ask);
         for n_done in (0..cut_off.n_steps()).step_by(3) {
             let mut servers = case.servers.clone();
-            drive(&cut_off, &mut servers, &Trouble { cut_after: Some(n_done), ..Trouble::default() }, &mut |_, _| {});
-            assert_eq!(reasons(&cut_off, &case.inventory, &servers), Vec::<String>::new(), "{name}, cut off after {n_done} steps");
+            let ended = drive(&cut_off, &mut servers, &Trouble { cut_after: Some(n_done), ..Trouble::default() }, &mut |_, _| {});
+            assert_eq!(
+                reasons(&cut_off, &ended.ledger, &case.inventory, &servers),
+                Vec::<String>::new(),
+                "{name}, cut off after {n_done} steps"
+            );
         }
 
         // Somebody else finishes it from another workstation, and goes on to another release.
@@ -30,7 +35,7 @@ fn a_run_goes_on_where_it_left_off_and_not_after_another_one() {
         let (other, _) = plan(&playbook, &case.inventory, &servers, &Ask::default());
         assert!(other.n_steps() > 0, "{name}");
         drive(&other, &mut servers, &Trouble::default(), &mut |_, _| {});
-        let seen = reasons(&cut_off, &case.inventory, &servers).join("\n");
+        let seen = reasons(&cut_off, &Ledger::default(), &case.inventory, &servers).join("\n");
         assert!(seen.contains("neither found nor made") && seen.contains("deployed after the run was cut off"), "{name}: {seen}");
     }
 }
@@ -41,5 +46,16 @@ fn a_run_does_not_go_on_with_another_inventory() {
     let (cut_off, _) = plan(&case.playbook, &case.inventory, &case.servers, &case.ask);
     let mut inventory = case.inventory.clone();
     inventory.servers.values_mut().for_each(|server| server.port = 2222);
-    assert_eq!(reasons(&cut_off, &inventory, &case.servers), ["the inventory is another one than that of the run"]);
+    assert_eq!(reasons(&cut_off, &Ledger::default(), &inventory, &case.servers), ["the inventory is another one than that of the run"]);
+}
+
+#[test]
+fn a_run_does_not_go_on_once_somebody_else_has_carried_out_the_same_plan() {
+    let case = case("first_three_servers");
+    let (cut_off, _) = plan(&case.playbook, &case.inventory, &case.servers, &case.ask);
+    let ended = drive(&cut_off, &mut case.servers.clone(), &Trouble { cut_after: Some(9), ..Trouble::default() }, &mut |_, _| {});
+    let mut servers = case.servers.clone();
+    drive(&cut_off, &mut servers, &Trouble::default(), &mut |_, _| {});
+    let seen = reasons(&cut_off, &ended.ledger, &case.inventory, &servers).join("\n");
+    assert!(seen.contains("which the run neither found nor made"), "{seen}");
 }

@@ -1,4 +1,6 @@
-# In the NGINX container: exit 0 while a connection to a backend of $stem that takes traffic is on its way and not there yet.
+# In the NGINX container: exit 0 while a connection to a backend of $stem that takes traffic is on its way and not there yet; with a word
+# in $1, only where it had to be tried again: clients of a busy service are connecting all the time.
+late=$1
 backends=' '
 while IFS= read -r line; do
     case $line in *' server '*';'*'# '*) ;; *) continue ;; esac
@@ -12,8 +14,9 @@ while IFS= read -r line; do
     unset IFS
     backends="$backends$(printf '%02X%02X%02X%02X:%04X' "$4" "$3" "$2" "$1" "${target##*:}") "
 done <"/flipside/nginx/current/stream.d/$stem.conf"
-while read -r slot local remote state rest; do
+while read -r slot local remote state queues timer retransmits rest; do
     [ "$state" = 02 ] || continue
+    [ -z "$late" ] || [ "$retransmits" != 00000000 ] || continue
     case $backends in *" $remote "*) exit 0 ;; esac
 done </proc/net/tcp
 exit 1

@@ -1,0 +1,203 @@
+//! The crash sweep on real servers, under traffic: a deploy of two services to three servers is killed at one of its events after the other,
+//! and taken up by `resume` or by a deploy from another workstation. Nobody notices, and nothing has to be cleared up.
+//!
+//! A spread of points as far as [`TIME`] goes; all of them, and signals and lost servers too, with `FLIPSIDE_SWEEP=full` (`make sweep`).
+//! Deliberately absent: what the sweep of `tests/plan` shows in memory, at every action, twice in a row.
+use crate::fleet::Fleet;
+use crate::project::{Output, Project};
+use crate::server::Server;
+use crate::shop::{deploy, ports, shop, status};
+use crate::traffic::Traffic;
+use serde_json::Value;
+use std::io::Write;
+use std::time::{Duration, Instant};
+
+/// So long new points are begun, where not all are asked for.
+const TIME: Duration = Duration::from_secs(90);
+/// So many points are tried, where not all are asked for.
+const N_POINTS: usize = 14;
+/// A lease is free so soon after its holder's end.
+const LEASE: Duration = Duration::from_secs(10);
+
+/// All points are asked for.
+pub(crate) fn is_full() -> bool {
+    std::env::var("FLIPSIDE_SWEEP").is_ok_and(|wanted| wanted == "full")
+}
+
+/// What befalls a deploy in the middle.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Mishap {
+    /// SIGKILL, and `resume`.
+    Resumed,
+    /// SIGKILL, and a deploy from another workstation.
+    DeployedAnew,
+    /// SIGINT, and the deploy again.
+    Interrupted,
+    /// One server's packets are dropped until the run has ended.
+    Cut,
+}
+
+/// Points in an order in which any beginning is spread over all.
+fn spread(n_points: usize) -> Vec<usize> {
+    let bits = usize::BITS - n_points.leading_zeros();
+    let reversed = |n: usize| n.reverse_bits() >> (usize::BITS - bits);
+    (0..1 << bits).map(reversed).filter(|point| (1..n_points).contains(point)).collect()
+}
+
+struct Sweep {
+    project: Project,
+    servers: Vec<Server>,
+    /// The tag that is live, and the one that is not.
+    tags: [&'static str; 2],
+    /// The longest from a kill to a consistent fleet, and where.
+    longest: (Duration, String),
+    n_points: usize,
+}
+
+impl Sweep {
+    /// Both services run in this version, on every server, and nobody holds a lease.
+    fn is_consistent(&self, version: &str, what: &str) {
+        for service in ["api", "echo"] {
+            let seen = status(&self.project, service);
+            let words = |key: &str| seen[key].as_array().into_iter().flatten().filter_map(Value::as_str).collect::<Vec<_>>();
+            // A side that only runs beside the live one is told of, and the next deploy clears it away.
+            let runs = seen["state"] == "RUNNING" || words("troubles").iter().all(|trouble| trouble.contains("side runs too"));
+            assert!(runs && seen["n_running"] == seen["n_wanted"], "{what}: {service}: {seen:#}");
+            assert_eq!(words("versions"), [version], "{what}: {service}: {seen:#}");
+        }
+        for server in &self.servers {
+            let (code, body) = server.get(crate::traffic::HOST, "/");
+            assert!(code == 200 && body.starts_with(version), "{what}: {} answers {code} {body}", server.name);
+        }
+    }
+
+    /// Whoever comes next can have every lease, and finds no container that is not one of the two sides, set aside or failed.
+    fn is_clear(&self, what: &str) {
+        for server in &self.servers {
+            let bound = LEASE.as_secs();
+            let free = server.run(&format!("timeout {bound} flock /local/flipside/lock/lease echo free"));
+            assert_eq!(free.trim(), "free", "{what}: the lease of {} is not free after {bound} s", server.name);
+            for name in server.containers().into_keys().filter(|name| name.starts_with("shop_")) {
+                let side =
+                    name.trim_end_matches(".previous").trim_end_matches(".failed").trim_end_matches(".door").trim_end_matches("_secondary");
+                assert!(["shop_prod_api", "shop_prod_echo"].contains(&side), "{what}: {name} is left on {}", server.name);
+            }
+        }
+    }
+
+    /// One deploy of the other tag, its mishap at this event, and what comes after it.
+    fn point(&mut self, event: usize, mishap: Mishap) {
+        let [old, new] = self.tags;
+        let what = format!("{mishap:?} at event {event}, from {old} to {new}");
+        self.project.playbook(&shop(new, new));
+        let mut run = self.project.start(&["deploy", "-y", "--output", "json"]);
+        let struck = run.until_lines(event);
+        let began = Instant::now();
+        let last = match mishap {
+            Mishap::Resumed => {
+                run.signal("KILL");
+                drop(run.end());
+                // A kill after the last event leaves nothing to resume.
+                self.project.flipside(&["resume"]).exits(0)
+            }
+            Mishap::DeployedAnew => {
+                run.signal("KILL");
+                drop(run.end());
+                self.project.another_workstation();
+                deploy(&self.project).exits(0)
+            }
+            Mishap::Interrupted => {
+                if struck {
+                    run.signal("INT");
+                }
+                self.after(run.end(), &what)
+            }
+            Mishap::Cut => {
+                let server = self.servers[event % 3].clone();
+                server.fault("cut", &[]);
+                let output = run.end();
+                server.fault("heal", &[]);
+                self.after(output, &what)
+            }
+        };
+        let took = began.elapsed();
+        self.is_consistent(new, &format!("{what}: {}", last.all()));
+        self.is_clear(&what);
+        if struck && took > self.longest.0 {
+            self.longest = (took, what);
+        }
+        self.tags = [new, old];
+        self.n_points += 1;
+    }
+
+    /// Brings the fleet to the new version after a run that ended by itself.
+    fn after(&self, output: Output, what: &str) -> Output {
+        match output.exit {
+            Some(0) => output,
+            Some(5) => deploy(&self.project).exits(0),
+            // What could not be put back is told, and the next deploy mends it.
+            Some(6) => deploy(&self.project).exits(0),
+            other => panic!("{what}: ended with {other:?}: {}", output.all()),
+        }
+    }
+}
+
+#[test]
+fn a_deploy_that_is_killed_at_any_event_is_taken_up_and_nobody_notices() {
+    let fleet = Fleet::take();
+    let servers = fleet.servers();
+    let project = Project::new(&fleet, &shop("1.0", "1.0"));
+    deploy(&project).exits(0);
+    project.playbook(&shop("2.0", "2.0"));
+    let n_events = project.flipside(&["deploy", "-y", "--output", "json"]).exits(0).stdout.lines().count();
+    let (internal, ..) = ports(&project, "echo");
+    let traffic = Traffic::http(&servers).and_inside(&servers[1], &[format!("tcp:127.0.0.1:{internal}")]);
+    let longest = (Duration::ZERO, String::new());
+    let mut sweep = Sweep { project, servers, tags: ["2.0", "1.0"], longest, n_points: 0 };
+
+    let full = is_full();
+    let began = Instant::now();
+    for (number, event) in spread(n_events).into_iter().enumerate() {
+        if !full && (number >= N_POINTS || began.elapsed() > TIME) {
+            break;
+        }
+        let both = [Mishap::Resumed, Mishap::DeployedAnew];
+        for mishap in both.into_iter().chain([Mishap::Interrupted].into_iter().filter(|_| full)).skip(if full { 0 } else { number / 2 % 2 })
+        {
+            traffic.phase(&format!("{mishap:?} at event {event}"));
+            sweep.point(event, mishap);
+            if !full {
+                break;
+            }
+        }
+    }
+    traffic.phase("afterwards");
+    // One calm run later, exactly the new side runs, and five generations are kept beside the first.
+    let [_, new] = sweep.tags;
+    sweep.project.playbook(&shop(new, new));
+    deploy(&sweep.project).exits(0);
+    sweep.is_consistent(new, "afterwards");
+    for server in &sweep.servers {
+        let running: Vec<String> = server.running("shop_prod_").into_iter().filter(|name| !name.ends_with(".door")).collect();
+        let n_echo = running.iter().filter(|name| name.starts_with("shop_prod_echo")).count();
+        assert!(running.len() == 1 + n_echo && n_echo <= 1, "{} runs {running:?}", server.name);
+        let n_generations: usize = server.must("ls /local/flipside/nginx/releases | wc -l").trim().parse().expect("a number");
+        assert!(n_generations <= 6, "{} keeps {n_generations} generations", server.name);
+    }
+    let sent: u64 = traffic.end().none_failed().0.targets.iter().map(|target| target.total.sent).sum();
+    if full {
+        // Whoever talks to a server that is cut off is cut off too: nobody counts here.
+        for event in spread(n_events) {
+            sweep.point(event, Mishap::Cut);
+        }
+    }
+    let (took, what) = &sweep.longest;
+    let line = format!(
+        "  swept {} of {} points of a deploy with {n_events} events, under {sent} requests, 0 failed; longest from a kill to a consistent fleet: {:.1} s ({what})\n",
+        sweep.n_points,
+        if full { n_events * 4 } else { n_events },
+        took.as_secs_f64()
+    );
+    // Not by println!, which a test that passes shows to nobody.
+    drop(std::io::stderr().write_all(line.as_bytes()));
+}
