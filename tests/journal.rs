@@ -116,7 +116,7 @@ fn a_run_of_another_version_says_so_and_a_new_run_can_take_its_place() {
     // Both at once: a plan of another format is what is said.
     let state = tempfile::tempdir().unwrap();
     let folder = cut_off(state.path());
-    for (file, from, to) in [("plan.json", "\"format\": 1", "\"format\": 9"), ("journal.jsonl", "run_opened", "run_dreamt_of")] {
+    for (file, from, to) in [("plan.json", "\"format\": 2", "\"format\": 9"), ("journal.jsonl", "run_opened", "run_dreamt_of")] {
         let text = fs::read_to_string(folder.join(file)).unwrap();
         fs::write(folder.join(file), text.replace(from, to)).unwrap();
     }

@@ -13,14 +13,17 @@ first=$centis
 # Connections of a door's or an app's own are none of ours: only sockets of this namespace. They count when established or about to be, and
 # when one of the two has finished sending and the other has not (04, 05, 08): with proxy_half_close an answer may still flow then. Those
 # that NGINX has closed too linger in the same states with inode 0, and nobody waits for them.
+# The kernel reads its table out in pieces: one that moves meanwhile may be there twice, or not at all.
 left() {
-    n_left=0 where=
+    n_left=0 where= counted=
     for file in /proc/net/tcp /proc/net/tcp6; do
         [ -r "$file" ] || continue
         while read -r slot local remote state queues timer retransmits uid timeout inode rest; do
             case $state in 01 | 02) ;; 04 | 05 | 08) [ "$inode" != 0 ] || continue ;; *) continue ;; esac
             for backend in "$@"; do
                 [ "$remote" = "${backend%=*}" ] || continue
+                case " $counted " in *" $local>$remote "*) continue ;; esac
+                counted="$counted $local>$remote"
                 n_left=$((n_left + 1))
                 case " $where " in *" ${backend#*=} "*) ;; *) where="$where${where:+ }${backend#*=}" ;; esac
             done
@@ -37,7 +40,8 @@ while :; do
     fi
     if [ "$over" -ge "$quiet" ]; then
         left "$@"
-        if [ "$n_left" -eq 0 ]; then
+        # So nothing has to be left twice in a row.
+        if [ "$n_left" -eq 0 ] && sleep 0.05 && left "$@" && [ "$n_left" -eq 0 ]; then
             say "seen: drained $(show_centis $over) after the switch: no connection to the old side is left ($(count $leaving) old workers serve others)"
             exit 0
         fi
