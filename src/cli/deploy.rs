@@ -175,12 +175,14 @@ impl Command {
                 self.confirm(global, surveyed, &plan, &findings, cut_off, answering)?;
             }
             let waited = patience.take_leases(&surveyed.servers, &plan.servers()).await?;
-            if !waited && !patience.is_given() {
+            let reverts = surveyed.fleet.values().any(|facts| facts.revert.as_ref().is_some_and(|revert| revert.state.is_armed()));
+            if !waited && !patience.is_given() && !reverts {
                 return Ok(plan);
             }
-            // Whoever was waited for may have changed the servers after they were asked.
+            // Whoever was waited for, or a server by itself, may have changed the servers after they were asked.
             surveyed.again().await?;
-            if make(surveyed, &self.wanted, &self.removed)?.0 == plan {
+            let (planned, findings) = make(surveyed, &self.wanted, &self.removed)?;
+            if planned == plan && !is_fatal(&findings) {
                 return Ok(plan);
             }
             surveyed.servers.free_leases().await;
@@ -363,7 +365,7 @@ fn closed(plan: &Plan, ledger: &Ledger, verdict: Verdict) -> Outcome {
         plan.step(id).is_some_and(|step| step.action == Action::Lock)
             && ledger.failures.get(id).is_some_and(|failure| failure.seen.starts_with(LOCKED_BY))
     });
-    if locked && verdict == Verdict::PutBack { Outcome::Locked } else { Outcome::Closed(verdict) }
+    if locked && ledger.abort.is_none() && verdict == Verdict::PutBack { Outcome::Locked } else { Outcome::Closed(verdict) }
 }
 
 /// The first signal asks for an undo, the second stops at once.

@@ -76,8 +76,10 @@ async fn take_up(global: &Global, way: Way, mut patience: Patience, began: Insta
 async fn cut_off_run(global: &Global, loaded: &Loaded, patience: &mut Patience) -> Result<OpenRun, Outcome> {
     let state = state_folder(global, loaded);
     let Some(LeftRun { folder, is_running, read }) = not_running(&state, patience).await?.pop() else {
-        if let Ok(Some(stuck)) = stuck_run(&state) {
-            return Ok(stuck);
+        match stuck_run(&state) {
+            Ok(Some(stuck)) => return Ok(stuck),
+            Ok(None) => {}
+            Err(error) => complain(&error.to_string()),
         }
         complain(&format!("no run of {}/{} was cut off on this workstation", loaded.playbook.project, loaded.playbook.env));
         return Err(Outcome::NothingToDo);

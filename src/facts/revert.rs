@@ -9,9 +9,9 @@ pub(super) fn read(text: &str) -> Option<RevertFact> {
     let (kind, words) = (lines.next()?, lines.next()?);
     let holder = lines.next()?.to_owned();
     let words: Vec<&str> = words.split_whitespace().collect();
-    let (state, seconds, back, text) = match (kind, words.as_slice()) {
-        ("watching", [token, _, seconds, back, ..]) => (RevertState::Watching, seconds, back, (*token).to_owned()),
-        ("lost", [token, _, seconds, back, ..]) => (RevertState::Lost, seconds, back, (*token).to_owned()),
+    let (state, seconds, back, to, text) = match (kind, words.as_slice()) {
+        ("watching", [token, _, seconds, back, to @ ..]) => (RevertState::Watching, seconds, back, to, (*token).to_owned()),
+        ("lost", [token, _, seconds, back, to @ ..]) => (RevertState::Lost, seconds, back, to, (*token).to_owned()),
         ("ended", [word, seconds, back]) => {
             let state = match *word {
                 "reverted" => RevertState::Reverted,
@@ -20,11 +20,13 @@ pub(super) fn read(text: &str) -> Option<RevertFact> {
                 _ => return None,
             };
             let told = lines.next_back().unwrap_or_default();
-            (state, seconds, back, told.trim_start_matches("seen: ").trim_start_matches("error: ").to_owned())
+            let none: &[&str] = &[];
+            (state, seconds, back, none, told.trim_start_matches("seen: ").trim_start_matches("error: ").to_owned())
         }
         _ => return None,
     };
-    Some(RevertFact { state, at: seconds.parse::<u64>().ok()? * 1000, back: generation(back)?, holder, text })
+    let to = to.iter().map(|word| generation(word)).collect::<Option<Vec<_>>>()?;
+    Some(RevertFact { state, at: seconds.parse::<u64>().ok()? * 1000, back: generation(back)?, to, holder, text })
 }
 
 #[cfg(test)]
@@ -37,6 +39,7 @@ mod tests {
         let armed = read("watching\nab-12 77 1795262399 aa11 bb22 cc33\nann@laptop: flipside deploy").unwrap();
         assert_eq!((armed.state, armed.at, armed.back.0.as_str()), (RevertState::Watching, 1_795_262_399_000, "aa11"));
         assert_eq!((armed.text.as_str(), armed.holder.as_str()), ("ab-12", "ann@laptop: flipside deploy"));
+        assert_eq!(armed.to.iter().map(|generation| generation.0.as_str()).collect::<Vec<_>>(), ["bb22", "cc33"]);
         assert_eq!(read("lost\nab-12 77 1795262399 aa11 bb22\nann").unwrap().state, RevertState::Lost);
         let ended = read("ended\nreverted 1795262399 aa11\nann\nnote\nseen: generation aa11 is served after 0.15 s").unwrap();
         assert_eq!((ended.state, ended.text.as_str()), (RevertState::Reverted, "generation aa11 is served after 0.15 s"));

@@ -52,6 +52,8 @@ pub struct RevertFact {
     pub at: u64,
     /// The generation from before the run.
     pub back: GenerationId,
+    /// Of one that is armed: the generations that it puts the server back from.
+    pub to: Vec<GenerationId>,
     /// Whose run it was, in the words of its lease.
     pub holder: String,
     /// Of one that is armed: a name that no other has. Of one that has ended: what it saw.

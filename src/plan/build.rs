@@ -1,7 +1,7 @@
 //! Playbook, inventory and facts to a plan: the waves in their order. Reads as a table of contents.
 use super::containers::digest;
 use super::drift::{Drift, beside};
-use super::leftovers::leftovers;
+use super::leftovers::{drain_needed, leftovers};
 use super::lint::lint;
 use super::place::{Placement, place};
 use super::prepare::{host_door_text, new_door_text, prepare};
@@ -162,6 +162,7 @@ fn deploy_waves(routing: &Routing<'_>, wanted: &Wanted, findings: &mut Vec<Findi
         }
     }
     let mut waves = vec![Wave { name: "prepare".to_owned(), kind: WaveKind::Work, servers: prepared }];
+    waves.push(Wave { name: "drain what was left".to_owned(), kind: WaveKind::Work, servers: drain_needed(routing) });
     let mut live: BTreeMap<ServerName, Generation> = BTreeMap::new();
     let n_turns = turns.len();
     let mut stretches = Stretches::default();
@@ -244,12 +245,14 @@ pub(super) fn locked(routing: &Routing<'_>, mut waves: Vec<Wave>) -> Vec<Wave> {
         let facts = routing.seen.get(&server)?;
         let digest = crate::facts::digest(facts, project, env);
         let confirm = Action::ConfirmFacts { project: project.clone(), env: env.clone(), digest };
-        let mut steps = vec![plain("lock the server", Action::Lock), plain("confirm that nothing changed since the plan", confirm)];
-        steps.extend(take_over(facts));
-        Some((server, steps))
+        Some((server, vec![plain("lock the server", Action::Lock), plain("confirm that nothing changed since the plan", confirm)]))
     });
     let lock = Wave { name: "lock".to_owned(), kind: WaveKind::Work, servers: lock.collect() };
-    std::iter::once(lock).chain(waves).collect()
+    // Not before every server is locked and as the plan saw it.
+    let disarm: BTreeMap<_, _> =
+        lock.servers.keys().filter_map(|server| Some((server.clone(), vec![take_over(routing.seen.get(server)?)?]))).collect();
+    let disarm = (!disarm.is_empty()).then(|| Wave { name: "take over".to_owned(), kind: WaveKind::Work, servers: disarm });
+    std::iter::once(lock).chain(disarm).chain(waves).collect()
 }
 
 /// The servers whose NGINX has a part: all of the inventory in multi-server mode, else those that run or route something.

@@ -1,5 +1,6 @@
 //! What a run that was cut off left on the side that takes no traffic, of services that this plan leaves as they are: taken back from what
-//! the servers show alone, without that run's journal. Deliberately absent: services that move, whose steps clear the way themselves.
+//! the servers show alone, without that run's journal. Of services that move, only the drain: their steps
+//! clear the way themselves.
 use super::present::{PresentService, Unit};
 use super::routes::Routing;
 use super::steps::{plain, set_aside};
@@ -40,6 +41,20 @@ pub(super) fn leftovers(routing: &Routing<'_>, wanted: &Wanted) -> Leftovers {
     all
 }
 
+/// Drains the idle sides that a run was cut off on and that this plan needs: what runs there is stopped before the new one starts. NGINX's
+/// old workers may still have requests there, since such a side was live before that run switched, or until its servers put themselves back.
+pub(super) fn drain_needed(routing: &Routing<'_>) -> BTreeMap<ServerName, Vec<Step>> {
+    let mut all: BTreeMap<ServerName, Vec<Step>> = BTreeMap::new();
+    for desired in routing.desired.iter().filter(|desired| desired.change == Change::Toggle && !desired.service.hands_over()) {
+        let (Some(service), Some(to)) = (desired.present, desired.to) else { continue };
+        let lingering = service.side(to).any(Unit::is_up);
+        for server in service.routes.keys().filter(|_| lingering) {
+            all.entry(server.clone()).or_default().push(drain(routing, desired, server, to).of(desired.name));
+        }
+    }
+    all
+}
+
 /// The plan leaves the service as it is, although it was asked about it.
 fn stays(wanted: &Wanted, desired: &Desired<'_>) -> bool {
     let routed = desired.present.is_some_and(|service| !service.routes.is_empty() && !service.is_split());
@@ -48,7 +63,7 @@ fn stays(wanted: &Wanted, desired: &Desired<'_>) -> bool {
 
 fn drain(routing: &Routing<'_>, desired: &Desired<'_>, server: &ServerName, side: Side) -> Step {
     // Old workers of NGINX may still have requests there: that side was live until the other was switched to, or put back to.
-    let backends = routing.backends(server, desired, side).into_iter().map(|backend| backend.backend).collect();
+    let backends = routing.present_backends(server, desired, side).into_iter().map(|backend| backend.backend).collect();
     let action = Action::Drain { backends, policy: drain_policy(routing) };
     plain("drain what a run that was cut off left on the idle side", action)
 }
@@ -73,6 +88,10 @@ fn tidy(routing: &Routing<'_>, desired: &Desired<'_>, service: &PresentService<'
     }
     for (server, other) in aside {
         let Some(name) = other.name.strip_suffix(&previous_name("")) else { continue };
+        // A second writer has its name, and is drift's matter.
+        if desired.service.hands_over() && service.side(live.other()).any(|unit| unit.server == *server && unit.is_up()) {
+            continue;
+        }
         let is_live = other.labels.get(label::SIDE).is_some_and(|side| side == live.as_str());
         let step = if is_live {
             plain(format!("remove {}", other.name), Action::RemoveContainer { name: other.name.clone(), timeout })

@@ -4,7 +4,7 @@ use super::containers::digest;
 use super::present::Fleet;
 use super::types::Plan;
 use crate::config::Inventory;
-use crate::facts::Facts;
+use crate::facts::{Facts, RevertState};
 use crate::ledger::{Ledger, StepState};
 use crate::model::{Action, ContainerSpec, GenerationId, ServerName, label};
 use std::collections::BTreeSet;
@@ -43,15 +43,28 @@ pub fn overtaken(plan: &Plan, ledger: &Ledger, inventory: &Inventory, fleet: &Fl
 }
 
 /// The servers that went back to the generation from before while the run was cut off: what it has switched is not what they serve any
-/// more. One sentence each; a run with any is to be undone, since its old side is live again there.
+/// more; and those where the shell that would do so is gone, so that nobody would put them back if the run died again. One sentence each; a
+/// run with any is to be undone.
 #[must_use]
 pub fn back_by_themselves(plan: &Plan, ledger: &Ledger, fleet: &Fleet) -> Vec<String> {
     let mut reasons = Vec::new();
     for (server, facts) in fleet {
-        let ids = plan.step_ids().filter(|id| id.server == *server && ledger.state(id) == StepState::Done);
-        let last = ids.filter_map(|id| if let Action::Switch { to, .. } = &plan.step(&id)?.action { Some(to) } else { None }).last();
-        if let (Some(switched), Some(live)) = (last, facts.nginx.live.as_ref().filter(|live| Some(*live) != last)) {
-            reasons.push(format!("{server} put itself back from generation {switched} to {live}, since the run was cut off"));
+        let (mut armed, mut switched) = (None, None);
+        for id in plan.step_ids().filter(|id| id.server == *server && ledger.state(id) != StepState::Pending) {
+            let Some(step) = plan.step(&id) else { continue };
+            match (&step.action, ledger.state(&id)) {
+                (Action::ArmRevert { back, .. }, StepState::Done) => (armed, switched) = (Some(back), None),
+                (Action::Switch { to, .. }, StepState::Done) => switched = Some(to),
+                (Action::ConfirmSwitch { .. }, _) => armed = None,
+                _ => {}
+            }
+        }
+        let Some(back) = armed else { continue };
+        let watches = facts.revert.as_ref().is_some_and(|revert| revert.state == RevertState::Watching);
+        if let Some(switched) = switched.filter(|_| facts.nginx.live.as_ref() == Some(back)) {
+            reasons.push(format!("{server} put itself back from generation {switched} to {back}, since the run was cut off"));
+        } else if !watches {
+            reasons.push(format!("{server} has no revert any more that would put it back if this run ended again"));
         }
     }
     reasons

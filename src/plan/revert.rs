@@ -62,9 +62,13 @@ pub(super) fn guard(waves: &mut Vec<Wave>, stretches: &Stretches) {
     }
 }
 
-/// Takes over from a run that was cut off, once the lease is ours: its revert must not fire on what this run makes live.
+/// Takes over from a run that was cut off, once the leases of all servers are ours: its revert must not fire on what this run makes live.
+/// Where this run fails, the fleet is as that one left it, and heals as before.
 pub(super) fn take_over(facts: &Facts) -> Option<Step> {
-    facts.revert.as_ref().map(|_| plain("disarm the revert of an earlier run", Action::DisarmRevert))
+    let RevertFact { state, back, to, .. } = facts.revert.as_ref()?;
+    let again = Action::ArmRevert { back: back.clone(), to: to.clone(), grace: GRACE };
+    let step = plain("disarm the revert of an earlier run", Action::DisarmRevert);
+    Some(if state.is_armed() { step.undone_by(UndoKind::Cleans, vec![again]) } else { step })
 }
 
 /// The servers that route this project and would put themselves back: also where they are as they should be already.

@@ -98,7 +98,7 @@ impl Routing<'_> {
         backends
     }
 
-    fn present_backends(&self, server: &ServerName, desired: &Desired<'_>, side: Side) -> Vec<MeshBackend> {
+    pub(super) fn present_backends(&self, server: &ServerName, desired: &Desired<'_>, side: Side) -> Vec<MeshBackend> {
         let units = desired.present.into_iter().flat_map(|present| present.side(side));
         let mut backends = Vec::new();
         for unit in units {

@@ -68,7 +68,8 @@ impl Patience {
             if Instant::now() >= until {
                 return Over::Deadline(within);
             }
-            sleep_until(until).await;
+            // A later step may end earlier than the one before it might have.
+            sleep_until(until.min(Instant::now() + Duration::from_secs(1))).await;
         }
     }
 

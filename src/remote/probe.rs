@@ -134,7 +134,7 @@ impl Client {
         }
         let answer = match answer {
             Ok(Ok(())) => Answer::Good,
-            Ok(Err(Trouble::Seen(seen) | Trouble::Unclear(seen))) => Answer::Bad(seen),
+            Ok(Err(Trouble::Seen(seen) | Trouble::Unclear(seen))) => Answer::Bad(self.servers.redactor.redact(&seen)),
             Ok(Err(Trouble::Way(seen))) => Answer::Unmeasured(seen),
             Err(_) => Answer::Bad(format!("no answer within {}", self.target.within)),
         };

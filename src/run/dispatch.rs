@@ -238,6 +238,6 @@ mod tests {
         let id = StepId { wave: 0, server, index: 0 };
         let within = |step_move| sort(&plan, vec![step_move]).1.into_values().flatten().map(|call| call.within).collect::<Vec<_>>();
         assert_eq!(within(Move::Do(id.clone())), [Millis::seconds(60)]);
-        assert_eq!(within(Move::Undo(id)), [Millis::seconds(60 + 3630)], "back, and the whole drain");
+        assert_eq!(within(Move::Undo(id)), [Millis::seconds(90 + 3630)], "back, and the whole drain");
     }
 }

@@ -52,7 +52,7 @@ pub fn lease(context: &ScriptContext, holder: &str, claim: Claim) -> String {
          sleep 0.2 2>/dev/null || {{ sleep 1; tries=$((tries + 4)); }}\ndone\n\
          {claim}\
          {{ date +%s >since.new && mv since.new since; }} 2>/dev/null\n\
-         {{ printf '%s\\n' \"$me\" >holder.new && mv holder.new holder; }} 2>/dev/null || {{ rm -f holder.new; printf '%s\\n' \"$me\" >holder; }} 2>/dev/null ||\n    \
+         [ \"$(cat holder 2>/dev/null)\" = \"$me\" ] || {{ printf '%s\\n' \"$me\" >holder.new && mv holder.new holder; }} 2>/dev/null || {{ rm -f holder.new; printf '%s\\n' \"$me\" >holder; }} 2>/dev/null ||\n    \
          {{ echo 'failed: the lock cannot be written; is the disk full?'; exit 1; }}\n\
          exec 8>&-\necho locked\n\
          while :; do sleep 3600 9>&-; done\n",

@@ -85,10 +85,11 @@ pub fn last_words(context: &ScriptContext, container: &str, n_lines: u32) -> Str
     )
 }
 
-/// Takes what [`last_words`] printed apart: the values of the container's secrets, which its log must not show, and the rest.
+/// Takes what [`last_words`] printed apart: the values of the container's secrets, which its log must not show, and the rest. Nothing, where
+/// it ended before its log: there are only values then.
 #[must_use]
 pub fn read_last_words(lines: &[String]) -> (Vec<Secret>, Vec<String>) {
-    let Some(log) = lines.iter().position(|line| line == "@log") else { return (Vec::new(), lines.to_vec()) };
+    let Some(log) = lines.iter().position(|line| line == "@log") else { return (Vec::new(), Vec::new()) };
     let mut values: Vec<Vec<u8>> = Vec::new();
     for line in &lines[..log] {
         if line == "@secret" {
@@ -110,5 +111,6 @@ mod tests {
         let (values, rest) = read_last_words(&lines.map(str::to_owned));
         assert_eq!(values, [Secret::new(b"ab\n".to_vec()), Secret::new(vec![0xff])]);
         assert_eq!(rest, ["@secret", " 63", "@state exited 1 false"]);
+        assert_eq!(read_last_words(&["@secret", " 61 62"].map(str::to_owned)), (Vec::new(), Vec::new()));
     }
 }

@@ -252,6 +252,8 @@ async fn sweep(case: Case, calm: Verdict) {
                             sweep.check(&servers, verdict, &what);
                             if then == Then::Abort {
                                 sweep.is_as_before(&servers, verdict, &what);
+                            } else if meanwhile == Meanwhile::Nothing && verdict != calm {
+                                sweep.problems.push(format!("{what}: {verdict:?}, although nothing had happened meanwhile"));
                             }
                             sweep.deploy_again(servers, &format!("{what}, and a deploy"));
                         }

@@ -9,7 +9,8 @@ impl FakeServer {
         self.n_reverts += 1;
         self.reverts = to.to_vec();
         let (holder, text) = (self.base.lease.clone().unwrap_or_default(), format!("{}-{}", self.base.hostname, self.n_reverts));
-        self.base.revert = Some(RevertFact { state: RevertState::Watching, at: self.base.clock, back: back.clone(), holder, text });
+        let (state, at) = (RevertState::Watching, self.base.clock);
+        self.base.revert = Some(RevertFact { state, at, back: back.clone(), to: to.to_vec(), holder, text });
         seen("armed")
     }
 
@@ -37,6 +38,6 @@ impl FakeServer {
                 Err(_) => return,
             },
         };
-        self.base.revert = Some(RevertFact { state, text: "by itself".to_owned(), ..revert });
+        self.base.revert = Some(RevertFact { state, to: Vec::new(), text: "by itself".to_owned(), ..revert });
     }
 }

@@ -68,8 +68,6 @@ while :; do
     # The second: nothing that the run had begun here is at work any more.
     if flock -n 9 && flock -n 8; then
         fire
-    else
-        n_free=0
     fi
     exec 9>&- 8>&-
 done
