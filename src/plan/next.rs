@@ -97,7 +97,9 @@ fn backward(plan: &Plan, ledger: &Ledger) -> Vec<Move> {
                     StepState::Done | StepState::Failed | StepState::Unknown => {
                         let skipped = step.undo.is_empty()
                             || match step.undo_kind {
-                                UndoKind::Restores => server_stuck || gone.is_some_and(|wave| index < wave),
+                                UndoKind::Restores => {
+                                    server_stuck || gone.is_some_and(|wave| index < wave) || second_writer(plan, ledger, &id, step)
+                                }
                                 UndoKind::Cleans => stuck,
                             };
                         if !skipped {
@@ -118,18 +120,30 @@ fn backward(plan: &Plan, ledger: &Ledger) -> Vec<Move> {
     vec![Move::Close(if stuck { Verdict::Stuck } else { Verdict::PutBack })]
 }
 
-/// The wave that stopped an old side which could not be started again on any server: whoever is not switched back to it yet stays where
-/// everything runs. Where it runs on another server, that one answers, and whoever can be put back is put back.
+/// The wave that stopped an old side which could not be started again on any server, or must not be: whoever is not switched back to it
+/// yet stays where everything runs. Where it runs on another server, that one answers, and whoever can be put back is put back.
 fn old_side_gone(plan: &Plan, ledger: &Ledger) -> Option<WaveIndex> {
     let stops = |id: &StepId| plan.step(id).filter(|step| matches!(step.action, Action::StopContainer { .. }));
+    let stays_down = |id: &StepId, step: &Step| is_stuck(plan, ledger, id) || second_writer(plan, ledger, id, step);
     let elsewhere = |id: &StepId, step: &Step| {
         plan.step_ids().any(|other| {
-            let same = stops(&other).is_some_and(|found| found.service == step.service);
-            same && other.server != id.server && !is_stuck(plan, ledger, &other)
+            let same = stops(&other).filter(|found| found.service == step.service);
+            other.server != id.server && same.is_some_and(|found| !stays_down(&other, found))
         })
     };
-    let gone = plan.step_ids().filter(|id| is_stuck(plan, ledger, id) && stops(id).is_some_and(|step| !elsewhere(id, step)));
+    let gone = plan.step_ids().filter(|id| stops(id).is_some_and(|step| stays_down(id, step) && !elsewhere(id, step)));
     gone.map(|id| id.wave).max()
+}
+
+/// Taking the step back would start the old one of a service beside a new one that could not be stopped, on whatever server that is. Only
+/// of what must not run twice is the new one in the way of the old one.
+fn second_writer(plan: &Plan, ledger: &Ledger, id: &StepId, step: &Step) -> bool {
+    let starts = |action: &Action| matches!(action, Action::RunContainer(_) | Action::StartContainer { .. });
+    let in_the_way = |at: &StepId| {
+        let failed = plan.step(at).filter(|failed| starts(&failed.action) && failed.service.is_some() && failed.service == step.service);
+        at.wave > id.wave && failed.is_some() && is_stuck(plan, ledger, at)
+    };
+    matches!(step.action, Action::StopContainer { .. }) && plan.step_ids().any(|at| in_the_way(&at))
 }
 
 /// An undo on which requests hang has failed.
