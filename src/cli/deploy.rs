@@ -31,6 +31,8 @@ pub(super) fn wanted(services: &[ServiceName], force: bool, repair: bool) -> Wan
         force: if force { Force::Yes } else { Force::No },
         back: Back::No,
         repair: if repair { Repair::Yes } else { Repair::No },
+        max_unreachable: None,
+        catch_up: false,
     }
 }
 

@@ -29,6 +29,9 @@ pub(super) fn leftovers(routing: &Routing<'_>, wanted: &Wanted) -> Leftovers {
     let mut all = Leftovers::default();
     for desired in routing.desired.iter().filter(|desired| stays(wanted, desired)) {
         let Some((service, live)) = desired.present.and_then(|service| Some((service, service.live()?))) else { continue };
+        if !routing.behind.who_routes(desired.name, live.other()).is_empty() {
+            continue;
+        }
         let lingering = service.side(live.other()).any(Unit::is_up);
         for server in service.routes.keys().filter(|_| lingering) {
             let step = drain(routing, desired, server, live.other()).of(desired.name);
@@ -58,7 +61,7 @@ pub(super) fn drain_needed(routing: &Routing<'_>) -> BTreeMap<ServerName, Vec<St
 /// The plan leaves the service as it is, although it was asked about it.
 fn stays(wanted: &Wanted, desired: &Desired<'_>) -> bool {
     let routed = desired.present.is_some_and(|service| !service.routes.is_empty() && !service.is_split());
-    desired.change == Change::Keep && routed && wanted.selects(desired.name) && wanted.back == Back::No
+    matches!(desired.change, Change::Keep | Change::CatchUp) && routed && wanted.selects(desired.name) && wanted.back == Back::No
 }
 
 fn drain(routing: &Routing<'_>, desired: &Desired<'_>, server: &ServerName, side: Side) -> Step {

@@ -2,7 +2,7 @@
 //! steps, and one that went back by itself must be undone. Deliberately absent: doing so.
 use super::containers::digest;
 use super::present::Fleet;
-use super::types::Plan;
+use super::types::{Change, Plan};
 use crate::config::Inventory;
 use crate::facts::{Facts, RevertState};
 use crate::ledger::{Ledger, StepState};
@@ -106,7 +106,13 @@ fn actions(plan: &Plan) -> impl Iterator<Item = (&ServerName, &Action)> {
 
 /// The releases of the containers that the plan starts.
 fn releases(plan: &Plan) -> impl Iterator<Item = u64> {
-    actions(plan).filter_map(
-        |(_, action)| if let Action::RunContainer(spec) = action { spec.labels.get(label::RELEASE)?.parse().ok() } else { None },
-    )
+    // What servers had missed is as old as what the others have.
+    let is_new = |spec: &ContainerSpec| {
+        let service = spec.labels.get(label::SERVICE).and_then(|name| plan.services.iter().find(|(there, _)| there.as_str() == name));
+        service.is_none_or(|(_, service)| service.change != Change::CatchUp)
+    };
+    actions(plan).filter_map(move |(_, action)| match action {
+        Action::RunContainer(spec) if is_new(spec) => spec.labels.get(label::RELEASE)?.parse().ok(),
+        _ => None,
+    })
 }
