@@ -95,6 +95,27 @@ pub enum Command {
         /// Overwrite what somebody changed by hand on the servers
         #[arg(long)]
         repair: bool,
+        /// Servers that are left behind.
+        #[command(flatten)]
+        doing_without: DoingWithout,
+        /// Other runs.
+        #[command(flatten)]
+        waiting: Waiting,
+    },
+    /// Bring servers that were left behind to what the fleet has
+    ///
+    /// For servers that could not be reached when the fleet was deployed to. Services that are level stay as they are. Exits 3 when the
+    /// playbook wants something else than the fleet has: deploy does both.
+    CatchUp {
+        /// Do not ask. Without a terminal this must be given
+        #[arg(short, long)]
+        yes: bool,
+        /// Requests that watch the run.
+        #[command(flatten)]
+        probing: Probing,
+        /// Servers that stay behind.
+        #[command(flatten)]
+        doing_without: DoingWithout,
         /// Other runs.
         #[command(flatten)]
         waiting: Waiting,
@@ -119,6 +140,9 @@ pub enum Command {
         /// Plan to overwrite what somebody changed by hand on the servers
         #[arg(long)]
         repair: bool,
+        /// Servers that are left behind.
+        #[command(flatten)]
+        doing_without: DoingWithout,
     },
     /// Go back to the previous release on every server
     ///
@@ -136,6 +160,9 @@ pub enum Command {
         /// Overwrite what somebody changed by hand on the servers
         #[arg(long)]
         repair: bool,
+        /// Servers that are left behind.
+        #[command(flatten)]
+        doing_without: DoingWithout,
         /// Other runs.
         #[command(flatten)]
         waiting: Waiting,
@@ -217,6 +244,14 @@ pub struct Probing {
     /// With --probe: undo the run when more than N of these requests fail
     #[arg(long, value_name = "N", default_value_t = 0, requires = "probe")]
     pub probe_budget: u32,
+}
+
+/// `--max-unreachable`.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, ClapArgs)]
+pub struct DoingWithout {
+    /// Go on without up to N servers that cannot be reached; they are left behind [default: `max_unreachable` of the playbook, or 0]
+    #[arg(long, value_name = "N")]
+    pub max_unreachable: Option<u32>,
 }
 
 /// `--lock-wait`.
@@ -341,18 +376,27 @@ mod tests {
         let services = ["api", "web"].map(|name| ServiceName::new(name).unwrap()).to_vec();
         assert_eq!(
             before.command,
-            Command::Deploy { services, yes: true, force: false, probing: Probing::default(), repair: false, waiting: Waiting::default() }
+            Command::Deploy {
+                services,
+                yes: true,
+                force: false,
+                probing: Probing::default(),
+                repair: false,
+                doing_without: DoingWithout::default(),
+                waiting: Waiting::default()
+            }
         );
     }
 
     #[test]
     fn a_wait_has_a_unit() {
         let waits = |line: &str| match parse(line).unwrap().command {
-            Command::Resume { waiting, .. } | Command::Abort { waiting } => waiting.lock_wait,
+            Command::Resume { waiting, .. } | Command::Abort { waiting } | Command::CatchUp { waiting, .. } => waiting.lock_wait,
             other => panic!("{other:?}"),
         };
         assert_eq!(waits("flipside resume"), Millis(0));
         assert_eq!(waits("flipside abort --lock-wait 5m"), Millis::seconds(300));
+        assert_eq!(waits("flipside catch-up --max-unreachable 2 --lock-wait 1s"), Millis::seconds(1));
         assert!(error("flipside deploy --lock-wait 5").contains("write 5s"));
     }
 

@@ -1,5 +1,5 @@
 //! Commands that run a plan: `deploy`, `rollback`, `remove`. Show it, ask, run it, say what came of it.
-use super::args::{Global, Output, Probing};
+use super::args::{DoingWithout, Global, Output, Probing};
 use super::exit::Outcome;
 use super::load::Loaded;
 use super::look::{make, nginx_files, unknown_services};
@@ -7,7 +7,7 @@ use super::patience::Patience;
 use super::print::{complain, result_line, talk};
 use super::resume::{cut_off_here, run_id, supersede};
 use super::secrets::{needed, read_secrets};
-use super::survey::{Surveyed, commands_of, read_files, state_folder, survey_all};
+use super::survey::{Surveyed, commands_of, read_files, state_folder, survey_most};
 use super::watching::Watching;
 use crate::ledger::Ledger;
 use crate::model::{Action, Millis, ServiceName, Verdict};
@@ -36,6 +36,13 @@ pub(super) fn wanted(services: &[ServiceName], force: bool, repair: bool) -> Wan
     }
 }
 
+impl Wanted {
+    /// The same, with the option's budget for servers that are left behind.
+    pub(super) fn without(self, doing_without: DoingWithout) -> Wanted {
+        Wanted { max_unreachable: doing_without.max_unreachable, ..self }
+    }
+}
+
 /// How a plan is run.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Manner {
@@ -50,6 +57,12 @@ pub(super) struct Manner {
 /// `flipside deploy`.
 pub(super) async fn deploy(global: &Global, services: &[ServiceName], wanted: Wanted, manner: Manner, began: Instant) -> Outcome {
     Command { word: "deploy", wanted, removed: BTreeSet::new(), manner }.carry_out(global, services, began).await
+}
+
+/// `flipside catch-up`.
+pub(super) async fn catch_up(global: &Global, wanted: Wanted, manner: Manner, began: Instant) -> Outcome {
+    let wanted = Wanted { catch_up: true, ..wanted };
+    Command { word: "catch-up", wanted, removed: BTreeSet::new(), manner }.carry_out(global, &[], began).await
 }
 
 /// `flipside rollback`.
@@ -98,7 +111,8 @@ impl Command {
                 return outcome;
             }
         }
-        let mut surveyed = match survey_all(global, loaded, self.word).await {
+        let budget = if self.removed.is_empty() { self.wanted.budget(&loaded.playbook) } else { 0 };
+        let mut surveyed = match survey_most(global, loaded, self.word, budget).await {
             Ok(surveyed) => surveyed,
             Err(outcome) => return outcome,
         };
@@ -210,7 +224,7 @@ impl Command {
         show_plan(global, surveyed, plan, findings);
         if is_fatal(findings) {
             complain("the plan has fatal findings; nothing was changed on any server");
-            return Err(Outcome::FatalFindings);
+            return Err(surveyed.fatal(findings));
         }
         if plan.waves.is_empty() {
             if self.wanted.selected.is_empty() && self.wanted.back == Back::No && self.removed.is_empty() {

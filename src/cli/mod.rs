@@ -21,13 +21,17 @@ use std::time::Instant;
 /// Carries out what was typed, and says how it went.
 pub async fn run(args: Args, began: Instant) -> Outcome {
     match &args.command {
-        Command::Deploy { services, yes, force, probing, repair, waiting } => {
+        Command::Deploy { services, yes, force, probing, repair, doing_without, waiting } => {
             let manner = deploy::Manner { confirmed: *yes, probing: *probing, lock_wait: waiting.lock_wait };
-            deploy::deploy(&args.global, services, deploy::wanted(services, *force, *repair), manner, began).await
+            deploy::deploy(&args.global, services, deploy::wanted(services, *force, *repair).without(*doing_without), manner, began).await
         }
-        Command::Rollback { services, yes, probing, repair, waiting } => {
+        Command::CatchUp { yes, probing, doing_without, waiting } => {
             let manner = deploy::Manner { confirmed: *yes, probing: *probing, lock_wait: waiting.lock_wait };
-            deploy::rollback(&args.global, services, deploy::wanted(services, false, *repair), manner, began).await
+            deploy::catch_up(&args.global, deploy::wanted(&[], false, false).without(*doing_without), manner, began).await
+        }
+        Command::Rollback { services, yes, probing, repair, doing_without, waiting } => {
+            let manner = deploy::Manner { confirmed: *yes, probing: *probing, lock_wait: waiting.lock_wait };
+            deploy::rollback(&args.global, services, deploy::wanted(services, false, *repair).without(*doing_without), manner, began).await
         }
         Command::Remove { services, yes, repair, waiting } => {
             let manner = deploy::Manner { confirmed: *yes, probing: args::Probing::default(), lock_wait: waiting.lock_wait };
@@ -36,8 +40,9 @@ pub async fn run(args: Args, began: Instant) -> Outcome {
         Command::Resume { probing, waiting } => resume::resume(&args.global, *probing, waiting.lock_wait, began).await,
         Command::Abort { waiting } => resume::abort(&args.global, waiting.lock_wait, began).await,
         Command::Unlock { yes } => unlock::unlock(&args.global, *yes).await,
-        Command::Plan { services, commands, undo, force, repair } => {
-            look::plan(&args.global, services, *commands, *undo, &deploy::wanted(services, *force, *repair)).await
+        Command::Plan { services, commands, undo, force, repair, doing_without } => {
+            let wanted = deploy::wanted(services, *force, *repair).without(*doing_without);
+            look::plan(&args.global, services, *commands, *undo, &wanted).await
         }
         Command::Status { services } => look::status(&args.global, services).await,
         Command::Ports => look::ports(&args.global).await,

@@ -116,7 +116,7 @@ impl Behind {
             text,
             hint: hint.to_owned(),
         };
-        let budget = wanted.max_unreachable.unwrap_or(playbook.rollout.max_unreachable);
+        let budget = wanted.budget(playbook);
         if let (Some(why), Some(first)) = (cannot_do_without(self.away.len(), n_servers, budget), self.away.first()) {
             all.push(of(Level::Fatal, Some(first), None, why, "look at the servers and the network"));
         }
@@ -158,7 +158,7 @@ impl Behind {
                     all.push(of(Level::Warning, None, name, text, "bring those servers level first, where that matters"));
                 }
             }
-            if wanted.catch_up && (desired.moves() || desired.held_back.is_some()) {
+            if wanted.catch_up && desired.moves() {
                 let text = format!("the playbook wants something else than the fleet has ({})", desired.reason);
                 all.push(of(Level::Fatal, None, name, text, "`flipside deploy` does both; catch-up only brings servers to what the fleet has"));
             }

@@ -68,7 +68,9 @@ fn drain(routing: &Routing<'_>, desired: &Desired<'_>, server: &ServerName, side
     // Old workers of NGINX may still have requests there: that side was live until the other was switched to, or put back to.
     let backends = routing.present_backends(server, desired, side).into_iter().map(|backend| backend.backend).collect();
     let action = Action::Drain { backends, policy: drain_policy(routing) };
-    plain("drain what a run that was cut off left on the idle side", action)
+    let left_behind = routing.behind.before.as_ref().is_some_and(|record| !record.servers.is_empty());
+    let what = if left_behind { "was kept for servers that are behind" } else { "a run that was cut off left on the idle side" };
+    plain(format!("drain what {what}"), action)
 }
 
 fn tidy(routing: &Routing<'_>, desired: &Desired<'_>, service: &PresentService<'_>, live: Side) -> Vec<(ServerName, Step)> {

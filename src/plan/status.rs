@@ -131,7 +131,7 @@ fn judge(service: &PresentService<'_>, n_wanted: usize, silent: &BTreeSet<Server
     status.previous = service.side(live.other()).find_map(|unit| unit.label(label::VERSION)).map(clean);
     for unit in service.side(live.other()).filter(|unit| unit.runs()) {
         if !service.behind.is_empty() {
-            let text = format!("the {} side runs on on {}, for servers that are behind", live.other(), unit.server);
+            let text = format!("the {} side still runs, on {}: for servers that are behind", live.other(), unit.server);
             status.troubles.push(text);
             continue;
         }

@@ -96,6 +96,12 @@ pub struct Wanted {
 }
 
 impl Wanted {
+    /// How many servers may be left behind.
+    #[must_use]
+    pub fn budget(&self, playbook: &Playbook) -> u32 {
+        self.max_unreachable.unwrap_or(playbook.rollout.max_unreachable)
+    }
+
     /// The service is among those asked for.
     #[must_use]
     pub fn selects(&self, service: &ServiceName) -> bool {
@@ -260,6 +266,11 @@ fn judge(desired: &mut Desired<'_>, fleet: &Fleet, wanted: &Wanted, findings: &m
             text: format!("servers route different sides: a run was cut off. This plan only brings them all to the {live} side"),
             hint: "deploy again afterwards to bring the playbook's version".to_owned(),
         });
+        return;
+    }
+    if desired.servers.is_empty() {
+        desired.reason = format!("waits for {}", behind.names());
+        desired.held_back = Some(format!("all of it is on {}, which cannot be asked: it is left as it is", behind.names()));
         return;
     }
     desired.missed = missed(desired, live, behind);

@@ -67,6 +67,22 @@ impl Turn<'_> {
         }
     }
 
+    /// An older unit gives its place. Where a server that was left behind routes to it, taken back by starting it again, too.
+    fn make_room(&self, unit: &Unit<'_>, service: &Service) -> Vec<Step> {
+        let behind = self.routing.behind;
+        let left_behind = behind.before.as_ref().is_some_and(|record| !record.servers.is_empty());
+        let wakes = |container: &ContainerFact, then: Option<Action>| {
+            let start = Action::StartContainer { name: container.name.clone() };
+            (left_behind && !container.state.is_stopped()).then(|| std::iter::once(start).chain(then).collect())
+        };
+        let app = unit.app.map(|app| make_room(app, self.stop_timeout(), wakes(app, health(unit, service))));
+        let door = unit.door.map(|door| {
+            let ready = Action::AwaitDoor { container: door.name.clone() };
+            make_room(door, self.stop_timeout(), wakes(door, Some(ready)))
+        });
+        app.into_iter().chain(door).collect()
+    }
+
     /// The steps that start one replica of the new side and wait until it answers.
     pub(super) fn start(
         &self,
@@ -101,10 +117,7 @@ impl Turn<'_> {
             present.units.iter().find(|unit| unit.server == *server && unit.replica == replica.number && unit.side == side)
         });
         let mut first = Vec::new();
-        let is_routed = !routing.behind.who_routes(desired.name, side).is_empty();
-        for old in there.into_iter().flat_map(|unit| [unit.app, unit.door]).flatten() {
-            first.push(make_room(old, self.stop_timeout(), is_routed));
-        }
+        first.extend(there.into_iter().flat_map(|unit| self.make_room(unit, desired.service)));
         if has_door(desired.service) {
             first.extend(self.door(server, desired, &place, &name, kind, findings));
         }

@@ -20,6 +20,11 @@ pub(super) fn lines(plan: &Plan, ledger: &Ledger, ending: &Ending<'_>, times: &[
         let line = format!("  {line}");
         lines.push(if service.change == Change::Keep { paint.dim(&line) } else { line });
     }
+    if !plan.left_out.is_empty() {
+        let servers = prose::server_list(&plan.left_out);
+        let text = format!("  left behind, because out of reach: {servers}; `{} catch-up` once this is over", ending.program);
+        lines.push(paint.yellow(&text));
+    }
     if !times.is_empty() {
         let parts: Vec<String> =
             times.iter().map(|(wave, way, took)| format!("{} {}", wave_name(plan, *wave, *way), prose::seconds(*took))).collect();
