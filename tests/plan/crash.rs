@@ -333,6 +333,21 @@ async fn a_handover() {
 }
 
 #[tokio::test]
+async fn a_toggle_without_a_server_that_is_out_of_reach() {
+    sweep(case("behind_one_of_three"), Verdict::Done).await;
+}
+
+#[tokio::test]
+async fn a_server_that_was_left_behind_is_brought_level() {
+    sweep(case("behind_catch_up"), Verdict::Done).await;
+}
+
+#[tokio::test]
+async fn a_toggle_with_a_server_that_was_left_behind() {
+    sweep(case("behind_another_release_with_it"), Verdict::Done).await;
+}
+
+#[tokio::test]
 async fn a_deploy_that_fails() {
     let mut case = case("second_to_secondary_three_servers");
     let (plan, _) = plan(&case.playbook, &case.inventory, &case.servers, &case.ask);
