@@ -90,7 +90,9 @@ impl Behind {
     #[must_use]
     pub(super) fn who_routes(&self, service: &ServiceName, side: Side) -> BTreeSet<&ServerName> {
         let left = self.after.iter().flat_map(|record| &record.servers);
-        left.filter(|(server, left)| self.away.contains(*server) && left.routes.get(service) == Some(&side)).map(|(server, _)| server).collect()
+        left.filter(|(server, left)| self.away.contains(*server) && left.routes.get(service) == Some(&side))
+            .map(|(server, _)| server)
+            .collect()
     }
 
     /// A service that is never up twice, and of which a server that is away may know more, or route to: it is left as it is.
@@ -143,7 +145,9 @@ impl Behind {
                 all.push(of(Level::Warning, None, name, held.clone(), level));
             }
             let routers = |side: Option<Side>| side.map(|side| self.who_routes(desired.name, side)).unwrap_or_default();
-            let is_up = |side: Option<Side>| side.is_some_and(|side| desired.present.is_some_and(|there| there.side(side).any(super::present::Unit::is_up)));
+            let is_up = |side: Option<Side>| {
+                side.is_some_and(|side| desired.present.is_some_and(|there| there.side(side).any(super::present::Unit::is_up)))
+            };
             if desired.moves() && !desired.service.hands_over() {
                 let (old, new) = (routers(desired.from), routers(desired.to));
                 if let (Some(from), false) = (desired.from, old.is_empty()) {
@@ -160,7 +164,13 @@ impl Behind {
             }
             if wanted.catch_up && desired.moves() {
                 let text = format!("the playbook wants something else than the fleet has ({})", desired.reason);
-                all.push(of(Level::Fatal, None, name, text, "`flipside deploy` does both; catch-up only brings servers to what the fleet has"));
+                all.push(of(
+                    Level::Fatal,
+                    None,
+                    name,
+                    text,
+                    "`flipside deploy` does both; catch-up only brings servers to what the fleet has",
+                ));
             }
         }
         all
@@ -203,7 +213,9 @@ pub(super) fn behind_notes(playbook: &Playbook, present: &Present<'_>, silent: &
         let mut differs = Vec::new();
         for (name, service) in present.services.iter().filter(|(name, _)| playbook.services.contains_key(*name)) {
             let Some(live) = service.live() else { continue };
-            let version = |mut units: Box<dyn Iterator<Item = &super::present::Unit<'_>> + '_>| units.find_map(|unit| unit.label(label::VERSION).map(clean));
+            let version = |mut units: Box<dyn Iterator<Item = &super::present::Unit<'_>> + '_>| {
+                units.find_map(|unit| unit.label(label::VERSION).map(clean))
+            };
             let fleet = version(Box::new(service.level_side(live)));
             let own = version(Box::new(service.units.iter().filter(|unit| unit.server == *server && unit.runs())));
             let holds = left.holds.contains(name);
@@ -214,7 +226,10 @@ pub(super) fn behind_notes(playbook: &Playbook, present: &Present<'_>, silent: &
             }
         }
         let (text, hint) = if silent.contains(server) {
-            ("it is behind: it could not be reached when the fleet was deployed to".to_owned(), "once it can be reached: `flipside catch-up`, or a deploy")
+            (
+                "it is behind: it could not be reached when the fleet was deployed to".to_owned(),
+                "once it can be reached: `flipside catch-up`, or a deploy",
+            )
         } else if differs.is_empty() {
             ("it is behind: the fleet was deployed to without it".to_owned(), "`flipside catch-up`, or a deploy, brings it level")
         } else {

@@ -78,8 +78,9 @@ impl Routing<'_> {
             (true, false) => self.new_backends(server, desired, side),
             (true, true) => self.present_backends(server, desired, side),
             (false, _) => {
-                let is_missed =
-                    |backend: &MeshBackend| desired.from == Some(side) && desired.missed.contains(&(backend.server.clone(), backend.replica));
+                let is_missed = |backend: &MeshBackend| {
+                    desired.from == Some(side) && desired.missed.contains(&(backend.server.clone(), backend.replica))
+                };
                 let mut backends = self.present_backends(server, desired, side);
                 backends.retain(|backend| !is_missed(backend));
                 backends.extend(self.routed_elsewhere(server, desired, side));

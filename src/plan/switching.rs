@@ -1,8 +1,8 @@
 //! The steps around a switch: stage a generation, make it live, check what it routes, and drain what it routes to no more. Deliberately
 //! absent: their place among the waves (see `build`).
+use super::level::missed_backends;
 use super::routes::{Generation, Routing, base_generation};
 use super::steps::{plain, switch};
-use super::level::missed_backends;
 use super::target::Desired;
 use super::turn::Turn;
 use super::types::{Step, UndoKind};

@@ -222,7 +222,11 @@ fn hold_back(desired: &mut Desired<'_>, behind: &Behind) {
     } else if desired.servers.is_empty() {
         format!("it is left as it is, on {}, which cannot be reached ({})", behind.names(), desired.reason)
     } else {
-        format!("it is left as it is: it is handed over, and {} cannot be reached, which may route to it ({})", behind.names(), desired.reason)
+        format!(
+            "it is left as it is: it is handed over, and {} cannot be reached, which may route to it ({})",
+            behind.names(),
+            desired.reason
+        )
     };
     (desired.change, desired.to) = (Change::Keep, desired.from);
     desired.reason = format!("waits for {}", behind.names());

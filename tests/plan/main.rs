@@ -128,7 +128,8 @@ impl<'a> Watch<'a> {
     /// A server that is still behind is to lose what others run that it routes to, and the plan says so.
     fn is_foretold(&self, dead: &str) -> bool {
         let of = |server: &ServerName| self.case.inventory.servers.get(server).and_then(|settings| settings.private_address);
-        let own = |name: &String| of(&ServerName::new(name.as_str()).unwrap()).is_some_and(|own| dead.contains(&format!("address: {own},")));
+        let own =
+            |name: &String| of(&ServerName::new(name.as_str()).unwrap()).is_some_and(|own| dead.contains(&format!("address: {own},")));
         self.still_behind.iter().any(|name| dead.starts_with(&format!("{name}: ")) && !own(name))
     }
 
