@@ -1,8 +1,9 @@
 //! Commands that run a plan: `deploy`, `rollback`, `remove`. Show it, ask, run it, say what came of it.
-use super::args::{DoingWithout, Global, Output, Probing};
+use super::args::{Global, Output, Probing};
 use super::exit::Outcome;
 use super::load::Loaded;
 use super::look::{make, nginx_files, unknown_services};
+use super::manner::Manner;
 use super::patience::Patience;
 use super::print::{complain, result_line, talk};
 use super::resume::{cut_off_here, run_id, supersede};
@@ -11,7 +12,7 @@ use super::survey::{Surveyed, commands_of, read_files, state_folder, survey_most
 use super::watching::Watching;
 use crate::ledger::Ledger;
 use crate::model::{Action, Millis, ServiceName, Verdict};
-use crate::plan::{Back, Finding, Force, Plan, Repair, View, Wanted, is_fatal, show};
+use crate::plan::{Back, Finding, Plan, View, Wanted, is_fatal, show};
 use crate::remote::LOCKED_BY;
 use crate::report::{ColorChoice, Ending, Reporter, Sinks, Style};
 use crate::run::{Journal, LeftRun, Notice, RunError, Stop, dispatch};
@@ -23,36 +24,6 @@ use std::path::PathBuf;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 use tokio::sync::watch;
-
-/// What the options ask for, of a plan that goes to the playbook.
-pub(super) fn wanted(services: &[ServiceName], force: bool, repair: bool) -> Wanted {
-    Wanted {
-        selected: services.iter().cloned().collect(),
-        force: if force { Force::Yes } else { Force::No },
-        back: Back::No,
-        repair: if repair { Repair::Yes } else { Repair::No },
-        max_unreachable: None,
-        catch_up: false,
-    }
-}
-
-impl Wanted {
-    /// The same, with the option's budget for servers that are left behind.
-    pub(super) fn without(self, doing_without: DoingWithout) -> Wanted {
-        Wanted { max_unreachable: doing_without.max_unreachable, ..self }
-    }
-}
-
-/// How a plan is run.
-#[derive(Debug, Clone, Copy)]
-pub(super) struct Manner {
-    /// Nobody is asked.
-    pub(super) confirmed: bool,
-    /// Requests that watch the run.
-    pub(super) probing: Probing,
-    /// How long other runs are waited for.
-    pub(super) lock_wait: Millis,
-}
 
 /// `flipside deploy`.
 pub(super) async fn deploy(global: &Global, services: &[ServiceName], wanted: Wanted, manner: Manner, began: Instant) -> Outcome {
