@@ -248,8 +248,13 @@ fn a_busy_tcp_route_is_reached_although_some_client_is_connecting_at_every_look(
 
 /// Waits for a connection from NGINX to a backend, in the state that `end` leaves it in, beside an old worker that never goes.
 fn drained(end: impl FnOnce(TcpStream, &TcpStream) -> Option<TcpStream>) -> String {
+    drained_by("exec \"$@\"", end)
+}
+
+/// The same, with a body of shell that runs the script.
+fn drained_by(run: &str, end: impl FnOnce(TcpStream, &TcpStream) -> Option<TcpStream>) -> String {
     // The script runs here instead of in a container: this test's connections are NGINX's.
-    let server = Server::new("shift 2; exec \"$@\"");
+    let server = Server::new(&format!("shift 2\n{run}"));
     let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
     let port = listener.local_addr().unwrap().port();
     let nginx = TcpStream::connect((Ipv4Addr::LOCALHOST, port)).unwrap();
@@ -282,4 +287,12 @@ fn a_half_closed_connection_is_not_drained_and_one_that_nobody_holds_is() {
         None
     });
     assert!(output.contains("no connection to the old side is left"), "{output}");
+}
+
+#[test]
+fn connections_are_seen_in_an_image_without_grep_too() {
+    let tools = "folder=$(dirname \"$0\")/tools; mkdir \"$folder\"\nfor tool in sh cat ls readlink sleep; do ln -s \"$(command -v $tool)\" \"$folder/\"; done";
+    let without = format!("{tools}\nPATH=$folder exec \"$@\"");
+    let output = drained_by(&without, |nginx, _| Some(nginx));
+    assert!(output.contains("drain_timeout is over") && output.ends_with(": 1\n"), "{output}");
 }

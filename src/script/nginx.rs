@@ -129,7 +129,7 @@ pub fn check_route(context: &ScriptContext, check: &RouteCheck) -> String {
         ("path", path),
         ("host", host),
         ("deadline", &centiseconds(check.deadline)),
-        ("connecting", &format!("stem={}\n{CONNECTING}", quote(stem))),
+        ("connecting", &format!("stem={}\n{LIB}{CONNECTING}", quote(stem))),
         ("perl_program", ROUTE_PERL),
         ("python_program", ROUTE_PYTHON),
     ];
