@@ -164,6 +164,30 @@ health_check = {{ interval = \"200ms\", deadline = \"12s\", start_period = \"{st
     is(&project, "late", "RUNNING", "primary", "1.0");
 }
 
+#[test]
+fn an_engine_whose_disk_is_full_goes_on_serving_and_a_deploy_is_put_back() {
+    let fleet = Fleet::take();
+    let (servers, second) = (fleet.servers(), fleet.server(2));
+    // What the engine writes of its containers, their logs among it, has a small disk of its own.
+    let folder = "/var/lib/docker/containers";
+    second.must(&format!("fleet-server engine-stop && mount -t tmpfs -o size=3m tmpfs {folder} && fleet-server engine-start"));
+    let undo = format!("fleet-server engine-stop; umount {folder}; fleet-server engine-start");
+    let _disk = Undo(&second, &undo);
+    let project = Project::new(&fleet, &(header("1.0") + &api_on(3, "1.0", "")));
+    deploy(&project).exits(0);
+    let traffic = Traffic::http(&servers);
+    second.run(&format!("dd if=/dev/zero of={folder}/filler bs=4k 2>/dev/null"));
+    assert_eq!(second.run(&format!("df --output=avail {folder} | tail -n 1")).trim(), "0");
+
+    project.playbook(&(header("2.0") + &api_on(3, "2.0", "")));
+    deploy(&project).exits(5).says(&["server2", "no space left on device", "api 1.0"]);
+    is(&project, "api", "RUNNING", "primary", "1.0");
+    second.must(&format!("rm {folder}/filler"));
+    deploy(&project).exits(0);
+    is(&project, "api", "RUNNING", "secondary", "2.0");
+    traffic.end().none_failed().versions(&["1.0", "2.0"]);
+}
+
 /// One fault at one step of a deploy, on a fleet of its own.
 fn befalls(wave: &str, happens: &dyn Fn(&Server), ends: &dyn Fn(&Server)) {
     let fleet = Fleet::take();
