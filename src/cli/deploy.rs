@@ -185,7 +185,7 @@ impl Command {
             if planned == plan && !is_fatal(&findings) {
                 return Ok(plan);
             }
-            surveyed.servers.free_leases().await;
+            surveyed.servers.give_back_leases().await;
             complain("the servers have changed meanwhile: planning anew");
             confirmed = Some(plan);
         }
