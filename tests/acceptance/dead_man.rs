@@ -107,3 +107,24 @@ fn a_server_that_is_lost_during_the_undo_is_named_and_finished_later() {
     }
     traffic.end().none_failed().versions(&["1.0", "2.0"]);
 }
+
+#[test]
+fn a_run_whose_connection_breaks_while_it_waits_for_another_server_keeps_its_lock_and_ends_well() {
+    let fleet = Fleet::take();
+    let servers = fleet.servers();
+    let project = Project::new(&fleet, &(header("1.0") + &api_on(3, "1.0", "")));
+    deploy(&project).exits(0);
+    let traffic = Traffic::http(&servers);
+    project.playbook(&(header("2.0") + &api_on(3, "2.0", "")));
+
+    // server1 has switched, and nothing is asked of it for longer than its revert would wait.
+    takes_its_nginx(&servers[1]);
+    let mut run = project.start(&["deploy", "-y"]);
+    run.until("[server1] switched NGINX");
+    servers[0].must("(setsid sh -c 'sleep 0.5; pkill -f \"^sshd.*: root@\"' >/dev/null 2>&1 </dev/null &)");
+    thread::sleep(Duration::from_secs(20));
+    lets_go(&servers[1]);
+    run.end().exits(0).says_not(&["put itself back", "was lost"]);
+    is(&project, "api", "RUNNING", "secondary", "2.0");
+    traffic.end().none_failed().versions(&["1.0", "2.0"]);
+}
