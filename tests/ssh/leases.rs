@@ -93,7 +93,7 @@ async fn whoever_is_refused_one_lease_leaves_no_trace_on_the_others() {
     // Ann's connection to `a` is gone for the moment, and her lease with it.
     take(&first, &[a.clone(), b.clone()]).await.unwrap();
     first.release().await;
-    take(&first, &[b.clone()]).await.unwrap();
+    take(&first, std::slice::from_ref(&b)).await.unwrap();
     for _ in 0..2 {
         let (at, error) = take(&bob, &names()).await.unwrap_err();
         assert!(at == b && error.to_string().starts_with("locked by ann, held for "), "{at}: {error}");
