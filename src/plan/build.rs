@@ -198,7 +198,7 @@ fn deploy_waves(routing: &Routing<'_>, wanted: &Wanted, findings: &mut Vec<Findi
     waves.push(Wave { name: "drain".to_owned(), kind: WaveKind::Work, servers: drained });
     let turn = Turn { routing, services: &moving, release };
     let mut retired = retire_steps(&turn);
-    let (more, told) = beside(&turn);
+    let (more, told) = beside(&turn, wanted);
     findings.extend(told);
     for (server, steps) in more {
         retired.entry(server).or_default().extend(steps);

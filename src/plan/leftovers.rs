@@ -55,8 +55,8 @@ pub(super) fn drain_needed(routing: &Routing<'_>) -> BTreeMap<ServerName, Vec<St
     all
 }
 
-/// The plan leaves the service as it is, although it was asked about it.
-fn stays(wanted: &Wanted, desired: &Desired<'_>) -> bool {
+/// The plan leaves the service as it is, although it was asked about it: what is left of it elsewhere is taken back.
+pub(super) fn stays(wanted: &Wanted, desired: &Desired<'_>) -> bool {
     let routed = desired.present.is_some_and(|service| !service.routes.is_empty() && !service.is_split());
     desired.change == Change::Keep && routed && wanted.selects(desired.name) && wanted.back == Back::No
 }
@@ -104,7 +104,8 @@ fn tidy(routing: &Routing<'_>, desired: &Desired<'_>, service: &PresentService<'
     steps
 }
 
-fn out_of_the_way(container: &ContainerFact, timeout: Millis) -> Step {
+/// Sets aside, as failed, a container that a run started that was cut off.
+pub(super) fn out_of_the_way(container: &ContainerFact, timeout: Millis) -> Step {
     let action = set_aside(&container.name, failed_name(&container.name), &container.labels, timeout);
     plain(format!("set aside {}, which a run that was cut off left on the idle side", container.name), action)
 }
