@@ -2,9 +2,10 @@
 //! running away from a new one. Deliberately absent: keeping that process.
 //!
 //! Files in `{remote_root}/flipside/lock`: `lease`, whose exclusive kernel lock (`flock`) is the lease; `holder`, who took it, in
-//! words for a person, `before`, who had it before that, and `since`, when, by the server's own clock; and `work`. Every script of a run holds a shared lock on `work` as
-//! long as any process of it lives, and begins only while `holder` is its own run. Whoever takes the lease waits for the exclusive lock on
-//! `work` before it becomes the holder. So no script of an older run is alive once a new one may begin, whatever became of its connection.
+//! words for a person, `before`, who had it before that, and `since`, when, by the server's own clock; and `work`. Every script of a
+//! run holds a shared lock on `work` as long as any process of it lives, and begins only while `holder` is its own run. Whoever takes
+//! the lease waits for the exclusive lock on `work` before it becomes the holder. So no script of an older run is alive once a new one
+//! may begin, whatever became of its connection.
 use super::ScriptContext;
 use super::revert::ITSELF;
 use super::{layout, quote::quote};

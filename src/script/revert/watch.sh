@@ -26,10 +26,9 @@ ends() {
 # put_back in a session of its own: where it hangs, as a Docker engine may, it is ended with all that it began. What it has asked of the engine
 # by then may come later, and is refused then.
 put_back_in_time() {
-    exec 8>&- 9>&-
-    from=$from setsid sh -c "$put_back" flipside_put_back </dev/null &
+    from=$from setsid sh -c "$put_back" flipside_put_back </dev/null 8>&- 9>&- &
     job=$!
-    setsid sh -c 'sleep "$1" && kill -KILL -"$2"' flipside_end "$bound" "$job" </dev/null >/dev/null 2>&1 &
+    setsid sh -c 'sleep "$1" && kill -KILL -"$2"' flipside_end "$bound" "$job" </dev/null >/dev/null 2>&1 8>&- 9>&- &
     end=$!
     wait "$job"
     status=$?
