@@ -144,6 +144,9 @@ fn deploy_waves(routing: &Routing<'_>, wanted: &Wanted, findings: &mut Vec<Findi
     if turns.is_empty() {
         generations.push(all_generations(routing, &switched)?);
     }
+    // A server that serves already what it will serve in the end has nothing to switch to in between.
+    let changed: BTreeSet<ServerName> = generations.last().into_iter().flat_map(BTreeMap::keys).cloned().collect();
+    generations.iter_mut().for_each(|generations| generations.retain(|server, _| changed.contains(server)));
     let release = routing.present.release + 1;
     let mut prepared = BTreeMap::new();
     for server in participants(routing) {

@@ -71,10 +71,14 @@ pub(super) fn take_over(facts: &Facts) -> Option<Step> {
     Some(if state.is_armed() { step.undone_by(UndoKind::Cleans, vec![again]) } else { step })
 }
 
-/// The servers that route this project and would put themselves back: also where they are as they should be already.
+/// The servers that would put themselves back and that route this project, or have containers of it, since a run that was cut off may
+/// have taken its last route away: also where they are as they should be already.
 pub(super) fn to_take_over(routing: &Routing<'_>) -> Vec<ServerName> {
     let armed = |facts: &Facts| facts.revert.as_ref().is_some_and(|revert| revert.state.is_armed());
-    let ours = |server: &ServerName| routing.present.services.values().any(|service| service.routes.contains_key(server));
+    let ours = |server: &ServerName| {
+        let mut services = routing.present.services.values();
+        services.any(|service| service.routes.contains_key(server) || service.units.iter().any(|unit| unit.server == *server))
+    };
     routing.fleet.iter().filter(|(server, facts)| armed(facts) && ours(server)).map(|(server, _)| server.clone()).collect()
 }
 
