@@ -106,8 +106,7 @@ fn tidy(routing: &Routing<'_>, desired: &Desired<'_>, service: &PresentService<'
     steps
 }
 
-/// Sets aside, as failed, a container that a run started that was cut off.
-pub(super) fn out_of_the_way(container: &ContainerFact, timeout: Millis) -> Step {
+fn out_of_the_way(container: &ContainerFact, timeout: Millis) -> Step {
     let action = set_aside(&container.name, failed_name(&container.name), &container.labels, timeout);
     plain(format!("set aside {}, which a run that was cut off left on the idle side", container.name), action)
 }

@@ -1,6 +1,5 @@
 //! The containers of services that move together: start the new side, retire the old one, tidy up. Deliberately absent: NGINX.
 use super::containers::{Place, has_door};
-use super::leftovers::out_of_the_way;
 use super::present::Unit;
 use super::routes::{Routing, unit_backend};
 use super::steps::{make_room, plain, policy, policy_by_name, probe, run};
@@ -8,7 +7,7 @@ use super::target::{Desired, Replica};
 use super::types::{Change, Finding, Level, Step, UndoKind};
 use crate::config::{Keep, Service};
 use crate::facts::ContainerFact;
-use crate::model::{Action, Backend, BackendMode, Millis, ServerName, Side, door_name, failed_name, label, previous_name};
+use crate::model::{Action, Backend, BackendMode, Millis, ServerName, Side, door_name, label};
 use crate::nginx::{DoorForward, MeshAddress, ServiceDoor, render_door, service_door};
 use std::collections::BTreeMap;
 use std::net::Ipv4Addr;
@@ -96,13 +95,7 @@ impl Turn<'_> {
         });
         let mut first = Vec::new();
         for old in there.into_iter().flat_map(|unit| [unit.app, unit.door]).flatten() {
-            first.push(match self.was_cut_off(server, desired, old) {
-                true => {
-                    let again = Action::RenameContainer { from: previous_name(&old.name), to: old.name.clone() };
-                    out_of_the_way(old, self.stop_timeout()).undone_by(UndoKind::Cleans, vec![again])
-                }
-                false => make_room(old, self.stop_timeout()),
-            });
+            first.push(make_room(old, self.stop_timeout()));
         }
         if has_door(desired.service) {
             first.extend(self.door(server, desired, &place, &name, kind, findings));
@@ -116,14 +109,6 @@ impl Turn<'_> {
         let healthy = Action::AwaitHealthy { container: name.clone(), probe: question, policy };
         let wait = vec![plain(format!("wait for {name} to be healthy"), healthy)];
         Some([first, app, wait].map(|steps| steps.into_iter().map(|step| step.of(desired.name)).collect()))
-    }
-
-    /// Of a release that was never deployed to its end: newer than what is live, and the one before it still waits for its name. That one is
-    /// what this deploy may go back to.
-    fn was_cut_off(&self, server: &ServerName, desired: &Desired<'_>, old: &ContainerFact) -> bool {
-        let waits = self.routing.present.aside.iter().any(|(at, other)| at == server && other.name == previous_name(&old.name));
-        let (Some(present), Some(live)) = (desired.present, desired.from) else { return false };
-        waits && desired.to.is_some_and(|to| to != live && present.release(to) > present.release(live))
     }
 
     fn door(
@@ -305,14 +290,8 @@ pub(super) fn finish_steps(turn: &Turn<'_>) -> Steps {
         let (Some(to), Some(present)) = (desired.to, desired.present) else { continue };
         for unit in present.side(to).filter(|_| desired.change != Change::Restore) {
             let reused = desired.servers.contains(&unit.server) && desired.replicas.iter().any(|replica| replica.number == unit.replica);
-            for container in [unit.app, unit.door].into_iter().flatten() {
-                let name = match reused {
-                    true if turn.was_cut_off(&unit.server, desired, container) => failed_name(&container.name),
-                    true => previous_name(&container.name),
-                    false => container.name.clone(),
-                };
-                gone.push((unit.server.clone(), name));
-            }
+            let names = [unit.app, unit.door].into_iter().flatten().map(|container| container.name.clone());
+            gone.extend(names.map(|name| (unit.server.clone(), if reused { crate::model::previous_name(&name) } else { name })));
         }
         let leaves = turn.routing.playbook.rollout.keep == Keep::Removed;
         let old = present.units.iter().filter(|unit| leaves && Some(unit.side) == desired.from && Some(unit.side) != desired.to);
