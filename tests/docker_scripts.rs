@@ -274,6 +274,37 @@ fn flaky_docker(folder: &Path, n_failures: u32) -> ScriptContext {
     ScriptContext { docker: path.to_str().unwrap().to_owned(), remote_root: "/local".to_owned() }
 }
 
+/// A `podman` that knows this container, or none, and writes down what it is asked to do, and whether it could keep descriptor 8.
+fn inheriting_podman(folder: &Path, container: &str) -> ScriptContext {
+    let path = folder.join("podman");
+    let text = format!(
+        "#!/bin/sh\ncase $* in\n*Networks*) ;;\ninspect*) [ -n '{container}' ] || {{ echo 'no such container' >&2; exit 1; }}; echo '{container}' ;;\n\
+         *) kept=; [ ! -e /proc/self/fd/8 ] || kept=' with 8'; echo \"$1$kept\" >>{}/log ;;\nesac\n",
+        folder.display()
+    );
+    fs::write(&path, text).unwrap();
+    fs::set_permissions(&path, fs::Permissions::from_mode(0o755)).unwrap();
+    ScriptContext { docker: path.to_str().unwrap().to_owned(), remote_root: "/local".to_owned() }
+}
+
+/// Podman's monitor of a container would keep it as long as that lives, and with it the lock of the run.
+#[test]
+fn what_an_engine_leaves_beside_a_container_holds_no_lock_of_the_script() {
+    let folder = tempfile::tempdir().unwrap();
+    let check = |container: &str, word: &str, body: fn(&ScriptContext) -> String| {
+        let body = body(&inheriting_podman(folder.path(), container));
+        perform(&format!("exec 8</dev/null\n{body}"), |code, output| {
+            let log = fs::read_to_string(folder.path().join("log")).unwrap();
+            assert_eq!((code, log.as_str()), (0, format!("{word}\n").as_str()), "{output}");
+            fs::remove_file(folder.path().join("log")).unwrap();
+        });
+    };
+    let stopped = "exited|project=shop env=prod service=api role=app|image";
+    check("", "run", |ctx| docker::run_container(ctx, &spec()));
+    check(stopped, "start", |ctx| docker::start_container(ctx, "shop_prod_api"));
+    check(stopped, "network", |ctx| docker::connect_network(ctx, "n", "shop_prod_api", &[]));
+}
+
 #[test]
 fn an_error_of_the_runtime_is_tried_once_more() {
     for (n_failures, n_runs, ended) in [(0, 1, 0), (1, 2, 0), (9, 2, 1)] {

@@ -156,6 +156,30 @@ fn what_was_made_is_told_where_it_is_not_what_is_there() {
 }
 
 #[test]
+fn a_switch_that_goes_on_meanwhile_is_not_taken_for_somebody_who_moved_the_link() {
+    let folder = tempfile::tempdir().unwrap();
+    let nginx = folder.path().join("flipside/nginx");
+    for path in ["flipside/run", "flipside/nginx/releases/aa", "flipside/nginx/releases/bb"] {
+        fs::create_dir_all(folder.path().join(path)).unwrap();
+    }
+    let _socket = std::os::unix::net::UnixListener::bind(folder.path().join("flipside/run/generation-aa.sock")).unwrap();
+    // NGINX serves what the link leads to, and a switch comes as soon as that was asked for.
+    let docker = stand_in(folder.path());
+    let text = format!(
+        "#!/bin/sh\ncd {0}\ncase $1 in\nexec) link=$(readlink current); echo \"/flipside/run/generation-${{link##*/}}.sock\" ;;\n\
+         version) ln -sfn releases/bb current; echo 1.2.3 ;;\nesac\n",
+        nginx.display()
+    );
+    fs::write(&docker, text).unwrap();
+    for shell in shells() {
+        drop(fs::remove_file(nginx.join("current")));
+        std::os::unix::fs::symlink("releases/aa", nginx.join("current")).unwrap();
+        let seen = read(ask(&shell, &docker, folder.path())).unwrap().nginx;
+        assert_eq!((seen.live.unwrap().0.as_str(), seen.served.unwrap().0.as_str()), ("bb", "bb"), "{shell:?}");
+    }
+}
+
+#[test]
 fn the_tools_of_busybox_are_enough() {
     let folder = tempfile::tempdir().unwrap();
     let tools = folder.path().join("tools");

@@ -182,6 +182,56 @@ fn a_generation_comes_back_from_its_copy_and_the_link_leads_to_it_again() {
     assert!(!copy.exists());
 }
 
+/// A switch, run here in the place of the container, whose clock is in the file `clock` of the server's folder. It ends, where it may begin, by
+/// finding that no NGINX is there.
+fn switch_here(server: &Server, to: &str, wait: &str) -> String {
+    let folder = server.nginx().display().to_string();
+    let clock = server.root.path().join("clock").display().to_string();
+    let text = format!(
+        "#!/bin/sh\nshift 4; script=$(printf '%s\\n' \"$1\" | sed 's,/flipside/nginx,{folder},g;s,/proc/uptime,{clock},g;s,3000,{wait},'); shift\nexec sh -c \"$script\" \"$@\"\n"
+    );
+    fs::write(server.root.path().join("docker"), text).unwrap();
+    let (done, output) = server.run(&switch(&server.context(), None, &GenerationId(to.to_owned())));
+    assert!(!done, "{output}");
+    output
+}
+
+#[test]
+fn a_switch_that_comes_late_does_not_begin_and_waits_for_the_lock_only_so_long() {
+    let server = Server::new("");
+    let clock = server.root.path().join("clock");
+    let at = |seconds: f64| {
+        let now = fs::read_to_string("/proc/uptime").unwrap();
+        let now: f64 = now.split(' ').next().unwrap().parse().unwrap();
+        fs::write(&clock, format!("{:.2} 1.00\n", now + seconds)).unwrap();
+    };
+    at(36.0);
+    let output = switch_here(&server, "ab", "3000");
+    let words = " s ago: whoever asked for it has given it up, and nothing was changed\n";
+    assert!(output.starts_with("error: this switch was to begin 3") && output.contains(words), "{output}");
+    assert!(output.contains("hint: the Docker engine of this server is slow"), "{output}");
+    let begins = |output: String| assert!(output.starts_with("error: NGINX does not say which generation it serves"), "{output}");
+    at(20.0);
+    begins(switch_here(&server, "ab", "3000"));
+    // One that was asked for later has been here since, also before a restart of the machine.
+    let boot = fs::read_to_string("/proc/sys/kernel/random/boot_id").unwrap();
+    fs::write(server.nginx().join("asked"), format!("999999999999 {boot}")).unwrap();
+    let output = switch_here(&server, "ab", "3000");
+    assert!(output.contains(" s ago: a later one has come before it, and nothing was changed\n"), "{output}");
+    fs::write(server.nginx().join("asked"), "999999999999 another-boot\n").unwrap();
+    begins(switch_here(&server, "ab", "3000"));
+
+    // Somebody has the lock, and keeps it: by a clock that goes on.
+    fs::remove_file(&clock).unwrap();
+    symlink("/proc/uptime", &clock).unwrap();
+    let held = fs::File::open(server.nginx().join("lock")).unwrap();
+    held.lock().unwrap();
+    let output = switch_here(&server, "ab", "50");
+    assert!(output.starts_with("error: another run has held the NGINX lock of this server for 30 s\n"), "{output}");
+    held.unlock().unwrap();
+    begins(switch_here(&server, "ab", "50"));
+}
+
 #[test]
 fn a_container_that_is_away_is_named() {
     let server = Server::new("echo 'Error response from daemon: No such container: flipside_nginx' >&2; exit 1");
@@ -248,8 +298,13 @@ fn a_busy_tcp_route_is_reached_although_some_client_is_connecting_at_every_look(
 
 /// Waits for a connection from NGINX to a backend, in the state that `end` leaves it in, beside an old worker that never goes.
 fn drained(end: impl FnOnce(TcpStream, &TcpStream) -> Option<TcpStream>) -> String {
+    drained_by("exec \"$@\"", end)
+}
+
+/// The same, with a body of shell that runs the script.
+fn drained_by(run: &str, end: impl FnOnce(TcpStream, &TcpStream) -> Option<TcpStream>) -> String {
     // The script runs here instead of in a container: this test's connections are NGINX's.
-    let server = Server::new("shift 2; exec \"$@\"");
+    let server = Server::new(&format!("shift 2\n{run}"));
     let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
     let port = listener.local_addr().unwrap().port();
     let nginx = TcpStream::connect((Ipv4Addr::LOCALHOST, port)).unwrap();
@@ -282,4 +337,12 @@ fn a_half_closed_connection_is_not_drained_and_one_that_nobody_holds_is() {
         None
     });
     assert!(output.contains("no connection to the old side is left"), "{output}");
+}
+
+#[test]
+fn connections_are_seen_in_an_image_without_grep_too() {
+    let tools = "folder=$(dirname \"$0\")/tools; mkdir \"$folder\"\nfor tool in sh cat ls readlink sleep; do ln -s \"$(command -v $tool)\" \"$folder/\"; done";
+    let without = format!("{tools}\nPATH=$folder exec \"$@\"");
+    let output = drained_by(&without, |nginx, _| Some(nginx));
+    assert!(output.contains("drain_timeout is over") && output.ends_with(": 1\n"), "{output}");
 }

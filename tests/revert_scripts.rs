@@ -201,6 +201,44 @@ fn a_switch_that_comes_late_is_put_back_too_and_one_that_fails_is_tried_again() 
 }
 
 #[test]
+fn a_docker_engine_that_hangs_keeps_the_lease_from_nobody_and_the_server_goes_back_once_it_answers() {
+    let server = Server::new();
+    let holder = server.lock();
+    let script = arm(&server.context(), &id("a0"), &[id("b1")], Millis::seconds(1));
+    assert!(server.run(&script.replace("bound=60", "bound=2")).0);
+    server.point_to("b1");
+    // `docker exec` hangs, and would keep every lock that it inherits.
+    let (docker, away) = (server.root.path().join("docker"), server.root.path().join("docker.away"));
+    fs::rename(&docker, &away).unwrap();
+    let began = server.root.path().join("began");
+    fs::write(&docker, format!("#!/bin/sh\necho $$ >>{}\nsleep 300; :\n", began.display())).unwrap();
+    fs::set_permissions(&docker, fs::Permissions::from_mode(0o755)).unwrap();
+    drop(holder);
+    let tries = || fs::read_to_string(&began).unwrap_or_default().lines().map(str::to_owned).collect::<Vec<_>>();
+    within_patience("it tries, and again", || tries().len() >= 2);
+    let first = format!("/proc/{}", tries()[0]);
+    within_patience("nothing is left of the first try", || !fs::exists(&first).unwrap());
+    // Somebody else takes over in between.
+    let script = lease(&server.context(), "bob", Claim::First);
+    let mut bob = None;
+    within_patience("the lease is to be had", || {
+        let mut child =
+            Command::new("sh").args(["-c", &script]).process_group(0).stdin(Stdio::null()).stdout(Stdio::piped()).spawn().unwrap();
+        let lines = BufReader::new(child.stdout.take().unwrap()).lines();
+        bob = Some(Holder(child));
+        lines.map(Result::unwrap).find(|line| line == "locked" || line.starts_with("held: ")).is_some_and(|line| line == "locked")
+    });
+    assert_eq!((server.live().as_str(), server.shells()), ("b1", 1));
+    drop(bob);
+    let n_tries = tries().len();
+    within_patience("it tries once more", || tries().len() > n_tries);
+    fs::rename(&away, &docker).unwrap();
+    within_patience("it goes back", || server.live() == "a0");
+    within_patience("it ends", || server.shells() == 0);
+    assert_eq!(server.state(), Some(RevertState::Reverted));
+}
+
+#[test]
 fn a_shell_that_is_gone_is_told_from_one_that_watches() {
     let server = Server::new();
     let holder = server.lock();

@@ -7,9 +7,11 @@ use super::manner::Manner;
 use super::patience::Patience;
 use super::print::{complain, result_line, talk};
 use super::resume::{cut_off_here, run_id, supersede};
+use super::reverts::{others, until_put_back};
 use super::secrets::{needed, read_secrets};
 use super::survey::{Surveyed, commands_of, read_files, state_folder, survey_most};
 use super::watching::Watching;
+use crate::facts::Facts;
 use crate::ledger::Ledger;
 use crate::model::{Action, Millis, ServiceName, Verdict};
 use crate::plan::{Back, Finding, Plan, View, Wanted, is_fatal, show};
@@ -49,7 +51,8 @@ pub(super) async fn remove(global: &Global, services: &[ServiceName], wanted: Wa
 }
 
 /// An engine may still be busy with what a run began that was killed a moment ago: a port is taken, and the container not yet to be seen.
-/// So what forbids a plan then is looked at again so many times.
+/// A run that works elsewhere, or a server that puts itself back, may be in the middle of something. So what forbids a plan then is looked
+/// at again so many times.
 const LOOKS: u32 = 3;
 const BETWEEN_LOOKS: Duration = Duration::from_secs(2);
 
@@ -148,7 +151,9 @@ impl Command {
         let mut n_looks = 0;
         loop {
             let (plan, findings) = make(surveyed, &self.wanted, &self.removed)?;
-            if is_fatal(&findings) && !cut_off.is_empty() && n_looks < LOOKS {
+            let at_work = |facts: &Facts| facts.lease.is_some() || facts.revert.as_ref().is_some_and(|revert| revert.state.is_armed());
+            let moves = !cut_off.is_empty() || surveyed.fleet.values().any(at_work);
+            if is_fatal(&findings) && moves && n_looks < LOOKS {
                 n_looks += 1;
                 tokio::time::sleep(BETWEEN_LOOKS).await;
                 surveyed.again().await?;
@@ -156,6 +161,9 @@ impl Command {
             }
             if patience.until_free(&surveyed.servers, &plan.servers()).await? {
                 surveyed.again().await?;
+                continue;
+            }
+            if until_put_back(surveyed, &plan).await? {
                 continue;
             }
             if confirmed.as_ref() != Some(&plan) {
@@ -169,10 +177,10 @@ impl Command {
             // Whoever was waited for, or a server by itself, may have changed the servers after they were asked.
             surveyed.again().await?;
             let (planned, findings) = make(surveyed, &self.wanted, &self.removed)?;
-            if planned == plan && !is_fatal(&findings) {
+            if planned == plan && !is_fatal(&findings) && others(surveyed, &plan).is_empty() {
                 return Ok(plan);
             }
-            surveyed.servers.free_leases().await;
+            surveyed.servers.give_back_leases().await;
             complain("the servers have changed meanwhile: planning anew");
             confirmed = Some(plan);
         }

@@ -10,6 +10,7 @@ mod passphrase;
 mod patience;
 mod print;
 mod resume;
+mod reverts;
 mod secrets;
 mod survey;
 mod unlock;

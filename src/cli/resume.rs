@@ -5,6 +5,7 @@ use super::exit::Outcome;
 use super::load::Loaded;
 use super::patience::Patience;
 use super::print::complain;
+use super::reverts::{others, until_put_back};
 use super::secrets::read_secrets;
 use super::survey::{Surveyed, read_files, state_folder, survey_for};
 use crate::model::{Millis, Verdict};
@@ -91,6 +92,19 @@ async fn cut_off_run(global: &Global, loaded: &Loaded, patience: &mut Patience) 
     Ok(OpenRun { folder, plan, ledger, is_running })
 }
 
+/// Takes the leases of the run's servers, and sees what others did until then, or a server by itself.
+async fn lock(patience: &mut Patience, plan: &Plan, surveyed: &mut Surveyed) -> Result<(), Outcome> {
+    loop {
+        until_put_back(surveyed, plan).await?;
+        patience.take_leases(&surveyed.servers, &plan.servers()).await?;
+        surveyed.again().await?;
+        if others(surveyed, plan).is_empty() {
+            return Ok(());
+        }
+        surveyed.servers.give_back_leases().await;
+    }
+}
+
 async fn lock_and_run(
     global: &Global,
     way: Way,
@@ -99,11 +113,7 @@ async fn lock_and_run(
     surveyed: &mut Surveyed,
     began: Instant,
 ) -> Outcome {
-    if let Err(outcome) = patience.take_leases(&surveyed.servers, &run.plan.servers()).await {
-        return outcome;
-    }
-    // What others did, or a server by itself, until its lease was ours.
-    if let Err(outcome) = surveyed.again().await {
+    if let Err(outcome) = lock(patience, &run.plan, surveyed).await {
         return outcome;
     }
     let reasons = overtaken(&run.plan, &run.ledger, &surveyed.loaded.inventory, &surveyed.fleet);

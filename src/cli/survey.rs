@@ -4,7 +4,7 @@ use super::exit::Outcome;
 use super::load::{Loaded, load};
 use super::passphrase::passphrase;
 use super::print::{complain, talk};
-use crate::model::{Action, Millis, ServerName};
+use crate::model::{Action, EnvName, Millis, ProjectName, ServerName};
 use crate::plan::{Finding, Fleet, Level, Plan, cannot_do_without};
 use crate::remote::{ConnectOptions, Connector, Servers, Surroundings};
 use crate::script::{ScriptContext, commands};
@@ -154,8 +154,17 @@ fn holder(command: &str, loaded: &Loaded) -> String {
     let machine =
         std::fs::read_to_string("/proc/sys/kernel/hostname").map_or_else(|_| "a workstation".to_owned(), |name| name.trim().to_owned());
     let seconds = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).map_or(0, |elapsed| elapsed.as_secs());
-    let (project, env) = (&loaded.playbook.project, &loaded.playbook.env);
-    format!("{user}@{machine}: flipside {command} of {project}/{env} (pid {}, since {})", std::process::id(), utc(seconds))
+    let who = format!("{user}@{machine}");
+    words(&who, command, &loaded.playbook.project, &loaded.playbook.env, &utc(seconds))
+}
+
+fn words(who: &str, command: &str, project: &ProjectName, env: &EnvName, since: &str) -> String {
+    format!("{who}: flipside {command} of {project}/{env} (pid {}, since {since})", std::process::id())
+}
+
+/// Whether these are the words of a run of this project and environment.
+pub(super) fn is_of(holder: &str, project: &ProjectName, env: &EnvName) -> bool {
+    holder.contains(&format!(" of {project}/{env} (pid "))
 }
 
 /// Seconds since the Unix epoch as `2026-11-21 12:00:00 UTC`, by the proleptic Gregorian calendar (Howard Hinnant's days algorithm).
@@ -197,6 +206,15 @@ pub(super) fn commands_of(loaded: &Loaded) -> impl Fn(&ServerName, &Action) -> V
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_run_is_known_as_its_projects_by_the_words_of_its_lock() {
+        let (shop, blog) = (ProjectName::new("shop").unwrap(), ProjectName::new("blog").unwrap());
+        let (prod, test) = (EnvName::new("prod").unwrap(), EnvName::new("test").unwrap());
+        let holder = words("ann of blog/prod@laptop", "deploy", &shop, &prod, "2026-11-21 12:00:00 UTC");
+        assert!(is_of(&holder, &shop, &prod), "{holder}");
+        assert!(!is_of(&holder, &blog, &prod) && !is_of(&holder, &shop, &test));
+    }
 
     #[test]
     fn the_calendar_is_right_around_leap_days() {

@@ -155,6 +155,18 @@ facts() {
         $limit @ENGINE@ exec flipside_nginx sh -c @BOUND@
     }
 
+    # What is served was asked for first. A switch that has gone on since is waited for, and it is asked for again.
+    in_one_moment() {
+        tries=0
+        until [ "$(readlink "$base/current")" = "$link" ] && { [ ! -e "$base/switching" ] || [ -z "$bound" ] || [ "${bound##*/}" = "generation-${link##*/}.sock" ]; }; do
+            [ "$tries" -lt 5 ] || return
+            tries=$((tries + 1))
+            sleep 0.2 2>/dev/null || sleep 1
+            link=$(readlink "$base/current")
+            bound=$(served 2>/dev/null)
+        done
+    }
+
     # A shared lock is tried for an instant: it is refused while somebody holds the lease.
     lease() {
         lock=$root/flipside/lock
@@ -177,6 +189,7 @@ facts() {
 
     newline='
 '
+    link=$(readlink "$base/current" 2>/dev/null)
     bound=$(served 2>/dev/null)
     exec 3>&1
     printf '\n@@flipside facts 1\n'
@@ -193,6 +206,7 @@ facts() {
         section networks networks
         section images images
     fi
+    in_one_moment 2>/dev/null
     section live live
     section files files
     section releases releases

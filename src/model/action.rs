@@ -206,6 +206,44 @@ pub enum Action {
     },
 }
 
+impl Action {
+    /// The container that it runs, starts or waits for: whose last words say why it failed.
+    #[must_use]
+    pub fn container(&self) -> Option<&str> {
+        match self {
+            Action::RunContainer(spec) => Some(&spec.name),
+            Action::StartContainer { name } => Some(name),
+            Action::AwaitHealthy { container, .. } | Action::AwaitDoor { container, .. } => Some(container),
+            Action::Lock
+            | Action::ConfirmFacts { .. }
+            | Action::PutFile { .. }
+            | Action::PutSecrets { .. }
+            | Action::RemoveSecrets { .. }
+            | Action::EnsureNetwork(_)
+            | Action::RemoveNetwork { .. }
+            | Action::ConnectNetwork { .. }
+            | Action::PullImage { .. }
+            | Action::SetAside { .. }
+            | Action::RenameContainer { .. }
+            | Action::StopContainer { .. }
+            | Action::RemoveContainer { .. }
+            | Action::BootNginx { .. }
+            | Action::ReloadDoor { .. }
+            | Action::StageNginx { .. }
+            | Action::RestoreGeneration { .. }
+            | Action::DropGeneration { .. }
+            | Action::Switch { .. }
+            | Action::SwitchBack { .. }
+            | Action::ArmRevert { .. }
+            | Action::ConfirmSwitch { .. }
+            | Action::DisarmRevert
+            | Action::CheckRoute(_)
+            | Action::Drain { .. }
+            | Action::PruneGenerations { .. } => None,
+        }
+    }
+}
+
 /// A project network.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct NetworkSpec {

@@ -169,6 +169,9 @@ fn deploy_waves(routing: &Routing<'_>, wanted: &Wanted, findings: &mut Vec<Findi
     let before = Routing { moment: Moment::Before, ..*routing };
     let mut joining = all_generations(&before, &BTreeSet::new())?;
     joining.retain(|server, _| routing.behind.back.contains(server));
+    // A server that serves already what it will serve in the end has nothing to switch to in between.
+    let changed: BTreeSet<ServerName> = generations.last().into_iter().flat_map(BTreeMap::keys).cloned().collect();
+    generations.iter_mut().for_each(|generations| generations.retain(|server, _| changed.contains(server)));
     let release = routing.present.release + 1;
     let mut prepared = BTreeMap::new();
     for server in participants(routing) {
@@ -226,7 +229,7 @@ fn deploy_waves(routing: &Routing<'_>, wanted: &Wanted, findings: &mut Vec<Findi
     let drained = merged(drain_steps(routing, &moving), left.drain);
     waves.push(Wave { name: "drain".to_owned(), kind: WaveKind::Work, servers: drained });
     let turn = Turn { routing, services: &moving, release };
-    let (more, told) = beside(&turn);
+    let (more, told) = beside(&turn, wanted);
     findings.extend(told);
     waves.push(Wave { name: "retire".to_owned(), kind: WaveKind::Work, servers: merged(retire_steps(&turn), more) });
     let mut tidy = merged(merged(finish_steps(&turn), left.tidy), level::tidy_steps(&turn));

@@ -1,10 +1,10 @@
 //! What a run that was cut off left on the side that takes no traffic, of services that this plan leaves as they are: taken back from what
 //! the servers show alone, without that run's journal. Of services that move, only the drain: their steps
 //! clear the way themselves.
-use super::present::{PresentService, Unit};
+use super::present::PresentService;
 use super::routes::Routing;
 use super::steps::{plain, set_aside};
-use super::switching::drain_policy;
+use super::switching::{askers, drain_policy, running_backends};
 use super::target::{Back, Desired, Wanted};
 use super::types::{Change, Step};
 use crate::facts::ContainerFact;
@@ -32,10 +32,8 @@ pub(super) fn leftovers(routing: &Routing<'_>, wanted: &Wanted) -> Leftovers {
         if !routing.behind.who_routes(desired.name, live.other()).is_empty() {
             continue;
         }
-        let lingering = service.side(live.other()).any(Unit::is_up);
-        for server in service.routes.keys().filter(|_| lingering) {
-            let step = drain(routing, desired, server, live.other()).of(desired.name);
-            all.drain.entry(server.clone()).or_default().push(step);
+        for (server, step) in drains(routing, desired, service, live.other()) {
+            all.drain.entry(server).or_default().push(step);
         }
         for (server, step) in tidy(routing, desired, service, live) {
             all.tidy.entry(server).or_default().push(step.of(desired.name));
@@ -50,27 +48,31 @@ pub(super) fn drain_needed(routing: &Routing<'_>) -> BTreeMap<ServerName, Vec<St
     let mut all: BTreeMap<ServerName, Vec<Step>> = BTreeMap::new();
     for desired in routing.desired.iter().filter(|desired| desired.change == Change::Toggle && !desired.service.hands_over()) {
         let (Some(service), Some(to)) = (desired.present, desired.to) else { continue };
-        let lingering = service.side(to).any(Unit::is_up);
-        for server in service.routes.keys().filter(|_| lingering) {
-            all.entry(server.clone()).or_default().push(drain(routing, desired, server, to).of(desired.name));
+        for (server, step) in drains(routing, desired, service, to) {
+            all.entry(server).or_default().push(step);
         }
     }
     all
 }
 
-/// The plan leaves the service as it is, although it was asked about it.
-fn stays(wanted: &Wanted, desired: &Desired<'_>) -> bool {
+/// The plan leaves the service as it is, although it was asked about it: what is left of it elsewhere is taken back.
+pub(super) fn stays(wanted: &Wanted, desired: &Desired<'_>) -> bool {
     let routed = desired.present.is_some_and(|service| !service.routes.is_empty() && !service.is_split());
     matches!(desired.change, Change::Keep | Change::CatchUp) && routed && wanted.selects(desired.name) && wanted.back == Back::No
 }
 
-fn drain(routing: &Routing<'_>, desired: &Desired<'_>, server: &ServerName, side: Side) -> Step {
-    // Old workers of NGINX may still have requests there: that side was live until the other was switched to, or put back to.
-    let backends = routing.present_backends(server, desired, side).into_iter().map(|backend| backend.backend).collect();
-    let action = Action::Drain { backends, policy: drain_policy(routing) };
+/// Where something of that side runs. Old workers of NGINX may still have requests there: it was live until the other was switched to, or
+/// put back to.
+fn drains(routing: &Routing<'_>, desired: &Desired<'_>, service: &PresentService<'_>, side: Side) -> Vec<(ServerName, Step)> {
     let left_behind = routing.behind.before.as_ref().is_some_and(|record| !record.servers.is_empty());
     let what = if left_behind { "was kept for servers that are behind" } else { "a run that was cut off left on the idle side" };
-    plain(format!("drain what {what}"), action)
+    let drain = |server: &ServerName| {
+        let backends = running_backends(server, service, side);
+        let action = Action::Drain { backends: backends.clone(), policy: drain_policy(routing) };
+        let step = plain(format!("drain what {what}"), action).of(desired.name);
+        (!backends.is_empty()).then(|| (server.clone(), step))
+    };
+    askers(routing, service).filter_map(drain).collect()
 }
 
 fn tidy(routing: &Routing<'_>, desired: &Desired<'_>, service: &PresentService<'_>, live: Side) -> Vec<(ServerName, Step)> {

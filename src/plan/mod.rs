@@ -37,7 +37,7 @@ pub use place::{Placement, place};
 pub use present::{Fleet, Present, PresentService, Renamed, Unit, present};
 pub use probes::{Probed, probes};
 pub use record::{LeftBehind, Record};
-pub use revert::revert_notes;
+pub use revert::{REVERT_GRACE, revert_notes};
 pub use secrets::{other_secrets, secrets_of};
 pub use show::{CommandsOf, NginxFiles, Paint, View, action_name, describe, prose, show};
 pub use status::{ServiceStatus, State, status};

@@ -124,7 +124,7 @@ fn backward(plan: &Plan, ledger: &Ledger) -> Vec<Move> {
 /// yet stays where everything runs. Where it runs on another server, that one answers, and whoever can be put back is put back.
 fn old_side_gone(plan: &Plan, ledger: &Ledger) -> Option<WaveIndex> {
     let stops = |id: &StepId| plan.step(id).filter(|step| matches!(step.action, Action::StopContainer { .. }));
-    let stays_down = |id: &StepId, step: &Step| is_stuck(plan, ledger, id) || second_writer(plan, ledger, id, step);
+    let stays_down = |id: &StepId, step: &Step| is_left(plan, ledger, id) || second_writer(plan, ledger, id, step);
     let elsewhere = |id: &StepId, step: &Step| {
         plan.step_ids().any(|other| {
             let same = stops(&other).filter(|found| found.service == step.service);
@@ -141,9 +141,17 @@ fn second_writer(plan: &Plan, ledger: &Ledger, id: &StepId, step: &Step) -> bool
     let starts = |action: &Action| matches!(action, Action::RunContainer(_) | Action::StartContainer { .. });
     let in_the_way = |at: &StepId| {
         let failed = plan.step(at).filter(|failed| starts(&failed.action) && failed.service.is_some() && failed.service == step.service);
-        at.wave > id.wave && failed.is_some() && is_stuck(plan, ledger, at)
+        at.wave > id.wave && failed.is_some() && is_left(plan, ledger, at)
     };
     matches!(step.action, Action::StopContainer { .. }) && plan.step_ids().any(|at| in_the_way(&at))
+}
+
+/// What requests hang on is not taken back any more: its undo has failed, or that of another step of its server.
+fn is_left(plan: &Plan, ledger: &Ledger, id: &StepId) -> bool {
+    let takes_back = |step: &Step| step.undo_kind == UndoKind::Restores && !step.undo.is_empty();
+    let waits =
+        matches!(ledger.state(id), StepState::Done | StepState::Failed | StepState::Unknown) && plan.step(id).is_some_and(takes_back);
+    is_stuck(plan, ledger, id) || (waits && plan.step_ids().any(|other| other.server == id.server && is_stuck(plan, ledger, &other)))
 }
 
 /// An undo on which requests hang has failed.

@@ -1,8 +1,9 @@
 //! Whether a run that was cut off may still be taken up: a fleet that somebody else deployed to since would be damaged by its remaining
 //! steps, and one that went back by itself must be undone. Deliberately absent: doing so.
 use super::containers::digest;
+use super::next::past_undoing;
 use super::present::Fleet;
-use super::types::{Change, Plan};
+use super::types::{Change, Plan, Step, UndoKind};
 use crate::config::Inventory;
 use crate::facts::{Facts, RevertState};
 use crate::ledger::{Ledger, StepState};
@@ -14,7 +15,8 @@ use std::collections::BTreeSet;
 /// It may when the inventory is the one of the plan, when each server's NGINX serves a generation that this run found or made there, and
 /// when no container of its project and environment is of a later release. A generation is named by its content: one that this run would
 /// have made, and by its ledger has not begun to, was made by somebody else's run of the same playbook. A server that does not answer
-/// gives no reason. And every container that it has started is still there, unless it is on its way back.
+/// gives no reason. And every container that it has started is still there, unless it is on its way back; and what it has not stopped of the
+/// old side runs; and no other run has taken away the revert of a server that has switched.
 #[must_use]
 pub fn overtaken(plan: &Plan, ledger: &Ledger, inventory: &Inventory, fleet: &Fleet) -> Vec<String> {
     let mut reasons = Vec::new();
@@ -38,6 +40,8 @@ pub fn overtaken(plan: &Plan, ledger: &Ledger, inventory: &Inventory, fleet: &Fl
             reasons.push(format!("{server}: {} is of a release that was deployed after the run was cut off", later.name));
         }
         reasons.extend(missing(plan, ledger, server, facts));
+        reasons.extend(stopped(plan, ledger, server, facts));
+        reasons.extend(taken_over(plan, ledger, server, facts));
     }
     reasons
 }
@@ -82,6 +86,38 @@ fn missing(plan: &Plan, ledger: &Ledger, server: &ServerName, facts: &Facts) -> 
         _ => None,
     });
     specs.map(|spec| format!("{server}: {}, which the run started, is not there any more", spec.name)).collect()
+}
+
+/// Containers of the old side that are gone, or that the run has not stopped, or has started again, and that do not run: somebody took the
+/// new side for the one that stays. There would be no way back.
+fn stopped(plan: &Plan, ledger: &Ledger, server: &ServerName, facts: &Facts) -> Vec<String> {
+    let here = plan.step_ids().filter(|id| id.server == *server && !past_undoing(plan, ledger));
+    let stops = here.filter_map(|id| match plan.step(&id)? {
+        Step { action: Action::StopContainer { name, .. }, undo_kind: UndoKind::Restores, .. } => Some((ledger.state(&id), name)),
+        _ => None,
+    });
+    let gone = stops.filter(|(state, name)| match facts.containers.iter().find(|container| container.name == **name) {
+        None => true,
+        Some(there) => matches!(state, StepState::Pending | StepState::Undone) && there.state.is_stopped(),
+    });
+    gone.map(|(_, name)| format!("{server}: {name} of the old side was stopped since the run was cut off, and not by it")).collect()
+}
+
+/// Where the server serves what this run has switched to and its revert is gone without a trace, another run has taken it over. What that
+/// one did next cannot be told from here: what the server would go back to may be stopped by now.
+fn taken_over(plan: &Plan, ledger: &Ledger, server: &ServerName, facts: &Facts) -> Option<String> {
+    let mut armed = None;
+    for id in plan.step_ids().filter(|id| id.server == *server) {
+        match (&plan.step(&id)?.action, ledger.state(&id)) {
+            (Action::ArmRevert { to, .. }, StepState::Done) => armed = Some(to),
+            (Action::ConfirmSwitch { .. }, StepState::Pending) => {}
+            (Action::ConfirmSwitch { .. }, _) => armed = None,
+            _ => {}
+        }
+    }
+    let live = facts.nginx.live.as_ref()?;
+    let taken = !ledger.unwinding() && facts.revert.is_none() && armed?.contains(live);
+    taken.then(|| format!("{server}: another run has taken it over since this one was cut off"))
 }
 
 /// The generations that this run found on the server or has begun to make live there.

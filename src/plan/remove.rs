@@ -1,15 +1,16 @@
 //! The waves that take services away: unroute, drain, stop, remove. Deliberately absent: which services.
 use super::build::{forwards, locked};
 use super::prepare::{door_update, host_door_text};
+use super::present::PresentService;
 use super::revert::{Stretches, guard};
 use super::routes::Routing;
 use super::secrets;
 use super::steps::{plain, switch};
-use super::switching::{drain_policy, stage};
+use super::switching::{drain_policy, running_backends, stage};
 use super::turn::Turn;
 use super::types::{Step, Wave, WaveKind};
 use crate::facts::{ContainerFact, Facts};
-use crate::model::{Action, ServiceName, label, network_name};
+use crate::model::{Action, Backend, ServerName, ServiceName, Side, label, network_name};
 use crate::nginx::RenderError;
 use crate::script::layout::NGINX_CONTAINER;
 use std::collections::{BTreeMap, BTreeSet};
@@ -29,8 +30,8 @@ pub(super) fn remove_waves(routing: &Routing<'_>) -> Result<Vec<Wave>, RenderErr
         if facts.nginx.live.is_none() {
             continue;
         }
-        let gone = routing.removed.iter().filter_map(|name| routing.present.services.get(name)?.routes.get(server));
-        let old: Vec<_> = gone.flat_map(|route| &route.backends).map(|backend| backend.backend.clone()).collect();
+        let gone = routing.removed.iter().filter_map(|name| routing.present.services.get(name));
+        let old: Vec<_> = gone.flat_map(|service| old_backends(facts, server, service)).collect();
         let first: Vec<Step> = routing.drift.first(server).collect();
         if !first.is_empty() {
             prepared.insert(server.clone(), first);
@@ -64,6 +65,15 @@ pub(super) fn remove_waves(routing: &Routing<'_>) -> Result<Vec<Wave>, RenderErr
     stretches.covers(1);
     guard(&mut waves, &stretches);
     Ok(locked(routing, waves))
+}
+
+/// What a server's NGINX may have requests at: what it routes, or what runs, where a run that was cut off has taken the route away.
+fn old_backends(facts: &Facts, server: &ServerName, service: &PresentService<'_>) -> Vec<Backend> {
+    match service.routes.get(server) {
+        Some(route) => route.backends.iter().map(|backend| backend.backend.clone()).collect(),
+        None if facts.nginx.served.is_some() => Side::BOTH.into_iter().flat_map(|side| running_backends(server, service, side)).collect(),
+        None => Vec::new(),
+    }
 }
 
 /// The project's network goes with the last of its services. NGINX, which is attached to it too, is detached by the action.

@@ -8,7 +8,7 @@ use crate::model::{Action, GenerationId, Millis, ServerName};
 use std::collections::BTreeMap;
 
 /// A run that was cut off is given this long to come back, from when its lease is free, before a server puts itself back.
-const GRACE: Millis = Millis::seconds(15);
+pub const REVERT_GRACE: Millis = Millis::seconds(15);
 
 /// Waves with switches, by their positions: those of one stretch go back together, all of them or none. What a handover switches is in
 /// none: its old side does not run any more, and to start it again is not for one server to decide, since the new side may run on another.
@@ -47,7 +47,7 @@ pub(super) fn guard(waves: &mut Vec<Wave>, stretches: &Stretches) {
         let mut confirmed = BTreeMap::new();
         for (server, (back, to)) in switched {
             let Some(live) = to.last().cloned() else { continue };
-            let arm = Action::ArmRevert { back: back.clone(), to, grace: GRACE };
+            let arm = Action::ArmRevert { back: back.clone(), to, grace: REVERT_GRACE };
             let again = vec![arm.clone()];
             let step = plain(format!("arm the revert to generation {back}"), arm).undone_by(UndoKind::Cleans, vec![Action::DisarmRevert]);
             let first = stretch.iter().find(|index| waves.get(**index).is_some_and(|wave| wave.servers.contains_key(&server)));
@@ -66,15 +66,19 @@ pub(super) fn guard(waves: &mut Vec<Wave>, stretches: &Stretches) {
 /// Where this run fails, the fleet is as that one left it, and heals as before.
 pub(super) fn take_over(facts: &Facts) -> Option<Step> {
     let RevertFact { state, back, to, .. } = facts.revert.as_ref()?;
-    let again = Action::ArmRevert { back: back.clone(), to: to.clone(), grace: GRACE };
+    let again = Action::ArmRevert { back: back.clone(), to: to.clone(), grace: REVERT_GRACE };
     let step = plain("disarm the revert of an earlier run", Action::DisarmRevert);
     Some(if state.is_armed() { step.undone_by(UndoKind::Cleans, vec![again]) } else { step })
 }
 
-/// The servers that route this project and would put themselves back: also where they are as they should be already.
+/// The servers that would put themselves back and that route this project, or have containers of it, since a run that was cut off may
+/// have taken its last route away: also where they are as they should be already.
 pub(super) fn to_take_over(routing: &Routing<'_>) -> Vec<ServerName> {
     let armed = |facts: &Facts| facts.revert.as_ref().is_some_and(|revert| revert.state.is_armed());
-    let ours = |server: &ServerName| routing.present.services.values().any(|service| service.routes.contains_key(server));
+    let ours = |server: &ServerName| {
+        let mut services = routing.present.services.values();
+        services.any(|service| service.routes.contains_key(server) || service.units.iter().any(|unit| unit.server == *server))
+    };
     routing.fleet.iter().filter(|(server, facts)| armed(facts) && ours(server)).map(|(server, _)| server.clone()).collect()
 }
 
@@ -92,7 +96,10 @@ fn note(server: &ServerName, facts: &Facts, revert: &RevertFact) -> Option<Findi
         RevertState::Watching => (
             Level::Note,
             format!("a run was cut off before all servers had switched ({holder}); this server will put itself back to generation {back}"),
-            format!("it does so {} s after that run was last heard of; any run that begins earlier takes over", GRACE.0 / 1000),
+            format!(
+                "it does so {} s after that run was last heard of; a run of its project that begins earlier takes over, and one of another project waits",
+                REVERT_GRACE.0 / 1000
+            ),
         ),
         RevertState::Lost => (
             Level::Warning,

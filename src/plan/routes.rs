@@ -307,7 +307,8 @@ pub(super) fn base_generation(facts: Option<&Facts>) -> GenerationId {
 }
 
 /// A container's name means something on its own server only.
-fn reaches(from: &ServerName, at: &ServerName, backend: &Backend) -> bool {
+#[must_use]
+pub(super) fn reaches(from: &ServerName, at: &ServerName, backend: &Backend) -> bool {
     match backend {
         Backend::Container { .. } => from == at,
         Backend::Address { .. } => true,

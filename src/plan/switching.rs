@@ -1,12 +1,14 @@
 //! The steps around a switch: stage a generation, make it live, check what it routes, and drain what it routes to no more. Deliberately
 //! absent: their place among the waves (see `build`).
 use super::level::missed_backends;
-use super::routes::{Generation, Routing, base_generation};
+use super::present::{PresentService, Unit};
+use super::routes::{Generation, Routing, base_generation, reaches, unit_backend};
 use super::steps::{plain, switch};
 use super::target::Desired;
 use super::turn::Turn;
 use super::types::{Step, UndoKind};
-use crate::model::{Action, DrainPolicy, Millis, ProbeKind, Protocol, RouteCheck, ServerName, Side};
+use crate::facts::Facts;
+use crate::model::{Action, Backend, DrainPolicy, Millis, ProbeKind, Protocol, RouteCheck, ServerName, Side};
 use crate::nginx::MainSettings;
 use crate::script::layout;
 use std::collections::BTreeMap;
@@ -80,6 +82,20 @@ pub(super) fn drain_policy(routing: &Routing<'_>) -> DrainPolicy {
     DrainPolicy { quiet: MainSettings::default().quiet(), timeout: routing.playbook.rollout.drain_timeout }
 }
 
+/// The servers whose NGINX may have requests at a service's containers: those that route it, and those that do not and whose NGINX runs. A
+/// run that was cut off, or the server by itself, may have taken a route away a moment ago, and old workers answer what came before.
+pub(super) fn askers<'a>(routing: &'a Routing<'_>, service: &'a PresentService<'_>) -> impl Iterator<Item = &'a ServerName> {
+    let asks = |(server, facts): &(&ServerName, &Facts)| service.routes.contains_key(*server) || facts.nginx.served.is_some();
+    routing.fleet.iter().filter(asks).map(|(server, _)| server)
+}
+
+/// What runs of a side, as a server's NGINX would reach it.
+pub(super) fn running_backends(server: &ServerName, service: &PresentService<'_>, side: Side) -> Vec<Backend> {
+    let up = service.side(side).filter(|unit| unit.is_up());
+    let reached = |unit: &Unit<'_>| unit_backend(unit).filter(|backend| reaches(server, &unit.server, backend));
+    up.filter_map(reached).collect()
+}
+
 /// On every server whose NGINX routed to an old side that still runs.
 pub(super) fn drain_steps(routing: &Routing<'_>, moving: &[&Desired<'_>]) -> BTreeMap<ServerName, Vec<Step>> {
     let mut all: BTreeMap<ServerName, Vec<Step>> = BTreeMap::new();
@@ -87,14 +103,17 @@ pub(super) fn drain_steps(routing: &Routing<'_>, moving: &[&Desired<'_>]) -> BTr
         let mut old = Vec::new();
         let is_kept = |desired: &Desired<'_>| desired.from.is_some_and(|from| !routing.behind.who_routes(desired.name, from).is_empty());
         for desired in moving.iter().filter(|desired| !desired.service.hands_over() && !is_kept(desired)) {
-            let routed = desired.present.and_then(|present| present.routes.get(server));
-            old.extend(
-                routed
-                    .into_iter()
-                    .flat_map(|routed| &routed.backends)
-                    .filter(|backend| Some(backend.side) == desired.from)
-                    .map(|backend| backend.backend.clone()),
-            );
+            let (Some(present), Some(from)) = (desired.present, desired.from) else { continue };
+            match present.routes.get(server) {
+                Some(routed) => {
+                    let backends = routed.backends.iter().filter(|backend| backend.side == from);
+                    old.extend(backends.map(|backend| backend.backend.clone()));
+                }
+                None if askers(routing, present).any(|asker| asker == server) => {
+                    old.extend(running_backends(server, present, from));
+                }
+                None => {}
+            }
         }
         if !old.is_empty() {
             old.sort();

@@ -179,7 +179,7 @@ impl Servers {
             work.stop(items[0].call, Outcome::Failed(engine_hangs()));
             return false;
         }
-        let frame = Frame::new(&nonce(), bodies).behind(&fence(&site.context, self.holder()));
+        let frame = Frame::new(&nonce(), bodies).behind(&fence(&site.context, &self.holder));
         let mut heard = Heard::default();
         let mut n_done = 0;
         let mut failed: Option<(usize, Failure)> = None;
@@ -303,13 +303,7 @@ impl Servers {
 
     /// Adds the container's last words to the failure of an action that has one.
     async fn explain(&self, connection: &Connection, site: &Site, action: &Action, failure: &mut Failure) {
-        let container = match action {
-            Action::AwaitHealthy { container, .. } => container,
-            Action::RunContainer(spec) => &spec.name,
-            Action::StartContainer { name } => name,
-            Action::AwaitDoor { container, .. } => container,
-            _ => return,
-        };
+        let Some(container) = action.container() else { return };
         // Its words are the engine's to give.
         if site.engine_hangs.load(Ordering::Relaxed) {
             return;

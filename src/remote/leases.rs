@@ -4,7 +4,7 @@ use super::servers::{Servers, Site, SurveyError};
 use super::ssh::{ChannelError, Connection, Held};
 use crate::model::{Millis, ServerName};
 use crate::script::revert::ITSELF;
-use crate::script::{Claim, lease, lease_end, lease_sight};
+use crate::script::{Claim, lease, lease_end, lease_sight, lease_unused};
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::sync::Arc;
@@ -67,11 +67,6 @@ impl From<SurveyError> for LeaseError {
 }
 
 impl Servers {
-    /// Who we are, in the words that others are told.
-    pub(super) fn holder(&self) -> &str {
-        &self.holder
-    }
-
     /// Takes the leases of all these servers, or of none. They are held until [`Servers::release`] or [`Servers::free_leases`], or until
     /// we die. A lease that somebody else holds is not waited for, so two runs never wait for each other.
     ///
@@ -85,7 +80,7 @@ impl Servers {
         let first: Vec<ServerName> = names.by_ref().take(1).collect();
         for names in [first, names.collect()] {
             if let Err(error) = self.take_together(names).await {
-                self.free_leases().await;
+                self.give_back_leases().await;
                 return Err(error);
             }
         }
@@ -110,12 +105,27 @@ impl Servers {
 
     /// Gives all leases back, and keeps the connections.
     pub async fn free_leases(&self) {
+        self.let_go(None).await;
+    }
+
+    /// As [`Servers::free_leases`], of a run that has changed nothing: whoever held them before may take them again, as if we had not been
+    /// here.
+    pub async fn give_back_leases(&self) {
+        self.let_go(Some(&self.holder)).await;
+    }
+
+    async fn let_go(&self, unused_by: Option<&str>) {
         let mut tasks = JoinSet::new();
         for site in self.sites.values().cloned() {
+            site.keeper.end();
+            let unused = unused_by.map(|holder| lease_unused(&site.context, holder));
             tasks.spawn(async move {
-                if let Some(held) = site.lease.lock().await.take() {
-                    let _ = held.close(Duration::from_secs(5)).await;
+                let connection = site.connection.lock().await.clone();
+                let Some(held) = site.lease.lock().await.take() else { return };
+                if let Some((unused, connection)) = unused.zip(connection) {
+                    let _ = connection.run_script(&unused, LEASE_DEADLINE, &mut |_| {}).await;
                 }
+                let _ = held.close(Duration::from_secs(5)).await;
             });
         }
         while tasks.join_next().await.is_some() {}
@@ -153,7 +163,7 @@ impl Servers {
         let Some(site) = self.site(server) else { return Ok(0) };
         let connection = self.connection(&site).await?;
         let mut told = Told::default();
-        let script = lease_end(&site.context, self.holder());
+        let script = lease_end(&site.context, &self.holder);
         connection.run_script(&script, END_DEADLINE, &mut |line| told.hear(line)).await?;
         match (told.failed, told.ended) {
             (Some(why), _) => Err(LeaseError::Failed(why)),
@@ -163,13 +173,14 @@ impl Servers {
     }
 
     /// Takes the server's lease; it is held until [`Servers::release`], until the connection is lost, or until we die.
-    pub(super) async fn take_lease(&self, site: &Site) -> Result<(), LeaseError> {
+    pub(super) async fn take_lease(&self, site: &Arc<Site>) -> Result<(), LeaseError> {
         let connection = self.connection(site).await?;
         let mut slot = site.lease.lock().await;
         if slot.is_some() {
             return Ok(());
         }
         *slot = Some(self.lease_over(&connection, site, Claim::First).await?);
+        self.keep(site);
         Ok(())
     }
 
@@ -180,7 +191,7 @@ impl Servers {
         loop {
             match self.ask_for_lease(connection, site, claim).await {
                 Err(LeaseError::Held(holder))
-                    if (holder.who == self.holder() || holder.who.starts_with(ITSELF)) && tokio::time::Instant::now() < until =>
+                    if (*holder.who == *self.holder || holder.who.starts_with(ITSELF)) && tokio::time::Instant::now() < until =>
                 {
                     tokio::time::sleep(OWN_LEASE_AGAIN).await;
                 }

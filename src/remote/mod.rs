@@ -4,6 +4,7 @@
 mod execute;
 pub mod fake;
 mod health;
+mod keeper;
 mod leases;
 mod patience;
 mod perform;

@@ -1,4 +1,5 @@
 //! The real servers: one connection each, their facts. Deliberately absent: leases (see `leases`), and what is done to them (see `execute`).
+use super::keeper::Keeper;
 use super::leases::LeaseError;
 use super::ssh::{ChannelError, ConnectError, Connection, Connector, Held, NoKeyAtAll, Target, TargetError, TunnelError};
 use crate::config::Inventory;
@@ -62,8 +63,9 @@ pub enum SurveyError {
 pub(super) struct Site {
     pub(super) target: Target,
     pub(super) context: ScriptContext,
-    connection: Mutex<Option<Connection>>,
+    pub(super) connection: Mutex<Option<Connection>>,
     pub(super) lease: Mutex<Option<Held>>,
+    pub(super) keeper: Keeper,
     /// The last connection to it was not to be had.
     out_of_reach: AtomicBool,
     /// Its engine did not answer when it was asked last.
@@ -95,6 +97,7 @@ impl Servers {
                 context,
                 connection: Mutex::new(None),
                 lease: Mutex::new(None),
+                keeper: Keeper::default(),
                 engine_hangs: AtomicBool::new(false),
                 out_of_reach: AtomicBool::new(false),
             };

@@ -268,7 +268,7 @@ fn kept_containers(plan: &Plan, ledger: &Ledger) -> BTreeMap<String, BTreeSet<Se
         .collect();
     let is_about = |server: &ServerName, service: Option<&ServiceName>, name: &str| {
         failed.iter().any(|(at, step)| {
-            *at == server && step.service.as_ref() == service && container_of(&step.action).is_none_or(|container| container == name)
+            *at == server && step.service.as_ref() == service && step.action.container().is_none_or(|container| container == name)
         })
     };
     let mut kept: BTreeMap<String, BTreeSet<ServerName>> = BTreeMap::new();
@@ -284,39 +284,4 @@ fn kept_containers(plan: &Plan, ledger: &Ledger) -> BTreeMap<String, BTreeSet<Se
         }
     }
     kept
-}
-
-/// The container that an action runs, starts or waits for.
-fn container_of(action: &Action) -> Option<&str> {
-    match action {
-        Action::RunContainer(spec) => Some(&spec.name),
-        Action::StartContainer { name } => Some(name),
-        Action::AwaitHealthy { container, .. } | Action::AwaitDoor { container, .. } => Some(container),
-        Action::Lock
-        | Action::ConfirmFacts { .. }
-        | Action::PutFile { .. }
-        | Action::PutSecrets { .. }
-        | Action::RemoveSecrets { .. }
-        | Action::EnsureNetwork(_)
-        | Action::RemoveNetwork { .. }
-        | Action::ConnectNetwork { .. }
-        | Action::PullImage { .. }
-        | Action::SetAside { .. }
-        | Action::RenameContainer { .. }
-        | Action::StopContainer { .. }
-        | Action::RemoveContainer { .. }
-        | Action::BootNginx { .. }
-        | Action::ReloadDoor { .. }
-        | Action::StageNginx { .. }
-        | Action::RestoreGeneration { .. }
-        | Action::DropGeneration { .. }
-        | Action::Switch { .. }
-        | Action::SwitchBack { .. }
-        | Action::ArmRevert { .. }
-        | Action::ConfirmSwitch { .. }
-        | Action::DisarmRevert
-        | Action::CheckRoute(_)
-        | Action::Drain { .. }
-        | Action::PruneGenerations { .. } => None,
-    }
 }

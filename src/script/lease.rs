@@ -1,13 +1,17 @@
 //! The lease of a server: a lock that lives exactly as long as the process that holds it, and the fence that keeps what an older run left
 //! running away from a new one. Deliberately absent: keeping that process.
 //!
-//! Three files in `{remote_root}/flipside/lock`: `lease`, whose exclusive kernel lock (`flock`) is the lease; `holder`, who took it, in
-//! words for a person, and `since`, when, by the server's own clock; and `work`. Every script of a run holds a shared lock on `work` as
-//! long as any process of it lives, and begins only while `holder` is its own run. Whoever takes the lease waits for the exclusive lock on
-//! `work` before it becomes the holder. So no script of an older run is alive once a new one may begin, whatever became of its connection.
+//! Files in `{remote_root}/flipside/lock`: `lease`, whose exclusive kernel lock (`flock`) is the lease; `holder`, who took it, in
+//! words for a person, `before`, who had it before that, and `since`, when, by the server's own clock; and `work`. Every script of a
+//! run holds a shared lock on `work` as long as any process of it lives, and begins only while `holder` is its own run. Whoever takes
+//! the lease waits for the exclusive lock on `work` before it becomes the holder. So no script of an older run is alive once a new one
+//! may begin, whatever became of its connection.
 use super::ScriptContext;
 use super::revert::ITSELF;
 use super::{layout, quote::quote};
+
+/// Who held the lease before the one in `holder`, for a claim that comes to nothing; empty where nobody did.
+const BEFORE: &str = "before";
 
 /// The time since `since`, as a line `age: SECONDS`.
 const AGE: &str = "age() {\n    now=$(date +%s 2>/dev/null) && since=$(cat since 2>/dev/null) || return\n    \
@@ -52,6 +56,7 @@ pub fn lease(context: &ScriptContext, holder: &str, claim: Claim) -> String {
          sleep 0.2 2>/dev/null || {{ sleep 1; tries=$((tries + 4)); }}\ndone\n\
          {claim}\
          {{ date +%s >since.new && mv since.new since; }} 2>/dev/null\n\
+         [ \"$(cat holder 2>/dev/null)\" = \"$me\" ] || {{ rm -f {BEFORE}; : >{BEFORE}.new && {{ [ ! -e holder ] || cat holder >{BEFORE}.new; }} && mv {BEFORE}.new {BEFORE}; }} 2>/dev/null\n\
          [ \"$(cat holder 2>/dev/null)\" = \"$me\" ] || {{ printf '%s\\n' \"$me\" >holder.new && mv holder.new holder; }} 2>/dev/null || {{ rm -f holder.new; printf '%s\\n' \"$me\" >holder; }} 2>/dev/null ||\n    \
          {{ echo 'failed: the lock cannot be written; is the disk full?'; exit 1; }}\n\
          exec 8>&-\necho locked\n\
@@ -82,6 +87,18 @@ pub fn lease_sight(context: &ScriptContext) -> String {
     format!(
         "cd {folder} 2>/dev/null && [ -r lease ] && [ -r holder ] || {{ echo free; exit 0; }}\n{AGE}\
          if flock -s -n lease true; then echo free; else age; printf 'held: %s\\n' \"$(cat holder)\"; fi\n"
+    )
+}
+
+/// A script for whoever holds the lease and has begun nothing under it: `holder` is as it was, so that a run that lost the lease to us may
+/// still take it again. The lease is to be let go of right after it. Says nothing.
+#[must_use]
+pub fn lease_unused(context: &ScriptContext, holder: &str) -> String {
+    format!(
+        "cd {folder} 2>/dev/null && [ \"$(cat holder 2>/dev/null)\" = {holder} ] && [ -e {BEFORE} ] || exit 0\n\
+         if [ -s {BEFORE} ]; then mv {BEFORE} holder; else rm -f {BEFORE} holder; fi\n",
+        folder = folder(context),
+        holder = quote(holder)
     )
 }
 

@@ -22,6 +22,9 @@ const LOCK: &str = include_str!("nginx/lock.sh");
 const TEST: &str = include_str!("nginx/test.sh");
 const STAGE: &str = include_str!("nginx/stage.sh");
 const SWITCH: &str = include_str!("nginx/switch.sh");
+/// When a switch is asked for: a server and its containers have one clock since the start of the machine, but where that of the server is
+/// its own container's (lxcfs).
+const ASKED: &str = "asked=\n{ read -r up rest </proc/uptime && ! grep -qs ' /proc/uptime ' /proc/mounts && asked=$((${up%.*} * 100 + 1${up#*.} - 100)); } 2>/dev/null\n";
 const ROUTE: &str = include_str!("nginx/route.sh");
 const ROUTE_PERL: &str = include_str!("nginx/route.pl");
 const ROUTE_PYTHON: &str = include_str!("nginx/route.py");
@@ -82,6 +85,9 @@ pub fn restore_generation(context: &ScriptContext, generation: &GenerationId) ->
 }
 
 /// Switch: compare-and-swap of the live generation, reload, proof; on any doubt the previous files again. Done at once where `to` is live.
+///
+/// It begins within 33 s or not at all: a run that was cut off is thought dead, and what it has switched is put back, 35 s after the server
+/// was last asked for anything (see [`super::revert`]). Nor does it begin after a switch that was asked for later.
 #[must_use]
 pub fn switch(context: &ScriptContext, expect: Option<&GenerationId>, to: &GenerationId) -> String {
     switch_words(context, &quote(expect.map_or("", |expect| &expect.0)), to)
@@ -94,14 +100,14 @@ pub(super) fn switch_from_variable(context: &ScriptContext, to: &GenerationId) -
 }
 
 fn switch_words(context: &ScriptContext, expect: &str, to: &GenerationId) -> String {
-    let arguments = [expect.to_owned(), quote(&to.0)];
+    let arguments = [expect.to_owned(), quote(&to.0), "\"$asked\"".to_owned()];
     let docker = context.docker_words();
     // The log goes first: the last lines are what is looked at.
     let log = format!(
         "case $answer in *'did not take over'*)\n\
          {docker} logs --since 15s {NGINX_CONTAINER} 2>&1 | grep -E '\\[(emerg|alert|crit)\\]' | sed 's/^[0-9/]* [0-9:]* //' | awk '!seen[$0]++' | tail -n 10\nesac\n"
     );
-    inside_words(context, NGINX_CONTAINER, &format!("{LIB}{LOCK}{SWITCH}"), &arguments, &log)
+    inside_words(context, NGINX_CONTAINER, &format!("{LIB}{LOCK}{SWITCH}"), &arguments, ASKED, &log)
 }
 
 /// CheckRoute: one real request through the service's socket reaches a backend; repeated until the deadline.
@@ -129,7 +135,7 @@ pub fn check_route(context: &ScriptContext, check: &RouteCheck) -> String {
         ("path", path),
         ("host", host),
         ("deadline", &centiseconds(check.deadline)),
-        ("connecting", &format!("stem={}\n{CONNECTING}", quote(stem))),
+        ("connecting", &format!("stem={}\n{LIB}{CONNECTING}", quote(stem))),
         ("perl_program", ROUTE_PERL),
         ("python_program", ROUTE_PYTHON),
     ];
@@ -189,16 +195,16 @@ fn door_log(context: &ScriptContext, door: &str) -> String {
 /// that is docker's own, not the script's, is turned into an error.
 fn inside(context: &ScriptContext, container: &str, script: &str, arguments: &[&str], on_failure: &str) -> String {
     let arguments: Vec<String> = arguments.iter().map(|word| quote(word)).collect();
-    inside_words(context, container, script, &arguments, on_failure)
+    inside_words(context, container, script, &arguments, "", on_failure)
 }
 
-/// As [`inside`], with arguments that are words of the shell already.
-fn inside_words(context: &ScriptContext, container: &str, script: &str, arguments: &[String], on_failure: &str) -> String {
+/// As [`inside`], with arguments that are words of the shell already, and what comes `first` on the server.
+fn inside_words(context: &ScriptContext, container: &str, script: &str, arguments: &[String], first: &str, on_failure: &str) -> String {
     let fixed = ["exec", container, "sh", "-c", script, "flipside"].map(quote);
     let words: Vec<&str> = fixed.iter().chain(arguments).map(String::as_str).collect();
     let gone = quote(&format!("error: the container {container} cannot be asked: is it running?"));
     subshell(&format!(
-        "answer=$({} {} 2>&1) && {{ printf '%s\\n' \"$answer\"; exit 0; }}\n{on_failure}printf '%s\\n' \"$answer\"\n\
+        "{first}answer=$({} {} 2>&1) && {{ printf '%s\\n' \"$answer\"; exit 0; }}\n{on_failure}printf '%s\\n' \"$answer\"\n\
          case $answer in *'error: '*) ;; *) printf '%s\\n' {gone} ;; esac\nexit 1\n",
         context.docker_words(),
         words.join(" ")

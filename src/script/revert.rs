@@ -30,7 +30,7 @@ pub fn arm(context: &ScriptContext, back: &GenerationId, to: &[GenerationId], gr
         quote(&generations.join(" ")),
         grace.0.div_ceil(1000)
     );
-    let program = format!("{given}put_back() {}{WATCH}", nginx::switch_from_variable(context, back));
+    let program = format!("{given}put_back={}\n{WATCH}", quote(&nginx::switch_from_variable(context, back)));
     format!("(\n{given}program={}\n{ARM})\n", quote(&program))
 }
 

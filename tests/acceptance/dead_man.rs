@@ -3,7 +3,7 @@
 use crate::fleet::Fleet;
 use crate::project::Project;
 use crate::server::Server;
-use crate::shop::{api_on, deploy, header, is};
+use crate::shop::{api_on, deploy, header, is, service_echo};
 use crate::traffic::Traffic;
 use std::collections::BTreeSet;
 use std::thread;
@@ -106,4 +106,43 @@ fn a_server_that_is_lost_during_the_undo_is_named_and_finished_later() {
         assert_eq!(server.running("shop_prod_api"), ["shop_prod_api"], "on {}", server.name);
     }
     traffic.end().none_failed().versions(&["1.0", "2.0"]);
+}
+
+#[test]
+fn a_run_that_idles_keeps_its_locks_and_another_projects_run_waits_for_what_a_dead_one_left() {
+    let fleet = Fleet::take();
+    let servers = fleet.servers();
+    let project = Project::new(&fleet, &(header("1.0") + &api_on(3, "1.0", "")));
+    deploy(&project).exits(0);
+    let traffic = Traffic::http(&servers);
+    project.playbook(&(header("2.0") + &api_on(3, "2.0", "")));
+
+    // server1 has switched, and nothing is asked of it for longer than its revert would wait.
+    takes_its_nginx(&servers[1]);
+    let mut run = project.start(&["deploy", "-y"]);
+    run.until("[server1] switched NGINX");
+    servers[0].must("(setsid sh -c 'sleep 0.5; pkill -f \"^sshd.*: root@\"' >/dev/null 2>&1 </dev/null &)");
+    thread::sleep(Duration::from_secs(20));
+    lets_go(&servers[1]);
+    run.end().exits(0).says_not(&["put itself back", "was lost"]);
+    is(&project, "api", "RUNNING", "secondary", "2.0");
+
+    // The next one dies between two switches, and another project has work for one of these servers.
+    project.playbook(&(header("3.0") + &api_on(3, "3.0", "")));
+    takes_its_nginx(&servers[2]);
+    let mut run = project.start(&["deploy", "-y"]);
+    run.until("[server1] switched NGINX");
+    run.until("[server2] switched NGINX");
+    run.signal("KILL");
+    run.end();
+    lets_go(&servers[2]);
+    let blog = Project::new(&fleet, &(header("1.0").replace("\"shop\"", "\"blog\"") + &service_echo("1.0")));
+    deploy(&blog).exits(0).says(&["s at most: server", "is about to put back what a run of another project left half switched"]);
+    let began = Instant::now();
+    while project.flipside(&["status"]).exits(0).stdout.contains("MIXED") {
+        assert!(began.elapsed() < BOUND, "{}", project.flipside(&["status"]).all());
+    }
+    // On all three; what the dead run had started still runs beside it.
+    is(&project, "api", "DEGRADED", "secondary", "2.0");
+    traffic.end().none_failed().versions(&["1.0", "2.0", "3.0"]);
 }

@@ -85,7 +85,7 @@ fn watch() -> mpsc::Sender<()> {
     let test = thread::current().name().unwrap_or("a test").to_owned();
     let (held, end) = mpsc::channel();
     thread::spawn(move || {
-        let longest = if crate::sweep::is_full() { WHOLE_SWEEP } else { LONGEST_TURN };
+        let longest = if crate::sweep::is_long() { WHOLE_SWEEP } else { LONGEST_TURN };
         if end.recv_timeout(longest) == Err(RecvTimeoutError::Timeout) {
             // Not by eprintln!, whose words are another test's to show.
             drop(std::io::Write::write_all(

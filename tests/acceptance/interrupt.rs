@@ -13,7 +13,8 @@ fn a_signal_puts_back_and_a_killed_run_is_taken_up() {
     let traffic = Traffic::http(&fleet.servers());
     project.playbook(&(header("2.0") + &api_on(3, "2.0", "")));
 
-    // Ctrl-C, before and after the switch; SIGTERM.
+    // Ctrl-C, before and after the switch; SIGTERM. That the workstation's clock is a year behind is nobody's matter.
+    project.clock_is_off(Some("-400d"));
     for (when, signal) in [("== start", "INT"), ("== switch", "TERM"), ("== drain", "INT")] {
         let mut run = project.start(&["deploy", "-y"]);
         run.until(when);
@@ -22,12 +23,14 @@ fn a_signal_puts_back_and_a_killed_run_is_taken_up() {
         is(&project, "api", "RUNNING", "primary", "1.0");
     }
 
-    // Killed in the middle: nothing is locked afterwards, and `resume` finishes what was begun.
+    // Killed in the middle: nothing is locked afterwards, and `resume` finishes what was begun, two years earlier than it was.
     for when in ["== start", "== switch"] {
+        project.clock_is_off(Some("+400d"));
         let mut run = project.start(&["deploy", "-y"]);
         run.until(when);
         run.signal("KILL");
         assert_eq!(run.end().exit, None);
+        project.clock_is_off(Some("-400d"));
         project.flipside(&["resume"]).exits(0);
         is(&project, "api", "RUNNING", if when == "== start" { "secondary" } else { "primary" }, "2.0");
         if when == "== start" {

@@ -26,6 +26,7 @@ mod neighbours;
 mod placement;
 mod probe;
 mod put_back;
+mod registry;
 mod secrets;
 mod server_fails;
 mod sweep;

@@ -15,6 +15,7 @@ pub(crate) struct Project {
     folder: TempDir,
     n_runs: std::cell::Cell<usize>,
     n_workstations: std::cell::Cell<usize>,
+    clock: std::cell::Cell<Option<&'static str>>,
 }
 
 /// What a run of the program came to.
@@ -46,6 +47,7 @@ impl Project {
             folder: tempfile::tempdir().expect("a folder"),
             n_runs: std::cell::Cell::new(0),
             n_workstations: std::cell::Cell::new(1),
+            clock: std::cell::Cell::new(None),
         };
         project.playbook(playbook);
         project.inventory(&inventory(fleet, "root", &[1, 2, 3]));
@@ -72,6 +74,11 @@ impl Project {
         self.n_workstations.set(self.n_workstations.get() + 1);
     }
 
+    /// From now on the program is run on a workstation whose clock is wrong by this, as faketime(1) writes it: `-400d`.
+    pub(crate) fn clock_is_off(&self, by: Option<&'static str>) {
+        self.clock.set(by);
+    }
+
     /// Runs the program to its end.
     pub(crate) fn flipside(&self, arguments: &[&str]) -> Output {
         self.start(arguments).end()
@@ -87,6 +94,9 @@ impl Project {
             number => format!("state-{number}"),
         };
         let mut command = Command::new(env!("CARGO_BIN_EXE_flipside"));
+        if let Some(by) = self.clock.get() {
+            command.envs(wrong_clock(by));
+        }
         command
             .current_dir(self.folder.path())
             .args(["--state-dir", &state, "-p", "playbook.toml", "-i", "inventory.toml"])
@@ -100,6 +110,17 @@ impl Project {
         let child = command.spawn().expect("the program starts");
         Running { child, line: format!("flipside {}", arguments.join(" ")), stdout, stderr, began: Instant::now() }
     }
+}
+
+/// What makes a program see a clock that is wrong by this. faketime itself would stay in between and keep signals.
+fn wrong_clock(by: &str) -> Vec<(String, String)> {
+    let output = Command::new("faketime").args(["--exclude-monotonic", "-f", by, "env"]).output().expect("faketime runs");
+    let settings = String::from_utf8(output.stdout).expect("text");
+    let wanted = ["LD_PRELOAD", "FAKETIME", "DONT_FAKE_MONOTONIC", "FAKETIME_DONT_FAKE_MONOTONIC"];
+    let pairs = settings.lines().filter_map(|line| line.split_once('=')).filter(|(name, _)| wanted.contains(name));
+    let pairs: Vec<_> = pairs.map(|(name, value)| (name.to_owned(), value.to_owned())).collect();
+    assert!(pairs.len() >= 3, "faketime sets nothing: {settings}");
+    pairs
 }
 
 impl Running {

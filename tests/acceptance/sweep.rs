@@ -1,7 +1,8 @@
 //! The crash sweep on real servers, under traffic: a deploy of two services to three servers is killed at one of its events after the other,
 //! and taken up by `resume` or by a deploy from another workstation. Nobody notices, and nothing has to be cleared up.
 //!
-//! A spread of points as far as [`TIME`] goes; all of them, and signals and lost servers too, with `FLIPSIDE_SWEEP=full` (`make sweep`).
+//! A spread of points as far as [`TIME`] goes; all of them, and signals and lost servers too, with `FLIPSIDE_SWEEP=full` (`make sweep`), and
+//! a spread of those for so many minutes with a number (`make sweep MINUTES=30`).
 //! Deliberately absent: what the sweep of `tests/plan` shows in memory, at every action, twice in a row.
 use crate::fleet::Fleet;
 use crate::project::{Output, Project};
@@ -19,9 +20,49 @@ const N_POINTS: usize = 14;
 /// A lease is free so soon after its holder's end.
 const LEASE: Duration = Duration::from_secs(10);
 
-/// All points are asked for.
-pub(crate) fn is_full() -> bool {
-    std::env::var("FLIPSIDE_SWEEP").is_ok_and(|wanted| wanted == "full")
+/// How much is asked for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Extent {
+    /// A few points, killed: what there is time for whenever the tests run.
+    Few,
+    /// Every kind of mishap, for about so long.
+    For(Duration),
+    /// Every kind at every event.
+    All,
+}
+
+impl Extent {
+    fn wanted() -> Self {
+        match std::env::var("FLIPSIDE_SWEEP").as_deref() {
+            Err(_) | Ok("") => Self::Few,
+            Ok("full") => Self::All,
+            Ok(minutes) => {
+                Self::For(Duration::from_secs(60 * minutes.parse::<u64>().expect("FLIPSIDE_SWEEP is \"full\" or a number of minutes")))
+            }
+        }
+    }
+
+    /// Whether there is time for another point; the points at which servers are lost come last, and have a fifth of it.
+    fn goes_on(self, n_points: usize, began: Instant, is_last: bool) -> bool {
+        match self {
+            Self::Few => !is_last && n_points < N_POINTS && began.elapsed() <= TIME,
+            Self::For(time) => began.elapsed() <= if is_last { time } else { time * 4 / 5 },
+            Self::All => true,
+        }
+    }
+
+    fn mishaps(self, number: usize) -> Vec<Mishap> {
+        match self {
+            Self::Few if number / 2 % 2 == 0 => vec![Mishap::Resumed],
+            Self::Few => vec![Mishap::DeployedAnew],
+            Self::For(_) | Self::All => vec![Mishap::Resumed, Mishap::DeployedAnew, Mishap::Interrupted],
+        }
+    }
+}
+
+/// More is asked for than what there is time for whenever the tests run.
+pub(crate) fn is_long() -> bool {
+    Extent::wanted() != Extent::Few
 }
 
 /// What befalls a deploy in the middle.
@@ -155,21 +196,18 @@ fn a_deploy_that_is_killed_at_any_event_is_taken_up_and_nobody_notices() {
     let longest = (Duration::ZERO, String::new());
     let mut sweep = Sweep { project, servers, tags: ["2.0", "1.0"], longest, n_points: 0 };
 
-    let full = is_full();
+    let extent = Extent::wanted();
     let began = Instant::now();
-    for (number, event) in spread(n_events).into_iter().enumerate() {
-        if !full && (number >= N_POINTS || began.elapsed() > TIME) {
+    let points = spread(n_events).into_iter().enumerate().flat_map(|(number, event)| {
+        let mishaps = extent.mishaps(number).into_iter();
+        mishaps.map(move |mishap| (event, mishap))
+    });
+    for (event, mishap) in points {
+        if !extent.goes_on(sweep.n_points, began, false) {
             break;
         }
-        let both = [Mishap::Resumed, Mishap::DeployedAnew];
-        for mishap in both.into_iter().chain([Mishap::Interrupted].into_iter().filter(|_| full)).skip(if full { 0 } else { number / 2 % 2 })
-        {
-            traffic.phase(&format!("{mishap:?} at event {event}"));
-            sweep.point(event, mishap);
-            if !full {
-                break;
-            }
-        }
+        traffic.phase(&format!("{mishap:?} at event {event}"));
+        sweep.point(event, mishap);
     }
     traffic.phase("afterwards");
     // One calm run later, exactly the new side runs, and five generations are kept beside the first.
@@ -185,17 +223,18 @@ fn a_deploy_that_is_killed_at_any_event_is_taken_up_and_nobody_notices() {
         assert!(n_generations <= 6, "{} keeps {n_generations} generations", server.name);
     }
     let sent: u64 = traffic.end().none_failed().0.targets.iter().map(|target| target.total.sent).sum();
-    if full {
-        // Whoever talks to a server that is cut off is cut off too: nobody counts here.
-        for event in spread(n_events) {
-            sweep.point(event, Mishap::Cut);
+    // Whoever talks to a server that is cut off is cut off too: nobody counts here.
+    for event in spread(n_events) {
+        if !extent.goes_on(sweep.n_points, began, true) {
+            break;
         }
+        sweep.point(event, Mishap::Cut);
     }
     let (took, what) = &sweep.longest;
     let line = format!(
         "  swept {} of {} points of a deploy with {n_events} events, under {sent} requests, 0 failed; longest from a kill to a consistent fleet: {:.1} s ({what})\n",
         sweep.n_points,
-        if full { n_events * 4 } else { n_events },
+        if extent == Extent::Few { n_events } else { n_events * 4 },
         took.as_secs_f64()
     );
     // Not by println!, which a test that passes shows to nobody.

@@ -64,7 +64,7 @@ ours "$name"
 case $state in
     paused) fail "container $name is paused" "container $name, running" "sudo docker unpause $name" ;;
 esac
-message=$(sudo docker start shop_prod_api 2>&1) || {
+message=$(sudo docker start shop_prod_api 2>&1 8<&-) || {
     blame_ports "$message" $(sudo docker inspect --type container --format '{{range $to, $list := .HostConfig.PortBindings}}{{range $list}}{{.HostIp}}:{{.HostPort}}/{{$to}} {{end}}{{end}}' shop_prod_api 2>/dev/null)
     fail "docker could not start $name: $message" "container $name, running" ''
 }

@@ -1,6 +1,7 @@
 //! `plan::next` on random plans and random outcomes, against what must hold at every moment of any run. The rules below are written from
 //! the outside: they know the plan and what was begun and ended, not the ledger's states. Deliberately absent: what steps mean.
 #![expect(clippy::unwrap_used, reason = "a test may panic")]
+mod model;
 mod old_side;
 
 use flipside::ledger::Ledger;

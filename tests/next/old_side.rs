@@ -68,3 +68,16 @@ fn no_old_one_is_started_beside_a_new_one_that_could_not_be_stopped() {
     assert_eq!(waves(false), (Some(Verdict::PutBack), vec![2, 1, 0]));
     assert_eq!(waves(true), (Some(Verdict::Stuck), vec![2, 1]));
 }
+
+#[test]
+fn nor_beside_a_new_one_whose_undo_was_left_out() {
+    // The same move; and then the server to which it moved cannot be switched back, so that nothing more is undone there.
+    let mut plan = plan(&[vec![vec![(true, true)], vec![]], vec![vec![], vec![(true, true)]], vec![vec![], vec![(true, true)]]], 0);
+    let worker = Some(ServiceName::new("worker").unwrap());
+    for (wave, at, action) in [(0, 0, stop()), (1, 1, Action::StartContainer { name: "app_secondary".to_owned() })] {
+        let step = &mut plan.waves[wave].servers.get_mut(&server(at)).unwrap()[0];
+        (step.action, step.service) = (action, worker.clone());
+    }
+    let (verdict, undone) = run(&plan, |step| step.wave == 2, |step| step.wave == 2);
+    assert_eq!((verdict, undone.into_iter().map(|step| step.wave).collect::<Vec<_>>()), (Some(Verdict::Stuck), vec![2]));
+}

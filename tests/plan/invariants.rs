@@ -2,7 +2,7 @@
 use super::driver::Servers;
 use flipside::config::{Inventory, Playbook};
 use flipside::facts::ContainerFact;
-use flipside::model::{Backend, ServerName, failed_name, label};
+use flipside::model::{Backend, ServerName, ServiceName, failed_name, label};
 use flipside::nginx::{BackendRole, MeshService, read_service};
 use flipside::plan::present;
 use flipside::remote::fake::{FakeServer, is_up};
@@ -18,30 +18,64 @@ pub fn dead_routes(servers: &Servers, inventory: &Inventory, playbook: &Playbook
         for service in routes(server) {
             for backend in service.backends.iter().filter(|backend| backend.role != BackendRole::Idle) {
                 let labels = [(label::SERVICE, service.service.as_str()), (label::PROJECT, service.project.as_str())];
-                let alive = match &backend.backend {
-                    Backend::Container { name, address, .. } => server.running(name).is_some_and(|app| {
-                        let owner = server.namespace_owner(app);
-                        owner.is_some_and(|owner| owner.networks.values().any(|there| there == &Some(*address))) && has(app, &labels)
-                    }),
-                    Backend::Address { address, port } => servers.iter().any(|(at, there)| {
-                        let here = inventory.servers.get(at).is_some_and(|settings| settings.private_address == Some(*address));
-                        here && there.base.containers.iter().any(|app| {
-                            is_up(app)
-                                && app.labels.get(label::ROLE).is_some_and(|role| role == "app")
-                                && has(app, &labels)
-                                && there.namespace_owner(app).is_some_and(|owner| {
-                                    owner.published.iter().any(|p| p.host_port == *port && p.address == Some(*address))
-                                })
-                        })
-                    }),
-                };
-                if !alive {
+                if !is_alive((servers, inventory), server, &labels, &backend.backend) {
                     dead.insert((service.service.to_string(), format!("{name}: {} → {:?}", service.service, backend.backend)));
                 }
             }
         }
     }
     dead
+}
+
+/// Services that a server's NGINX routes, and of which it reaches no backend at all: the service and the words.
+#[must_use]
+pub fn unserved(servers: &Servers, inventory: &Inventory, playbook: &Playbook) -> BTreeSet<(String, String)> {
+    let mut dead = lonely(servers, playbook);
+    for (name, server) in servers {
+        for service in routes(server) {
+            let labels = [(label::SERVICE, service.service.as_str()), (label::PROJECT, service.project.as_str())];
+            let mut live = service.backends.iter().filter(|backend| backend.role != BackendRole::Idle);
+            if !live.any(|backend| is_alive((servers, inventory), server, &labels, &backend.backend)) {
+                dead.insert((service.service.to_string(), format!("{name}: nothing of {} answers", service.service)));
+            }
+        }
+    }
+    dead
+}
+
+/// Whether a backend leads from this server to a container with these labels that runs.
+fn is_alive((servers, inventory): (&Servers, &Inventory), server: &FakeServer, labels: &[(&str, &str)], backend: &Backend) -> bool {
+    match backend {
+        Backend::Container { name, address, .. } => server.running(name).is_some_and(|app| {
+            let owner = server.namespace_owner(app);
+            owner.is_some_and(|owner| owner.networks.values().any(|there| there == &Some(*address))) && has(app, labels)
+        }),
+        Backend::Address { address, port } => servers.iter().any(|(at, there)| {
+            let here = inventory.servers.get(at).is_some_and(|settings| settings.private_address == Some(*address));
+            here && there.base.containers.iter().any(|app| {
+                is_up(app)
+                    && app.labels.get(label::ROLE).is_some_and(|role| role == "app")
+                    && has(app, labels)
+                    && there
+                        .namespace_owner(app)
+                        .is_some_and(|owner| owner.published.iter().any(|p| p.host_port == *port && p.address == Some(*address)))
+            })
+        }),
+    }
+}
+
+/// Everything that a server's NGINX routed once and may still have requests at, and that does not run any more: the service and the words.
+#[must_use]
+pub fn cut_requests(servers: &Servers, inventory: &Inventory) -> BTreeSet<(String, String)> {
+    let mut cut = BTreeSet::new();
+    for (name, server) in servers {
+        let is_cut = |(service, backend): &&(ServiceName, Backend)| {
+            !is_alive((servers, inventory), server, &[(label::SERVICE, service.as_str())], backend)
+        };
+        let all = server.lingering.iter().filter(is_cut);
+        cut.extend(all.map(|(service, backend)| (service.to_string(), format!("{name}: {service} → {backend:?}"))));
+    }
+    cut
 }
 
 /// Live containers that use a service which their server's NGINX does not route.

@@ -3,22 +3,26 @@
 //!
 //! Every plan that may be run is then run on servers in memory: to its end, with every step failing, and cut off after every step.
 #![expect(clippy::unwrap_used, unreachable_pub, reason = "a case that cannot be read is a broken test; its parts are written like rooms")]
+mod baseline;
 mod by_hand;
 mod cases;
-mod crash;
 mod driver;
+mod engine;
 mod invariants;
+mod left_behind;
 mod overtaken;
 mod revert;
+mod sweep;
 
+use baseline::Baseline;
 use cases::{Case, cases, plan};
 use driver::{Effect, Servers, Trouble, drive};
 use flipside::config::Playbook;
 use flipside::facts::{ContainerState, digest};
-use flipside::model::{Action, BackendMode, EnvName, ProjectName, ServerName, StepId, Verdict, label};
+use flipside::model::{Action, BackendMode, EnvName, ProjectName, StepId, Verdict, label};
 use flipside::plan::{Finding, Intent, Paint, Plan, UndoKind, View, WaveKind, is_fatal, present, show};
 use flipside::remote::fake::FakeServer;
-use invariants::{dead_routes, double_writers, snapshot};
+use invariants::snapshot;
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 
@@ -103,55 +107,15 @@ fn masked(case: &Case, plan: &Plan, text: &str) -> String {
     text
 }
 
-/// What holds in a fleet before a run, so that only what the run breaks counts.
-struct Watch<'a> {
-    case: &'a Case,
-    exempt: BTreeSet<String>,
-    doubled: bool,
-    /// Servers that were behind before and still are: where they route to makes room for the next release, but for what they run themselves.
-    still_behind: BTreeSet<String>,
-    faults: Vec<String>,
-}
-
-impl<'a> Watch<'a> {
-    fn new(case: &'a Case, servers: &Servers) -> Watch<'a> {
-        let mut exempt: BTreeSet<String> =
-            case.playbook.services.iter().filter(|(_, service)| service.hands_over()).map(|(name, _)| name.to_string()).collect();
-        exempt.extend(dead_routes(servers, &case.inventory, &case.playbook).into_iter().map(|(service, _)| service));
-        let fleet = servers.iter().map(|(name, server)| (name.clone(), server.facts())).collect();
-        let behind = present(&case.playbook.project, &case.playbook.env, &fleet).record.unwrap_or_default();
-        let still_behind = behind.servers.keys().map(ToString::to_string).filter(|name| case.ask.away.contains(name)).collect();
-        let doubled = !double_writers(servers, &case.playbook).is_empty();
-        Watch { case, exempt, doubled, still_behind, faults: Vec::new() }
-    }
-
-    /// A server that is still behind is to lose what others run that it routes to, and the plan says so.
-    fn is_foretold(&self, dead: &str) -> bool {
-        let of = |server: &ServerName| self.case.inventory.servers.get(server).and_then(|settings| settings.private_address);
-        let own =
-            |name: &String| of(&ServerName::new(name.as_str()).unwrap()).is_some_and(|own| dead.contains(&format!("address: {own},")));
-        self.still_behind.iter().any(|name| dead.starts_with(&format!("{name}: ")) && !own(name))
-    }
-
-    fn look(&mut self, what: &str, servers: &Servers) {
-        for (service, dead) in dead_routes(servers, &self.case.inventory, &self.case.playbook) {
-            if !self.exempt.contains(&service) && !self.is_foretold(&dead) {
-                self.faults.push(format!("after {what}: dead route {dead}"));
-            }
-        }
-        if !self.doubled {
-            self.faults
-                .extend(double_writers(servers, &self.case.playbook).iter().map(|twice| format!("after {what}: two at once: {twice}")));
-        }
-    }
-}
-
 /// Runs a plan and expects a verdict; nothing that NGINX routes may be dead on the way.
 fn run(case: &Case, plan: &Plan, servers: &mut Servers, trouble: &Trouble, what: &str, problems: &mut Vec<String>) -> Option<Verdict> {
-    let mut watch = Watch::new(case, servers);
-    let ended = drive(plan, servers, trouble, &mut |step, servers| watch.look(step, servers));
-    if !watch.faults.is_empty() {
-        problems.push(format!("{} {what}: {}", case.name, watch.faults[..watch.faults.len().min(3)].join("; ")));
+    let base = Baseline::new(case, servers);
+    let mut faults = Vec::new();
+    let ended = drive(plan, servers, trouble, &mut |step, servers| {
+        faults.extend(base.broken(case, servers).into_iter().map(|broken| format!("after {step}: {broken}")));
+    });
+    if !faults.is_empty() {
+        problems.push(format!("{} {what}: {}", case.name, faults[..faults.len().min(3)].join("; ")));
     }
     if ended.verdict == Some(Verdict::PutBack) && !ended.ledger.undo_failures.is_empty() {
         problems.push(format!("{} {what}: undos failed: {:?}", case.name, ended.ledger.undo_failures));
@@ -298,7 +262,7 @@ fn keeps_what_failed(case: &Case, plan: &Plan, id: &StepId, servers: &Servers, p
 #[test]
 fn wherever_a_run_is_cut_off_a_new_deploy_settles_the_fleet() {
     let mut problems = Vec::new();
-    for (case, plan) in runnable() {
+    for (case, plan) in runnable().filter(|(case, _)| !sweep::SWEPT.contains(&case.name.as_str())) {
         for n_steps in 0..plan.n_steps() {
             let mut servers = case.servers.clone();
             let trouble = Trouble { fails: None, cut_after: Some(n_steps) };

@@ -1,5 +1,5 @@
 //! The reverts that a run leaves on servers before it switches: armed in time, confirmed before anything stops, and harmless whenever they
-//! fire. Deliberately absent: the shell that carries them out (see `revert_scripts`), and resuming after one (see `crash`).
+//! fire. Deliberately absent: the shell that carries them out (see `revert_scripts`), and resuming after one (see `sweep`).
 use crate::cases::{case, plan};
 use crate::driver::{Effect, Servers, Trouble, drive};
 use crate::invariants::dead_routes;

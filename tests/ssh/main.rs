@@ -4,4 +4,5 @@ mod channels;
 mod crowd;
 mod ends;
 mod keys;
+mod leases;
 mod sshd;

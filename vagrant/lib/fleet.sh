@@ -72,3 +72,4 @@ for_each() {
 . "$FLEET_VAGRANT/lib/servers.sh"
 . "$FLEET_VAGRANT/lib/faults.sh"
 . "$FLEET_VAGRANT/lib/traffic.sh"
+. "$FLEET_VAGRANT/lib/registry.sh"

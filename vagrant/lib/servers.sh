@@ -23,7 +23,7 @@ fleet_up() {
   for_each server_up "${names[@]}" || fail "Not every server came up."
   write_known_hosts
   for_each server_login "${names[@]}" || fail "Not every server can be logged in to."
-  say "The fleet is up: $(for name in $(fleet_names); do printf '%s=%s ' "$name" "$(address_of "$name")"; done)"
+  say "The fleet is up: $(for name in "${names[@]}"; do printf '%s=%s ' "$name" "$(address_of "$name")"; done)"
   say "Log in: vagrant/fleet ssh server1    or: ssh -i $FLEET_KEY -o UserKnownHostsFile=$FLEET_KNOWN_HOSTS root@$(address_of server1)"
 }
 
@@ -90,10 +90,15 @@ server_images() {
 }
 
 # The keys are asked of the containers, not of the network: this is the one place where they can be trusted at first sight.
+# A server that does not run (it was left out of "up N") keeps the lines that it has.
 write_known_hosts() {
   local name
   for name in $(fleet_names); do
-    in_server "$name" host-keys </dev/null | sed "s/^/$name,$(address_of "$name") /; s/ [^ ]*$//"
+    if [ "$(state_of "$name")" = running ]; then
+      in_server "$name" host-keys </dev/null | sed "s/^/$name,$(address_of "$name") /; s/ [^ ]*$//"
+    else
+      grep "^$name," "$FLEET_KNOWN_HOSTS" 2>/dev/null || true
+    fi
   done >"$FLEET_KNOWN_HOSTS.part"
   mv "$FLEET_KNOWN_HOSTS.part" "$FLEET_KNOWN_HOSTS"
   chmod 600 "$FLEET_KNOWN_HOSTS"

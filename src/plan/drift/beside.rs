@@ -2,15 +2,16 @@
 //! moves, whose other side it replaces, those that servers route differently, which it brings together, and stopping what may overlap
 //! (see `leftovers`).
 use crate::model::ServerName;
+use crate::plan::leftovers::stays;
 use crate::plan::present::Unit;
 use crate::plan::routes::Routing;
-use crate::plan::target::Repair;
+use crate::plan::target::{Repair, Wanted};
 use crate::plan::turn::Turn;
 use crate::plan::types::{Finding, Level, Step};
 use std::collections::BTreeMap;
 
 /// What runs beside the live side, and the steps that stop it where two of it must not run. The live side is never touched.
-pub(in crate::plan) fn beside(turn: &Turn<'_>) -> (BTreeMap<ServerName, Vec<Step>>, Vec<Finding>) {
+pub(in crate::plan) fn beside(turn: &Turn<'_>, wanted: &Wanted) -> (BTreeMap<ServerName, Vec<Step>>, Vec<Finding>) {
     let (mut steps, mut findings) = (BTreeMap::<ServerName, Vec<Step>>::new(), Vec::new());
     let routing: &Routing<'_> = turn.routing;
     let repair = routing.drift.repair;
@@ -27,7 +28,10 @@ pub(in crate::plan) fn beside(turn: &Turn<'_>) -> (BTreeMap<ServerName, Vec<Step
                 (Repair::No, true) => {
                     (Level::Fatal, "two of it must not run at once: `--repair` stops it, and leaves the live side as it is")
                 }
-                (Repair::Yes | Repair::No, false) => (Level::Warning, "no request reaches it, and a deploy of the service stops it"),
+                (Repair::Yes | Repair::No, false) if stays(wanted, desired) => {
+                    (Level::Warning, "no new request reaches it: this run drains and stops it")
+                }
+                (Repair::Yes | Repair::No, false) => (Level::Warning, "no new request reaches it, and a deploy of the service stops it"),
             };
             let name = unit.app.map_or_else(String::new, |app| app.name.clone());
             let record = routing.behind.before.as_ref().filter(|_| !writes);

@@ -1,10 +1,11 @@
-//! NGINX and doors of a server in memory: generations are read as NGINX would read them. Deliberately absent: requests.
+//! NGINX and doors of a server in memory: generations are read as NGINX would read them, and what was routed before may still have
+//! requests until somebody has waited for them. Deliberately absent: the requests.
 use super::server::FakeServer;
 use super::{listened, refuse, seen};
-use crate::model::{Backend, Failure, GenerationId, RouteCheck, StagedListener, network_name};
+use crate::model::{Backend, Failure, GenerationId, RouteCheck, ServiceName, StagedListener, network_name};
 use crate::nginx::{BackendRole, generation_id, read_service};
 use crate::script::layout::{BOOTSTRAP, HOST_DOOR, NGINX_CONTAINER};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 impl FakeServer {
     pub(super) fn host_door_text(&self) -> String {
@@ -102,9 +103,31 @@ impl FakeServer {
         if self.files(to).is_none() {
             return refuse(format!("generation {to} is not on this server"));
         }
+        let (old, new) = (self.routed(expect), self.routed(to));
+        self.lingering.extend(old);
+        self.lingering.retain(|there| !new.contains(there));
         self.base.nginx.live = Some(to.clone());
         self.base.nginx.recorded = vec![to.clone()];
         seen(&format!("generation {to}"))
+    }
+
+    /// What a generation gives traffic to.
+    fn routed(&self, generation: &GenerationId) -> BTreeSet<(ServiceName, Backend)> {
+        let texts = self.files(generation).into_iter().flatten().filter(|(path, _)| path.contains(".d/"));
+        let services = texts.filter_map(|(_, text)| read_service(text).ok());
+        let backends = services.flat_map(|service| {
+            let live = service.backends.into_iter().filter(|backend| backend.role != BackendRole::Idle);
+            live.map(move |backend| (service.service.clone(), backend.backend))
+        });
+        backends.collect()
+    }
+
+    pub(super) fn drain(&mut self, backends: &[Backend]) -> Result<String, Failure> {
+        if self.running(NGINX_CONTAINER).is_none() {
+            return refuse(format!("{NGINX_CONTAINER} does not run"));
+        }
+        self.lingering.retain(|(_, there)| backends.iter().all(|backend| backend.socket() != there.socket()));
+        seen("0 connections")
     }
 
     pub(super) fn check_route(&self, check: &RouteCheck) -> Result<String, Failure> {

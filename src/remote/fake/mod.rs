@@ -7,7 +7,7 @@ mod revert;
 mod secrets;
 mod server;
 
-pub use fleet::{FakeFleet, Fate, Oracle};
+pub use fleet::{FakeFleet, Fate, Oracle, Watch};
 pub use server::{FakeServer, image_id, is_up};
 
 use crate::model::Failure;

@@ -16,6 +16,15 @@ pub(super) struct SecretFolders {
     mounts: BTreeMap<String, Vec<String>>,
 }
 
+/// What is on the server: what the workstation knows is not.
+impl PartialEq for SecretFolders {
+    fn eq(&self, other: &Self) -> bool {
+        self.folders == other.folders && self.mounts == other.mounts
+    }
+}
+
+impl Eq for SecretFolders {}
+
 impl Default for SecretFolders {
     fn default() -> Self {
         Self { known: Secrets::none(), folders: BTreeMap::new(), mounts: BTreeMap::new() }

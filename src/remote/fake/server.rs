@@ -3,13 +3,13 @@
 use super::secrets::SecretFolders;
 use super::{refuse, seen};
 use crate::facts::{ContainerFact, ContainerState, Facts, ListenerFact, NginxFact, PublishedFact, digest};
-use crate::model::{Action, Failure, GenerationId, Labels};
+use crate::model::{Action, Backend, Failure, GenerationId, Labels, ServiceName};
 use crate::script::layout::{BOOTSTRAP, HOST_DOOR, NGINX_CONTAINER};
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::Ipv4Addr;
 
 /// One server.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct FakeServer {
     /// What does not follow from the rest: name, user, disk, routes, and listeners of programs outside of docker.
     pub base: Facts,
@@ -19,6 +19,8 @@ pub struct FakeServer {
     pub sealed: BTreeMap<GenerationId, BTreeMap<String, String>>,
     /// The generation that NGINX serves, where it differs from the files on disk.
     pub serves_other: Option<GenerationId>,
+    /// What old workers of its NGINX may still have requests at: it was routed once, and nobody has waited for them since.
+    pub lingering: BTreeSet<(ServiceName, Backend)>,
     /// Images that no registry has.
     pub unavailable: BTreeSet<String>,
     /// Images whose containers never answer.
@@ -59,6 +61,7 @@ impl FakeServer {
             releases: Vec::new(),
             sealed: BTreeMap::new(),
             serves_other: None,
+            lingering: BTreeSet::new(),
             unavailable: BTreeSet::new(),
             unhealthy: BTreeSet::new(),
             door_ports: BTreeMap::new(),
@@ -176,10 +179,7 @@ impl FakeServer {
                 seen("disarmed")
             }
             Action::CheckRoute(check) => self.check_route(check),
-            Action::Drain { .. } => match self.running(NGINX_CONTAINER) {
-                Some(_) => seen("0 connections"),
-                None => refuse(format!("{NGINX_CONTAINER} does not run")),
-            },
+            Action::Drain { backends, .. } => self.drain(backends),
             Action::PruneGenerations { keep } => {
                 let live = self.base.nginx.live.clone();
                 let surplus = self.releases.len().saturating_sub(*keep as usize);

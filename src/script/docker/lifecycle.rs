@@ -47,7 +47,7 @@ ours "$name"
 case $state in
     paused) fail "container $name is paused" "container $name, running" "@DOCKER@ unpause $name" ;;
 esac
-message=$(@START@ 2>&1) || {
+message=$(@START@ 2>&1 8<&-) || {
     blame_ports "$message" $(@PORTS_OF@ 2>/dev/null)
     fail "docker could not start $name: $message" "container $name, running" ''
 }
@@ -129,7 +129,8 @@ pub fn stop_container(ctx: &ScriptContext, name: &str, timeout: Millis) -> Strin
     script(ctx, &[OURS, HALT], &[("name", name)], &body)
 }
 
-/// `docker start`. A container that runs already is fine. Where a port is taken, whoever holds it is named.
+/// `docker start`. A container that runs already is fine. Where a port is taken, whoever holds it is named. As for `docker run`, what the
+/// engine leaves beside the container holds no lock of the script.
 #[must_use]
 pub fn start_container(ctx: &ScriptContext, name: &str) -> String {
     let ports = docker::inspect_container(&ctx.docker, BOUND, name);

@@ -70,7 +70,7 @@ report_attached() {
 look "$container"
 [ -n "$state" ] || fail "there is no container $container" "container $container on network $name" ''
 ! attached || report_attached
-message=$(@CONNECT@ 2>&1) || {
+message=$(@CONNECT@ 2>&1 8<&-) || {
     ! attached || report_attached
     fail "docker could not attach $container to network $name: $message" "container $container on network $name" ''
 }

@@ -56,7 +56,7 @@ case $state in
         ;;
 esac
 attempt() {
-    message=$(@RUN@ 2>&1) && return
+    message=$(@RUN@ 2>&1 8<&-) && return
     code=$?
     printf '%s\n' "$message"
     look
@@ -103,7 +103,8 @@ fi
 /// `docker run -d`. A container of this name with the same labels that runs is left, one that is stopped or was never
 /// started is replaced, and any other is refused. What a failed start leaves behind is removed, and whoever holds the
 /// port is named. An error of the container runtime before the container has started is tried once more: under load it
-/// loses a connection to its own child now and then. A shell in front of the app is noted, since it swallows SIGTERM.
+/// loses a connection to its own child now and then. The lock that the script holds as long as it lives (see [`crate::script::fence`]) is
+/// not the container's: podman's monitor, a child of `podman run`, lives as long as that does. A shell in front of the app is noted, since it swallows SIGTERM.
 #[must_use]
 pub fn run_container(ctx: &ScriptContext, spec: &ContainerSpec) -> String {
     let template = format!(

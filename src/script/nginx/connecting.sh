@@ -18,5 +18,7 @@ while read -r slot local remote state queues timer retransmits rest; do
     [ "$state" = 02 ] || continue
     [ -z "$late" ] || [ "$retransmits" != 00000000 ] || continue
     case $backends in *" $remote "*) exit 0 ;; esac
-done </proc/net/tcp
+done <<ROWS
+$(sockets 02 /proc/net/tcp)
+ROWS
 exit 1

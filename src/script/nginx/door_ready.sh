@@ -13,11 +13,12 @@ missing() {
     done
     bound=' '
     for file in tcp tcp6 udp udp6; do
-        [ -r "/proc/net/$file" ] || continue
         while read -r slot local remote state queues timer retransmits uid timeout inode rest; do
             case $file:$state in tcp*:0A | udp*:07) ;; *) continue ;; esac
             case $held in *" [$inode] "*) bound="$bound$file:${local##*:} " ;; esac
-        done <"/proc/net/$file"
+        done <<ROWS
+$(sockets '0[A7]' "/proc/net/$file")
+ROWS
     done
     while read -r word target options; do
         [ "$word" = listen ] || continue

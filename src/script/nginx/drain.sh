@@ -16,19 +16,18 @@ first=$centis
 # The kernel reads its table out in pieces: one that moves meanwhile may be there twice, or not at all.
 left() {
     n_left=0 where= counted=
-    for file in /proc/net/tcp /proc/net/tcp6; do
-        [ -r "$file" ] || continue
-        while read -r slot local remote state queues timer retransmits uid timeout inode rest; do
-            case $state in 01 | 02) ;; 04 | 05 | 08) [ "$inode" != 0 ] || continue ;; *) continue ;; esac
-            for backend in "$@"; do
-                [ "$remote" = "${backend%=*}" ] || continue
-                case " $counted " in *" $local>$remote "*) continue ;; esac
-                counted="$counted $local>$remote"
-                n_left=$((n_left + 1))
-                case " $where " in *" ${backend#*=} "*) ;; *) where="$where${where:+ }${backend#*=}" ;; esac
-            done
-        done <"$file"
-    done
+    while read -r slot local remote state queues timer retransmits uid timeout inode rest; do
+        case $state in 01 | 02) ;; 04 | 05 | 08) [ "$inode" != 0 ] || continue ;; *) continue ;; esac
+        for backend in "$@"; do
+            [ "$remote" = "${backend%=*}" ] || continue
+            case " $counted " in *" $local>$remote "*) continue ;; esac
+            counted="$counted $local>$remote"
+            n_left=$((n_left + 1))
+            case " $where " in *" ${backend#*=} "*) ;; *) where="$where${where:+ }${backend#*=}" ;; esac
+        done
+    done <<ROWS
+$(sockets '0[12458]' /proc/net/tcp /proc/net/tcp6)
+ROWS
 }
 while :; do
     now

@@ -1,13 +1,23 @@
-# In the NGINX container: $1 the generation that must be live ('' right after setup), $2 the one to make live.
-expect=${1:-bootstrap} to=$2
+# In the NGINX container: $1 the generation that must be live ('' right after setup), $2 the one to make live, $3 when the server was asked
+# for it, in hundredths of a second since it started ('' where that is not known).
+expect=${1:-bootstrap} to=$2 asked=$3
 cd /flipside/nginx || fail 'the folder /flipside/nginx is not mounted in the NGINX container'
 take_lock /flipside/nginx
 now
 began=$centis
+read -r boot </proc/sys/kernel/random/boot_id
+# It goes on when whoever asked for it has gone: one that begins after it was given up would undo the undo.
+late() { fail "this switch was to begin $(show_centis $((began - asked))) ago: $1, and nothing was changed" 'the Docker engine of this server is slow, or stood still: look at it, then run again'; }
+if [ -n "$asked" ]; then
+    [ $((began - asked)) -le 3300 ] || late 'whoever asked for it has given it up'
+    newest= newest_boot=
+    { read -r newest newest_boot <asked; } 2>/dev/null
+    [ "$newest_boot" != "$boot" ] || [ "$newest" -le "$asked" ] || late 'a later one has come before it'
+    printf '%s %s\n' "$asked" "$boot" >asked.tmp && mv asked.tmp asked
+fi
 point_to() { ln -sfn "releases/$1" current.tmp && mv -T current.tmp current; }
 record() {
     now
-    read -r boot </proc/sys/kernel/random/boot_id
     printf '%s %s %s\n' "$to" "$centis" "$boot" >switched.tmp && mv switched.tmp switched
     rm -f switching
 }

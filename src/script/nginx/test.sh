@@ -6,12 +6,13 @@ for listener in "$@"; do
     port=$(printf %04X "${listener#*:}")
     case $transport in udp) listening=07 ;; *) listening=0A ;; esac
     for file in "/proc/net/$transport" "/proc/net/${transport}6"; do
-        [ -r "$file" ] || continue
         while read -r slot local remote state rest; do
             [ "$state" = $listening ] || continue
             [ "${local##*:}" != "$port" ] ||
                 fail "$transport port ${listener#*:} is already taken inside the NGINX container" 'pin another internal_port, or find out who listens there'
-        done <"$file"
+        done <<ROWS
+$(sockets "$listening" "$file")
+ROWS
     done
 done
 exec nginx -t -c "$conf"

@@ -1,7 +1,7 @@
-# The shell that is left behind. $1 its token, $2 whose run it watches. Before it: folder, back, generations, grace, and put_back, which
-# makes `back` live in place of the generation in `from`.
+# The shell that is left behind. $1 its token, $2 whose run it watches. Before it: folder, back, generations, grace, and put_back, a script
+# that makes `back` live in place of the generation in `from`.
 umask 077
-token=$1 who=$2
+token=$1 who=$2 bound=60
 cd "$folder/revert" || exit 1
 printf '%s %s %s %s %s\n%s\n' "$token" "$$" "$(date +%s)" "$back" "$generations" "$who" >armed.new && mv armed.new armed || exit 1
 
@@ -23,6 +23,19 @@ ends() {
     exit 0
 }
 
+# put_back in a session of its own: where it hangs, as a Docker engine may, it is ended with all that it began. What it has asked of the engine
+# by then may come later, and is refused then.
+put_back_in_time() {
+    from=$from setsid sh -c "$put_back" flipside_put_back </dev/null 8>&- 9>&- &
+    job=$!
+    setsid sh -c 'sleep "$1" && kill -KILL -"$2"' flipside_end "$bound" "$job" </dev/null >/dev/null 2>&1 8>&- 9>&- &
+    end=$!
+    wait "$job"
+    status=$?
+    kill -KILL -"$end" 2>/dev/null
+    return "$status"
+}
+
 # Once, under the lease. Comes back where somebody else has it, or where it did not work yet.
 fire() {
     is_mine || exit 0
@@ -37,10 +50,18 @@ fire() {
     candidates=$live
     [ "$live" != "$back" ] || candidates=$generations
     for from in $candidates; do
-        answer=$(put_back 8>&- 9>&-) || continue
-        case $answer in
-        *'was live already'*) rm -f firing && exit 0 ;;
-        *) ends reverted "$answer" ;;
+        answer=$(put_back_in_time)
+        case $?,$answer in
+        0,*'was live already'*)
+            [ "$live" = "$back" ] && [ -z "$hung" ] && rm -f firing && exit 0
+            ends reverted "$answer"
+            ;;
+        0,*) ends reverted "$answer" ;;
+        137,*)
+            # Whoever wants the lease has the time of the grace to take it.
+            answer="error: docker exec did not come back within $bound s" hung=yes n_free=0
+            break
+            ;;
         esac
     done
     n_failed=$((n_failed + 1))
@@ -48,7 +69,7 @@ fire() {
     mv firing armed
 }
 
-n_free=0 n_failed=0 n_calm=0
+n_free=0 n_failed=0 n_calm=0 hung=
 while :; do
     sleep 1
     is_mine || exit 0
