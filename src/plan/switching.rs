@@ -104,6 +104,11 @@ pub(super) fn drain_steps(routing: &Routing<'_>, moving: &[&Desired<'_>]) -> BTr
         let is_kept = |desired: &Desired<'_>| desired.from.is_some_and(|from| !routing.behind.who_routes(desired.name, from).is_empty());
         for desired in moving.iter().filter(|desired| !desired.service.hands_over() && !is_kept(desired)) {
             let (Some(present), Some(from)) = (desired.present, desired.from) else { continue };
+            if routing.behind.back.contains(server) {
+                // It routes what the others do since it joined them.
+                old.extend(routing.backends(server, desired, from).into_iter().map(|backend| backend.backend));
+                continue;
+            }
             match present.routes.get(server) {
                 Some(routed) => {
                     let backends = routed.backends.iter().filter(|backend| backend.side == from);
