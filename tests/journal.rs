@@ -27,6 +27,7 @@ fn plan() -> Plan {
         mode: BackendMode::SingleServer,
         basis: Basis { playbook: String::new(), inventory: String::new(), templates: String::new(), facts: BTreeMap::new() },
         services: BTreeMap::new(),
+        left_out: std::collections::BTreeSet::new(),
         waves: vec![Wave { name: "lock".to_owned(), kind: WaveKind::Work, servers }],
     }
 }

@@ -2,6 +2,8 @@
 use super::exit;
 use crate::model::{EnvName, Millis, NameError, ServiceName};
 use crate::report::ColorChoice;
+#[cfg(test)]
+use clap::Error;
 use clap::{Args as ClapArgs, CommandFactory, Parser, Subcommand, ValueEnum};
 use std::path::PathBuf;
 
@@ -95,6 +97,27 @@ pub enum Command {
         /// Overwrite what somebody changed by hand on the servers
         #[arg(long)]
         repair: bool,
+        /// Servers that are left behind.
+        #[command(flatten)]
+        doing_without: DoingWithout,
+        /// Other runs.
+        #[command(flatten)]
+        waiting: Waiting,
+    },
+    /// Bring servers that were left behind to what the fleet has
+    ///
+    /// For servers that could not be reached when the fleet was deployed to. Services that are level stay as they are. Exits 3 when the
+    /// playbook wants something else than the fleet has: deploy does both.
+    CatchUp {
+        /// Do not ask. Without a terminal this must be given
+        #[arg(short, long)]
+        yes: bool,
+        /// Requests that watch the run.
+        #[command(flatten)]
+        probing: Probing,
+        /// Servers that stay behind.
+        #[command(flatten)]
+        doing_without: DoingWithout,
         /// Other runs.
         #[command(flatten)]
         waiting: Waiting,
@@ -119,6 +142,9 @@ pub enum Command {
         /// Plan to overwrite what somebody changed by hand on the servers
         #[arg(long)]
         repair: bool,
+        /// Servers that are left behind.
+        #[command(flatten)]
+        doing_without: DoingWithout,
     },
     /// Go back to the previous release on every server
     ///
@@ -136,6 +162,9 @@ pub enum Command {
         /// Overwrite what somebody changed by hand on the servers
         #[arg(long)]
         repair: bool,
+        /// Servers that are left behind.
+        #[command(flatten)]
+        doing_without: DoingWithout,
         /// Other runs.
         #[command(flatten)]
         waiting: Waiting,
@@ -217,6 +246,14 @@ pub struct Probing {
     /// With --probe: undo the run when more than N of these requests fail
     #[arg(long, value_name = "N", default_value_t = 0, requires = "probe")]
     pub probe_budget: u32,
+}
+
+/// `--max-unreachable`.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, ClapArgs)]
+pub struct DoingWithout {
+    /// Go on without up to N servers that cannot be reached; they are left behind [default: `max_unreachable` of the playbook, or 0]
+    #[arg(long, value_name = "N")]
+    pub max_unreachable: Option<u32>,
 }
 
 /// `--lock-wait`.
@@ -313,74 +350,5 @@ fn env_name(text: &str) -> Result<EnvName, NameError> {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn parse(line: &str) -> Result<Args, clap::Error> {
-        Args::try_parse_from(line.split_whitespace())
-    }
-
-    fn error(line: &str) -> String {
-        let error = parse(line).unwrap_err();
-        assert_eq!(error.exit_code(), i32::from(exit::USAGE), "{line}");
-        error.to_string()
-    }
-
-    #[test]
-    fn clap_finds_nothing_wrong_with_the_definition() {
-        Args::command().debug_assert();
-    }
-
-    #[test]
-    fn global_options_stand_before_or_after_the_command() {
-        let before = parse("flipside -e prod -p a.toml --output json deploy api web -y").unwrap();
-        let after = parse("flipside deploy api web -y -e prod -p a.toml --output json").unwrap();
-        assert_eq!(before, after);
-        assert_eq!(before.global.env, Some(EnvName::new("prod").unwrap()));
-        assert_eq!((before.global.output, before.global.parallel, before.global.verbose), (Output::Json, 32, 0));
-        let services = ["api", "web"].map(|name| ServiceName::new(name).unwrap()).to_vec();
-        assert_eq!(
-            before.command,
-            Command::Deploy { services, yes: true, force: false, probing: Probing::default(), repair: false, waiting: Waiting::default() }
-        );
-    }
-
-    #[test]
-    fn a_wait_has_a_unit() {
-        let waits = |line: &str| match parse(line).unwrap().command {
-            Command::Resume { waiting, .. } | Command::Abort { waiting } => waiting.lock_wait,
-            other => panic!("{other:?}"),
-        };
-        assert_eq!(waits("flipside resume"), Millis(0));
-        assert_eq!(waits("flipside abort --lock-wait 5m"), Millis::seconds(300));
-        assert!(error("flipside deploy --lock-wait 5").contains("write 5s"));
-    }
-
-    #[test]
-    fn a_wrong_line_exits_2_and_says_what_would_be_right() {
-        assert!(error("flipside deplyo").contains("'deploy'"), "{}", error("flipside deplyo"));
-        assert!(error("flipside plan --comands").contains("--commands"));
-        assert!(error("flipside deploy api_secondary").contains("kept for sides and replicas"));
-        assert!(error("flipside remove").contains("SERVICE"));
-        assert!(error("flipside deploy --probe-budget 3").contains("--probe"));
-        assert!(error("flipside --parallel 0 status").contains("1..=1000"));
-        error("flipside");
-    }
-
-    #[test]
-    fn help_names_every_exit_code_and_exits_0() {
-        let help = parse("flipside --help").unwrap_err();
-        assert_eq!(help.exit_code(), 0);
-        for (code, meaning) in exit::MEANINGS {
-            assert!(help.to_string().contains(&format!("{code}  {meaning}")), "{code}");
-        }
-        assert!(help.to_string().contains("Examples:"));
-    }
-
-    #[test]
-    fn every_shell_gets_a_script_that_knows_the_commands() {
-        for shell in Shell::value_variants() {
-            assert!(completions(*shell).contains("rollback"), "{shell:?}");
-        }
-    }
-}
+#[path = "args_tests.rs"]
+mod tests;

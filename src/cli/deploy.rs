@@ -1,49 +1,35 @@
 //! Commands that run a plan: `deploy`, `rollback`, `remove`. Show it, ask, run it, say what came of it.
-use super::args::{Global, Output, Probing};
+use super::args::{Global, Output};
 use super::carry_out::{perform, reporter};
 use super::exit::Outcome;
 use super::load::Loaded;
 use super::look::{make, nginx_files, unknown_services};
+use super::manner::Manner;
 use super::patience::Patience;
 use super::print::{complain, result_line, talk};
 use super::resume::{cut_off_here, run_id, supersede};
 use super::reverts::{others, until_put_back};
 use super::secrets::{needed, read_secrets};
-use super::survey::{Surveyed, read_files, state_folder, survey_all};
+use super::survey::{Surveyed, read_files, state_folder, survey_most};
 use crate::facts::Facts;
 use crate::ledger::Ledger;
-use crate::model::{Millis, ServiceName, Verdict};
-use crate::plan::{Back, Finding, Force, Plan, Repair, View, Wanted, half_switched, is_fatal, show};
+use crate::model::{ServiceName, Verdict};
+use crate::plan::{Back, Finding, Plan, View, Wanted, half_switched, is_fatal, show};
 use crate::report::ColorChoice;
 use crate::run::{Journal, LeftRun};
 use std::collections::BTreeSet;
 use std::io::{self, BufRead, IsTerminal};
 use std::time::{Duration, Instant};
 
-/// What the options ask for, of a plan that goes to the playbook.
-pub(super) fn wanted(services: &[ServiceName], force: bool, repair: bool) -> Wanted {
-    Wanted {
-        selected: services.iter().cloned().collect(),
-        force: if force { Force::Yes } else { Force::No },
-        back: Back::No,
-        repair: if repair { Repair::Yes } else { Repair::No },
-    }
-}
-
-/// How a plan is run.
-#[derive(Debug, Clone, Copy)]
-pub(super) struct Manner {
-    /// Nobody is asked.
-    pub(super) confirmed: bool,
-    /// Requests that watch the run.
-    pub(super) probing: Probing,
-    /// How long other runs are waited for.
-    pub(super) lock_wait: Millis,
-}
-
 /// `flipside deploy`.
 pub(super) async fn deploy(global: &Global, services: &[ServiceName], wanted: Wanted, manner: Manner, began: Instant) -> Outcome {
     Command { word: "deploy", wanted, removed: BTreeSet::new(), manner }.carry_out(global, services, began).await
+}
+
+/// `flipside catch-up`.
+pub(super) async fn catch_up(global: &Global, wanted: Wanted, manner: Manner, began: Instant) -> Outcome {
+    let wanted = Wanted { catch_up: true, ..wanted };
+    Command { word: "catch-up", wanted, removed: BTreeSet::new(), manner }.carry_out(global, &[], began).await
 }
 
 /// `flipside rollback`.
@@ -93,7 +79,8 @@ impl Command {
                 return outcome;
             }
         }
-        let mut surveyed = match survey_all(global, loaded, self.word).await {
+        let budget = if self.removed.is_empty() { self.wanted.budget(&loaded.playbook) } else { 0 };
+        let mut surveyed = match survey_most(global, loaded, self.word, budget).await {
             Ok(surveyed) => surveyed,
             Err(outcome) => return outcome,
         };
@@ -234,7 +221,7 @@ impl Command {
         show_plan(global, surveyed, plan, findings);
         if is_fatal(findings) {
             complain("the plan has fatal findings; nothing was changed on any server");
-            return Err(Outcome::FatalFindings);
+            return Err(surveyed.fatal(findings));
         }
         if plan.waves.is_empty() {
             if self.wanted.selected.is_empty() && self.wanted.back == Back::No && self.removed.is_empty() {

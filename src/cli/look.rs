@@ -3,7 +3,7 @@ use super::args::{Global, Output};
 use super::exit::Outcome;
 use super::print::{complain, result, result_line};
 use super::secrets::{needed, read_secrets};
-use super::survey::{Surveyed, commands_of, read_files, survey, survey_all};
+use super::survey::{Surveyed, commands_of, read_files, survey, survey_all, survey_most};
 use crate::model::{Action, ProbeKind, ServerName, ServiceName};
 use crate::plan::{CommandsOf, Finding, Inputs, Level, NginxFiles, Plan, State, View, Wanted, build, is_fatal, prose, revert_notes, show};
 use std::collections::{BTreeMap, BTreeSet};
@@ -86,7 +86,8 @@ pub(super) async fn plan(global: &Global, services: &[ServiceName], with_command
     if let Err(outcome) = read_secrets(&mut loaded, &needed).await {
         return outcome;
     }
-    let surveyed = match survey_all(global, loaded, "plan").await {
+    let budget = wanted.budget(&loaded.playbook);
+    let surveyed = match survey_most(global, loaded, "plan", budget).await {
         Ok(surveyed) => surveyed,
         Err(outcome) => return outcome,
     };
@@ -109,7 +110,7 @@ pub(super) async fn plan(global: &Global, services: &[ServiceName], with_command
             result(&show(&plan, &view));
         }
     }
-    if is_fatal(&findings) { Outcome::FatalFindings } else { Outcome::Done }
+    if is_fatal(&findings) { surveyed.fatal(&findings) } else { Outcome::Done }
 }
 
 /// `flipside status`.

@@ -6,6 +6,7 @@ pub mod exit;
 mod files;
 mod load;
 mod look;
+mod manner;
 mod passphrase;
 mod patience;
 mod print;
@@ -18,28 +19,34 @@ mod watching;
 
 use args::{Args, Command};
 use exit::Outcome;
+use manner::{Manner, wanted};
 use std::time::Instant;
 
 /// Carries out what was typed, and says how it went.
 pub async fn run(args: Args, began: Instant) -> Outcome {
     match &args.command {
-        Command::Deploy { services, yes, force, probing, repair, waiting } => {
-            let manner = deploy::Manner { confirmed: *yes, probing: *probing, lock_wait: waiting.lock_wait };
-            deploy::deploy(&args.global, services, deploy::wanted(services, *force, *repair), manner, began).await
+        Command::Deploy { services, yes, force, probing, repair, doing_without, waiting } => {
+            let manner = Manner { confirmed: *yes, probing: *probing, lock_wait: waiting.lock_wait };
+            deploy::deploy(&args.global, services, wanted(services, *force, *repair).without(*doing_without), manner, began).await
         }
-        Command::Rollback { services, yes, probing, repair, waiting } => {
-            let manner = deploy::Manner { confirmed: *yes, probing: *probing, lock_wait: waiting.lock_wait };
-            deploy::rollback(&args.global, services, deploy::wanted(services, false, *repair), manner, began).await
+        Command::CatchUp { yes, probing, doing_without, waiting } => {
+            let manner = Manner { confirmed: *yes, probing: *probing, lock_wait: waiting.lock_wait };
+            deploy::catch_up(&args.global, wanted(&[], false, false).without(*doing_without), manner, began).await
+        }
+        Command::Rollback { services, yes, probing, repair, doing_without, waiting } => {
+            let manner = Manner { confirmed: *yes, probing: *probing, lock_wait: waiting.lock_wait };
+            deploy::rollback(&args.global, services, wanted(services, false, *repair).without(*doing_without), manner, began).await
         }
         Command::Remove { services, yes, repair, waiting } => {
-            let manner = deploy::Manner { confirmed: *yes, probing: args::Probing::default(), lock_wait: waiting.lock_wait };
-            deploy::remove(&args.global, services, deploy::wanted(&[], false, *repair), manner, began).await
+            let manner = Manner { confirmed: *yes, probing: args::Probing::default(), lock_wait: waiting.lock_wait };
+            deploy::remove(&args.global, services, wanted(&[], false, *repair), manner, began).await
         }
         Command::Resume { probing, waiting } => resume::resume(&args.global, *probing, waiting.lock_wait, began).await,
         Command::Abort { waiting } => resume::abort(&args.global, waiting.lock_wait, began).await,
         Command::Unlock { yes } => unlock::unlock(&args.global, *yes).await,
-        Command::Plan { services, commands, undo, force, repair } => {
-            look::plan(&args.global, services, *commands, *undo, &deploy::wanted(services, *force, *repair)).await
+        Command::Plan { services, commands, undo, force, repair, doing_without } => {
+            let asked = wanted(services, *force, *repair).without(*doing_without);
+            look::plan(&args.global, services, *commands, *undo, &asked).await
         }
         Command::Status { services } => look::status(&args.global, services).await,
         Command::Ports => look::ports(&args.global).await,

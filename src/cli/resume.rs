@@ -7,7 +7,7 @@ use super::patience::Patience;
 use super::print::complain;
 use super::reverts::{others, until_put_back};
 use super::secrets::read_secrets;
-use super::survey::{Surveyed, read_files, state_folder, survey_all};
+use super::survey::{Surveyed, read_files, state_folder, survey_for};
 use crate::model::{Millis, Verdict};
 use crate::plan::{Plan, back_by_themselves, other_secrets, overtaken, past_undoing, prose, secrets_of};
 use crate::run::{Journal, JournalError, LeftRun, OpenRun, left_runs, stuck_run};
@@ -64,7 +64,7 @@ async fn take_up(global: &Global, way: Way, mut patience: Patience, began: Insta
     {
         return outcome;
     }
-    let mut surveyed = match survey_all(global, loaded, word).await {
+    let mut surveyed = match survey_for(global, loaded, word, &run.plan).await {
         Ok(surveyed) => surveyed,
         Err(outcome) => return outcome,
     };

@@ -5,7 +5,7 @@ use super::load::{Loaded, load};
 use super::passphrase::passphrase;
 use super::print::{complain, talk};
 use crate::model::{Action, EnvName, Millis, ProjectName, ServerName};
-use crate::plan::Fleet;
+use crate::plan::{Finding, Fleet, Level, Plan, cannot_do_without};
 use crate::remote::{ConnectOptions, Connector, Servers, Surroundings};
 use crate::script::{ScriptContext, commands};
 use std::collections::BTreeSet;
@@ -26,6 +26,27 @@ pub(super) struct Surveyed {
 }
 
 impl Surveyed {
+    /// Goes on with the servers that have answered, unless there is a reason not to.
+    async fn or_refused(mut self, refusal: Option<String>) -> Result<Surveyed, Outcome> {
+        if let Some(why) = refusal {
+            complain(&format!("{why}; nothing was changed on any server"));
+            self.servers.release().await;
+            return Err(Outcome::Unreachable);
+        }
+        if !self.silent.is_empty() {
+            self.servers = self.servers.without(&self.silent);
+        }
+        self.without_tunnels = self.servers.without_tunnels().await;
+        Ok(self)
+    }
+
+    /// The outcome of a plan with these fatal findings: where one is about a server that did not answer, that is what it is about.
+    pub(super) fn fatal(&self, findings: &[Finding]) -> Outcome {
+        let silent = |finding: &Finding| finding.server.as_ref().is_some_and(|server| self.silent.contains(server));
+        let by_silence = findings.iter().any(|finding| finding.level == Level::Fatal && silent(finding));
+        if by_silence { Outcome::Unreachable } else { Outcome::FatalFindings }
+    }
+
     /// Asks all servers for their facts once more.
     ///
     /// # Errors
@@ -103,15 +124,28 @@ pub(super) async fn survey(global: &Global, loaded: Loaded, command: &str) -> Re
 /// # Errors
 /// The outcome to exit with; nothing was changed anywhere.
 pub(super) async fn survey_all(global: &Global, loaded: Loaded, command: &str) -> Result<Surveyed, Outcome> {
-    let mut surveyed = survey(global, loaded, command).await?;
-    if surveyed.silent.is_empty() {
-        surveyed.without_tunnels = surveyed.servers.without_tunnels().await;
-        return Ok(surveyed);
-    }
+    survey_most(global, loaded, command, 0).await
+}
+
+/// As [`survey`], for commands that change servers: all must answer but so many. From then on nobody asks those that did not.
+///
+/// # Errors
+/// The outcome to exit with; nothing was changed anywhere.
+pub(super) async fn survey_most(global: &Global, loaded: Loaded, command: &str, budget: u32) -> Result<Surveyed, Outcome> {
+    let surveyed = survey(global, loaded, command).await?;
     let (n_silent, n_all) = (surveyed.silent.len(), surveyed.silent.len() + surveyed.fleet.len());
-    complain(&format!("{n_silent} of {n_all} servers cannot be used; nothing was changed on any server"));
-    surveyed.servers.release().await;
-    Err(Outcome::Unreachable)
+    surveyed.or_refused(cannot_do_without(n_silent, n_all, budget)).await
+}
+
+/// As [`survey`], for a run that goes on: the servers of its plan must answer, and whichever it was not made without.
+///
+/// # Errors
+/// The outcome to exit with; nothing was changed anywhere.
+pub(super) async fn survey_for(global: &Global, loaded: Loaded, command: &str, plan: &Plan) -> Result<Surveyed, Outcome> {
+    let surveyed = survey(global, loaded, command).await?;
+    let n_missing = surveyed.silent.difference(&plan.left_out).count();
+    let n_all = surveyed.silent.len() + surveyed.fleet.len();
+    surveyed.or_refused(cannot_do_without(n_missing, n_all, 0)).await
 }
 
 /// `ann@laptop: flipside deploy of shop/prod (pid 4711, since 2026-11-21 12:00:00 UTC)`: what another run is told while we hold the lease.

@@ -59,7 +59,7 @@ impl Part {
         match self {
             Part::Playbook => &["project", "rollout", "services", "secrets", "env"],
             Part::Project => &["name", "version", "default_env"],
-            Part::Rollout => &["strategy", "on_failure", "drain_timeout", "stop_timeout", "keep"],
+            Part::Rollout => &["strategy", "on_failure", "drain_timeout", "stop_timeout", "keep", "max_unreachable"],
             Part::Service => &[
                 "image",
                 "command",
@@ -82,6 +82,7 @@ impl Part {
                 "singleton",
                 "secrets",
                 "secrets_owner",
+                "min_healthy",
             ],
             Part::HealthCheck => &["path", "command", "start_period", "interval", "timeout", "retries", "deadline"],
             Part::Proxy => &["hosts", "app_port"],

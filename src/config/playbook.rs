@@ -125,6 +125,7 @@ fn rollout(walk: &mut Walk<'_>, root: &Section<'_>) -> Rollout {
         drain_timeout: Millis::seconds(30),
         stop_timeout: Millis::seconds(30),
         keep: Keep::Stopped,
+        max_unreachable: 0,
     };
     let Some(section) = walk.subsection(root, "rollout", Part::Rollout, "`rollout`".to_owned()) else { return rollout };
     walk.choice(&section, "strategy", &[("all_at_once", Strategy::AllAtOnce)]);
@@ -139,6 +140,10 @@ fn rollout(walk: &mut Walk<'_>, root: &Section<'_>) -> Rollout {
     }
     if let Some((keep, _)) = walk.choice(&section, "keep", &[("stopped", Keep::Stopped), ("removed", Keep::Removed)]) {
         rollout.keep = keep;
+    }
+    let why = "so many servers may be left behind when they cannot be reached; 0 for none";
+    if let Some((number, _)) = walk.number(&section, "max_unreachable", 0..=1000, why) {
+        rollout.max_unreachable = number;
     }
     rollout
 }

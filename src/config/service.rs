@@ -49,9 +49,11 @@ pub(super) fn read(walk: &mut Walk<'_>, section: &Section<'_>) -> Service {
         singleton: walk.flag(section, "singleton").is_some_and(|(singleton, _)| singleton),
         secrets: secrets::names(walk, section),
         secrets_owner: secrets::owner(walk, section),
+        min_healthy: 1,
     };
     placement(walk, section, &mut service);
     one_at_a_time(walk, section, &service);
+    floor(walk, section, &mut service);
     secrets::check_volumes(walk, section, &service);
     service
 }
@@ -172,6 +174,19 @@ fn one_at_a_time(walk: &mut Walk<'_>, section: &Section<'_>, service: &Service) 
             "use one replica, mount the volume `:ro`, or say `overlap = true` if the data can take two writers",
         );
     }
+}
+
+/// The fewest copies with which servers may be left behind. By tags, nobody knows here how many there are.
+fn floor(walk: &mut Walk<'_>, section: &Section<'_>, service: &mut Service) {
+    let why = "the fewest copies on servers that are reached; 0 where all of them may be out of reach";
+    let Some((floor, span)) = walk.number(section, "min_healthy", 0..=50_000, why) else { return };
+    let n_servers = if service.servers.is_empty() { service.servers_count as usize } else { service.servers.len() };
+    let n_copies = n_servers * service.replicas as usize;
+    if service.tags.is_empty() && floor as usize > n_copies {
+        let title = format!("`min_healthy` in {} is {floor}, and it has {n_copies} in all", section.what);
+        walk.report(span, title, "no server of it could ever be left behind: lower it, or remove it");
+    }
+    service.min_healthy = floor;
 }
 
 /// Reads a subsection of a service.

@@ -47,6 +47,9 @@ pub struct Rollout {
     pub stop_timeout: Millis,
     /// The old side afterwards. Default: stopped.
     pub keep: Keep,
+    /// So many servers may be left behind because they cannot be reached. Default 0.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub max_unreachable: u32,
 }
 
 /// In which order servers are switched.
@@ -122,6 +125,23 @@ pub struct Service {
     /// The user id that may read them. Default: that of the image's user, where it is a number.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub secrets_owner: Option<u32>,
+    /// The fewest copies, on servers that are reached, with which servers may be left behind. Default 1.
+    #[serde(default = "one", skip_serializing_if = "is_one")]
+    pub min_healthy: u32,
+}
+
+fn one() -> u32 {
+    1
+}
+
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde wants it so")]
+fn is_one(number: &u32) -> bool {
+    *number == 1
+}
+
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde wants it so")]
+fn is_zero(number: &u32) -> bool {
+    *number == 0
 }
 
 impl Service {

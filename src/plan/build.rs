@@ -1,14 +1,16 @@
 //! Playbook, inventory and facts to a plan: the waves in their order. Reads as a table of contents.
+use super::behind::Behind;
 use super::containers::digest;
 use super::drift::{Drift, beside};
 use super::leftovers::{drain_needed, leftovers};
+use super::level::{self, join_steps};
 use super::lint::lint;
 use super::place::{Placement, place};
 use super::prepare::{host_door_text, new_door_text, prepare};
 use super::present::{Fleet, Present, present};
 use super::remove::remove_waves;
 use super::revert::{Stretches, guard, revert_notes, take_over, to_take_over};
-use super::routes::{Generation, Routing};
+use super::routes::{Generation, Moment, Routing};
 use super::secrets;
 use super::sites::Sites;
 use super::steps::plain;
@@ -52,21 +54,32 @@ pub fn build(inputs: Inputs<'_>) -> Result<(Plan, Vec<Finding>), RenderError> {
     let fleet = &drift.fleet;
     let present = present(&playbook.project, &playbook.env, fleet);
     let (placement, mut findings) = place(playbook, inventory, &running(&present));
+    let mode = backend_mode(&placement);
+    let behind = Behind::look(inventory, &seen.keys().collect(), &present, &placement, mode);
     let labels =
         Labels::from([(label::PROJECT.to_owned(), playbook.project.to_string()), (label::ENV.to_owned(), playbook.env.to_string())]);
     let network = network_name(&playbook.project, &playbook.env);
     let (sites, more) = Sites::survey(inventory, fleet, (&network, labels), layout::MESH_NETWORK);
     findings.extend(more);
-    let mode = backend_mode(&placement);
-    let (mut desired, more) = desire(playbook, &placement, fleet, &present, wanted, secrets);
+    let (mut desired, more) = desire(playbook, &placement, fleet, &present, wanted, secrets, &behind);
     findings.extend(more);
     desired.retain(|desired| !removed.contains(desired.name));
     let (present, desired, sites) = (&present, &desired[..], &sites);
-    let routing = Routing { playbook, inventory, fleet, seen, drift: &drift, present, desired, sites, mode, templates, removed };
+    let (known, news) = [false, true].map(|news| behind.followed(desired, &placement, wanted, news)).into();
+    let behind = if removed.is_empty() { &known } else { &behind };
+    let moment = Moment::After;
+    let mut routing =
+        Routing { playbook, inventory, fleet, seen, drift: &drift, present, desired, sites, mode, templates, removed, behind, moment };
+    // A server that is away is left behind by a run that changes anything.
+    if removed.is_empty() && (turns(desired).len() > 0 || !all_generations(&routing, &BTreeSet::new())?.is_empty()) {
+        routing.behind = &news;
+    }
+    let routing = routing;
     let waves = if removed.is_empty() { deploy_waves(&routing, wanted, &mut findings)? } else { remove_waves(&routing)? };
     let concerned = if removed.is_empty() { participants(&routing) } else { fleet.keys().collect() };
     findings.extend(drift.findings(|server| concerned.contains(server)));
     findings.extend(lint(&routing));
+    findings.extend(routing.behind.findings(playbook, inventory.servers.len(), desired, wanted));
     findings.extend(revert_notes(fleet));
     findings.extend(present.findings.iter().cloned());
     let mut told = BTreeSet::new();
@@ -91,6 +104,7 @@ pub fn build(inputs: Inputs<'_>) -> Result<(Plan, Vec<Finding>), RenderError> {
                 .collect(),
         },
         services,
+        left_out: routing.behind.away.clone(),
         waves,
     };
     Ok((plan, findings))
@@ -100,13 +114,21 @@ fn intent(wanted: &Wanted, removed: &BTreeSet<ServiceName>) -> Intent {
     match (wanted.back, removed.is_empty()) {
         (_, false) => Intent::Remove,
         (Back::Yes, true) => Intent::Rollback,
+        (Back::No, true) if wanted.catch_up => Intent::CatchUp,
         (Back::No, true) => Intent::Deploy,
     }
 }
 
 /// Where each service is: a volume stays where it is even while its app is down, or its container was removed by hand.
-fn running(present: &Present<'_>) -> Placement {
-    present.services.iter().map(|(name, service)| (name.clone(), service.homes())).collect()
+pub(super) fn running(present: &Present<'_>) -> Placement {
+    let mut running: Placement = present.services.iter().map(|(name, service)| (name.clone(), service.homes())).collect();
+    // What was placed on servers that were left behind stays there.
+    for (server, left) in present.record.iter().flat_map(|record| &record.servers) {
+        for name in &left.holds {
+            running.entry(name.clone()).or_default().insert(server.clone());
+        }
+    }
+    running
 }
 
 /// Services that move together: nothing in a turn uses anything in a later one, and a handover has a turn of its own.
@@ -144,6 +166,9 @@ fn deploy_waves(routing: &Routing<'_>, wanted: &Wanted, findings: &mut Vec<Findi
     if turns.is_empty() {
         generations.push(all_generations(routing, &switched)?);
     }
+    let before = Routing { moment: Moment::Before, ..*routing };
+    let mut joining = all_generations(&before, &BTreeSet::new())?;
+    joining.retain(|server, _| routing.behind.back.contains(server));
     // A server that serves already what it will serve in the end has nothing to switch to in between.
     let changed: BTreeSet<ServerName> = generations.last().into_iter().flat_map(BTreeMap::keys).cloned().collect();
     generations.iter_mut().for_each(|generations| generations.retain(|server, _| changed.contains(server)));
@@ -154,7 +179,8 @@ fn deploy_waves(routing: &Routing<'_>, wanted: &Wanted, findings: &mut Vec<Findi
         findings.extend(more);
         steps.extend(secrets::put_steps(routing, server, release));
         let mut last = None;
-        for generation in generations.iter().filter_map(|generations| generations.get(server)) {
+        let stages = std::iter::once(&joining).chain(&generations);
+        for generation in stages.filter_map(|generations| generations.get(server)) {
             if last != Some(&generation.id) {
                 steps.push(stage(routing, server, generation));
             }
@@ -165,10 +191,16 @@ fn deploy_waves(routing: &Routing<'_>, wanted: &Wanted, findings: &mut Vec<Findi
         }
     }
     let mut waves = vec![Wave { name: "prepare".to_owned(), kind: WaveKind::Work, servers: prepared }];
-    waves.push(Wave { name: "drain what was left".to_owned(), kind: WaveKind::Work, servers: drain_needed(routing) });
     let mut live: BTreeMap<ServerName, Generation> = BTreeMap::new();
     let n_turns = turns.len();
     let mut stretches = Stretches::default();
+    stretches.covers(waves.len());
+    waves.push(Wave { name: "join the fleet".to_owned(), kind: WaveKind::Work, servers: join_steps(&before, &joining, &mut live) });
+    // What a server routed before it joined makes room from here on: nobody goes back to it.
+    stretches.leaves_out();
+    let drains = merged(level::drain_steps(&before), drain_needed(routing));
+    waves.push(Wave { name: "drain what was left".to_owned(), kind: WaveKind::Work, servers: drains });
+    waves.push(Wave { name: "start what was missed".to_owned(), kind: WaveKind::Work, servers: level::start_steps(routing, findings) });
     for (position, generations) in generations.iter().enumerate() {
         if position < n_announced {
             let turn = Turn { routing, services: &[], release };
@@ -194,25 +226,18 @@ fn deploy_waves(routing: &Routing<'_>, wanted: &Wanted, findings: &mut Vec<Findi
     }
     let moving: Vec<&Desired<'_>> = turns.into_iter().flatten().collect();
     let left = leftovers(routing, wanted);
-    let mut drained = drain_steps(routing, &moving);
-    for (server, steps) in left.drain {
-        drained.entry(server).or_default().extend(steps);
-    }
+    let drained = merged(drain_steps(routing, &moving), left.drain);
     waves.push(Wave { name: "drain".to_owned(), kind: WaveKind::Work, servers: drained });
     let turn = Turn { routing, services: &moving, release };
-    let mut retired = retire_steps(&turn);
     let (more, told) = beside(&turn, wanted);
     findings.extend(told);
-    for (server, steps) in more {
-        retired.entry(server).or_default().extend(steps);
-    }
-    waves.push(Wave { name: "retire".to_owned(), kind: WaveKind::Work, servers: retired });
-    let mut tidy = finish_steps(&turn);
-    for (server, steps) in left.tidy {
-        tidy.entry(server).or_default().extend(steps);
-    }
-    let moved = moving.iter().map(|desired| desired.name).collect();
-    secrets::tidy(routing, &moved, &secrets::given(&moving, release), &mut tidy);
+    waves.push(Wave { name: "retire".to_owned(), kind: WaveKind::Work, servers: merged(retire_steps(&turn), more) });
+    let mut tidy = merged(merged(finish_steps(&turn), left.tidy), level::tidy_steps(&turn));
+    let caught_up = || routing.desired.iter().filter_map(|desired| Some((desired.name, level::release(desired)?)));
+    let moved = moving.iter().map(|desired| desired.name).chain(caught_up().map(|(name, _)| name)).collect();
+    let mut given = secrets::given(&moving, release);
+    given.extend(caught_up().map(|(name, release)| (name.as_str(), release)));
+    secrets::tidy(routing, &moved, &given, &mut tidy);
     for server in live.keys() {
         let prune = plain("prune NGINX generations", Action::PruneGenerations { keep: 5 });
         tidy.entry(server.clone()).or_default().push(prune);
@@ -226,6 +251,11 @@ fn deploy_waves(routing: &Routing<'_>, wanted: &Wanted, findings: &mut Vec<Findi
     }
     waves.push(Wave { name: "finish".to_owned(), kind: WaveKind::Cleanup, servers: tidy });
     Ok(locked(routing, waves))
+}
+
+fn merged(mut steps: BTreeMap<ServerName, Vec<Step>>, more: BTreeMap<ServerName, Vec<Step>>) -> BTreeMap<ServerName, Vec<Step>> {
+    more.into_iter().for_each(|(server, more)| steps.entry(server).or_default().extend(more));
+    steps
 }
 
 fn names(services: &[&Desired<'_>]) -> String {
@@ -290,7 +320,7 @@ fn prepare_server(routing: &Routing<'_>, server: &ServerName) -> Result<(Vec<Ste
         routing.desired.iter().filter(|desired| desired.to.is_some() && desired.servers.contains(server)).collect();
     let images = here
         .iter()
-        .filter(|desired| matches!(desired.change, Change::Create | Change::Toggle))
+        .filter(|desired| matches!(desired.change, Change::Create | Change::Toggle) || desired.missed.iter().any(|(at, _)| at == server))
         .map(|desired| desired.service.image.as_str())
         .collect();
     let door = door_text(routing, server, Doors::OldAndNew)?;

@@ -51,8 +51,10 @@ fn wishes<'a>(playbook: &'a Playbook, present: &Present<'_>) -> Vec<(Owner<'a>, 
         let service = present.services.get(name)?;
         let live = service.live();
         let mut units: Vec<_> = service.units.iter().filter(|unit| replica.is_none_or(|number| unit.replica == number)).collect();
-        units.sort_by_key(|unit| Some(unit.side) != live);
-        units.iter().find_map(|unit| unit.number(key))
+        units.sort_by_key(|unit| (unit.is_stale, Some(unit.side) != live));
+        // Of what runs on servers that are away, the others' routes tell.
+        let routed = || service.level_routes().next().map(|route| route.internal_port).filter(|_| key == label::INTERNAL_PORT);
+        units.iter().find_map(|unit| unit.number(key)).or_else(routed)
     };
     let mut wishes = Vec::new();
     let (there, new): (Vec<_>, Vec<_>) = playbook.services.iter().partition(|(name, _)| present.services.contains_key(*name));

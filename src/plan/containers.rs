@@ -106,6 +106,8 @@ pub(super) struct Place<'a> {
     pub private_address: Option<Ipv4Addr>,
     /// Where the server keeps its files.
     pub remote_root: &'a str,
+    /// The version that the containers are of.
+    pub version: &'a str,
     /// The number of this deploy.
     pub release: u64,
 }
@@ -125,7 +127,7 @@ impl Place<'_> {
         let mut env = self.desired.environment.clone();
         env.insert("FLIPSIDE_CONTAINER".to_owned(), name.clone());
         env.insert("FLIPSIDE_SERVICE".to_owned(), self.desired.name.to_string());
-        env.insert("FLIPSIDE_VERSION".to_owned(), self.playbook.version.clone());
+        env.insert("FLIPSIDE_VERSION".to_owned(), self.version.to_owned());
         let joined = has_door(service);
         ContainerSpec {
             image: service.image.clone(),
@@ -184,7 +186,7 @@ impl Place<'_> {
                 (label::SIDE, self.side.to_string()),
                 (label::REPLICA, self.replica.number.to_string()),
                 (label::ROLE, role.to_owned()),
-                (label::VERSION, self.playbook.version.clone()),
+                (label::VERSION, self.version.to_owned()),
                 (label::SPEC, self.desired.spec.clone()),
                 (label::SLOT, self.replica.slot.to_string()),
                 (label::RELEASE, self.release.to_string()),

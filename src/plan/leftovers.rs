@@ -29,6 +29,9 @@ pub(super) fn leftovers(routing: &Routing<'_>, wanted: &Wanted) -> Leftovers {
     let mut all = Leftovers::default();
     for desired in routing.desired.iter().filter(|desired| stays(wanted, desired)) {
         let Some((service, live)) = desired.present.and_then(|service| Some((service, service.live()?))) else { continue };
+        if !routing.behind.who_routes(desired.name, live.other()).is_empty() {
+            continue;
+        }
         for (server, step) in drains(routing, desired, service, live.other()) {
             all.drain.entry(server).or_default().push(step);
         }
@@ -55,16 +58,18 @@ pub(super) fn drain_needed(routing: &Routing<'_>) -> BTreeMap<ServerName, Vec<St
 /// The plan leaves the service as it is, although it was asked about it: what is left of it elsewhere is taken back.
 pub(super) fn stays(wanted: &Wanted, desired: &Desired<'_>) -> bool {
     let routed = desired.present.is_some_and(|service| !service.routes.is_empty() && !service.is_split());
-    desired.change == Change::Keep && routed && wanted.selects(desired.name) && wanted.back == Back::No
+    matches!(desired.change, Change::Keep | Change::CatchUp) && routed && wanted.selects(desired.name) && wanted.back == Back::No
 }
 
 /// Where something of that side runs. Old workers of NGINX may still have requests there: it was live until the other was switched to, or
 /// put back to.
 fn drains(routing: &Routing<'_>, desired: &Desired<'_>, service: &PresentService<'_>, side: Side) -> Vec<(ServerName, Step)> {
+    let left_behind = routing.behind.before.as_ref().is_some_and(|record| !record.servers.is_empty());
+    let what = if left_behind { "was kept for servers that are behind" } else { "a run that was cut off left on the idle side" };
     let drain = |server: &ServerName| {
         let backends = running_backends(server, service, side);
         let action = Action::Drain { backends: backends.clone(), policy: drain_policy(routing) };
-        let step = plain("drain what a run that was cut off left on the idle side", action).of(desired.name);
+        let step = plain(format!("drain what {what}"), action).of(desired.name);
         (!backends.is_empty()).then(|| (server.clone(), step))
     };
     askers(routing, service).filter_map(drain).collect()

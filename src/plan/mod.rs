@@ -1,9 +1,11 @@
 //! The heart: from playbook, inventory and facts to a plan, and from plan and ledger to what is next. Deliberately absent: doing anything.
+mod behind;
 mod build;
 mod claims;
 mod containers;
 mod drift;
 mod leftovers;
+mod level;
 mod lint;
 mod next;
 mod overtaken;
@@ -12,6 +14,7 @@ mod ports;
 mod prepare;
 mod present;
 mod probes;
+mod record;
 mod remove;
 mod revert;
 mod routes;
@@ -26,12 +29,14 @@ mod target;
 mod turn;
 mod types;
 
+pub use behind::cannot_do_without;
 pub use build::{Inputs, build, is_fatal};
 pub use next::{Move, next, past_undoing};
 pub use overtaken::{back_by_themselves, overtaken};
 pub use place::{Placement, place};
 pub use present::{Fleet, Present, PresentService, Renamed, Unit, half_switched, present};
 pub use probes::{Probed, probes};
+pub use record::{LeftBehind, Record};
 pub use revert::{REVERT_GRACE, revert_notes};
 pub use secrets::{other_secrets, secrets_of};
 pub use show::{CommandsOf, NginxFiles, Paint, View, action_name, describe, prose, show};

@@ -3,7 +3,7 @@
 use super::containers::digest;
 use super::next::past_undoing;
 use super::present::Fleet;
-use super::types::{Plan, Step, UndoKind};
+use super::types::{Change, Plan, Step, UndoKind};
 use crate::config::Inventory;
 use crate::facts::{Facts, RevertState};
 use crate::ledger::{Ledger, StepState};
@@ -142,7 +142,13 @@ fn actions(plan: &Plan) -> impl Iterator<Item = (&ServerName, &Action)> {
 
 /// The releases of the containers that the plan starts.
 fn releases(plan: &Plan) -> impl Iterator<Item = u64> {
-    actions(plan).filter_map(
-        |(_, action)| if let Action::RunContainer(spec) = action { spec.labels.get(label::RELEASE)?.parse().ok() } else { None },
-    )
+    // What servers had missed is as old as what the others have.
+    let is_new = |spec: &ContainerSpec| {
+        let service = spec.labels.get(label::SERVICE).and_then(|name| plan.services.iter().find(|(there, _)| there.as_str() == name));
+        service.is_none_or(|(_, service)| service.change != Change::CatchUp)
+    };
+    actions(plan).filter_map(move |(_, action)| match action {
+        Action::RunContainer(spec) if is_new(spec) => spec.labels.get(label::RELEASE)?.parse().ok(),
+        _ => None,
+    })
 }

@@ -1,5 +1,6 @@
 //! What is there now, read from the facts: which side NGINX routes, which containers belong to which side, which ports are claimed.
 //! Deliberately absent: what should be there.
+use super::record::Record;
 use super::types::{Finding, Level};
 use crate::facts::{ContainerFact, ContainerState, Facts};
 use crate::model::{
@@ -23,6 +24,8 @@ pub struct Present<'a> {
     pub aside: Vec<(ServerName, &'a ContainerFact)>,
     /// Containers that have another name than their labels say.
     pub renamed: Vec<Renamed<'a>>,
+    /// Servers that were left behind.
+    pub record: Option<Record>,
     /// What the reading noticed.
     pub findings: Vec<Finding>,
 }
@@ -49,6 +52,8 @@ pub struct PresentService<'a> {
     pub routes: BTreeMap<ServerName, MeshService>,
     /// Its containers, both sides.
     pub units: Vec<Unit<'a>>,
+    /// Servers that were left behind: what they route and run does not say what the fleet does.
+    pub behind: BTreeSet<ServerName>,
 }
 
 /// One replica of one side on one server: the app, and the door that owns its namespace where it has one.
@@ -64,6 +69,8 @@ pub struct Unit<'a> {
     pub app: Option<&'a ContainerFact>,
     /// The door's container.
     pub door: Option<&'a ContainerFact>,
+    /// It is on a server that was left behind, and of another release than the rest of its side.
+    pub is_stale: bool,
 }
 
 impl Unit<'_> {
@@ -139,7 +146,7 @@ impl<'a> PresentService<'a> {
         if self.routes.is_empty() {
             return self.running_side();
         }
-        let n_routes = |side| self.routes.values().filter(|route| route.live == side).count();
+        let n_routes = |side| self.level_routes().filter(|route| route.live == side).count();
         let all_run = |side| self.side(side).next().is_some() && self.side(side).all(Unit::runs);
         Side::BOTH
             .into_iter()
@@ -150,13 +157,39 @@ impl<'a> PresentService<'a> {
     /// Servers route different sides: a run was cut off between two switches.
     #[must_use]
     pub fn is_split(&self) -> bool {
-        let sides: BTreeSet<Side> = self.routes.values().map(|route| route.live).collect();
+        let sides: BTreeSet<Side> = self.level_routes().map(|route| route.live).collect();
         sides.len() > 1
     }
 
-    /// The units of one side.
+    /// The routes of the servers that were not left behind; of all where that leaves none.
+    pub(super) fn level_routes(&self) -> impl Iterator<Item = &MeshService> {
+        let all = self.routes.keys().all(|server| self.behind.contains(server));
+        self.routes.iter().filter(move |(server, _)| all || !self.behind.contains(*server)).map(|(_, route)| route)
+    }
+
+    /// The units of one side, without what is older on servers that were left behind.
     pub fn side(&self, side: Side) -> impl Iterator<Item = &Unit<'a>> {
-        self.units.iter().filter(move |unit| unit.side == side)
+        self.units.iter().filter(move |unit| unit.side == side && !unit.is_stale)
+    }
+
+    /// The units of one side on servers that were not left behind; on all where that leaves none of either side.
+    pub(super) fn level_side(&self, side: Side) -> impl Iterator<Item = &Unit<'a>> {
+        let all = self.units.iter().all(|unit| self.behind.contains(&unit.server));
+        self.side(side).filter(move |unit| all || !self.behind.contains(&unit.server))
+    }
+
+    /// Only what level servers run says of which release a side is. A service that they do not have is where it is.
+    fn find_stale(&mut self) {
+        let is_level = |unit: &Unit<'_>| !self.behind.contains(&unit.server);
+        if !self.units.iter().any(is_level) {
+            return;
+        }
+        let releases: BTreeSet<(Side, Option<u64>)> =
+            self.units.iter().filter(|unit| is_level(unit)).map(|unit| (unit.side, unit.number(label::RELEASE))).collect();
+        let behind = &self.behind;
+        for unit in self.units.iter_mut().filter(|unit| behind.contains(&unit.server)) {
+            unit.is_stale = !releases.contains(&(unit.side, unit.number(label::RELEASE)));
+        }
     }
 
     /// Where its data is: where the live side has containers, running or not, or is routed to; else where the other side has some.
@@ -164,7 +197,7 @@ impl<'a> PresentService<'a> {
     pub fn homes(&self) -> BTreeSet<ServerName> {
         let Some(live) = self.live() else { return BTreeSet::new() };
         let units = |side| self.side(side).map(|unit| unit.server.clone());
-        let routed = self.routes.values().flat_map(|route| &route.backends).filter(|backend| backend.side == live);
+        let routed = self.level_routes().flat_map(|route| &route.backends).filter(|backend| backend.side == live);
         let homes: BTreeSet<ServerName> = units(live).chain(routed.map(|backend| backend.server.clone())).collect();
         if homes.is_empty() { units(live.other()).collect() } else { homes }
     }
@@ -179,10 +212,10 @@ impl<'a> PresentService<'a> {
     /// same: where it was, its data is, and what keeps exiting there has to be stopped.
     fn running_side(&self) -> Option<Side> {
         let oldest = |is: fn(&Unit<'a>) -> bool| {
-            Side::BOTH.into_iter().filter(|side| self.side(*side).any(is)).min_by_key(|side| self.release(*side))
+            Side::BOTH.into_iter().filter(|side| self.level_side(*side).any(is)).min_by_key(|side| self.release(*side))
         };
         let newest = || {
-            let with_apps = Side::BOTH.into_iter().filter(|side| self.side(*side).any(|unit| unit.app.is_some()));
+            let with_apps = Side::BOTH.into_iter().filter(|side| self.level_side(*side).any(|unit| unit.app.is_some()));
             with_apps.max_by_key(|side| self.release(*side))
         };
         oldest(Unit::runs).or_else(|| oldest(Unit::is_up)).or_else(newest)
@@ -207,7 +240,11 @@ pub fn present<'a>(project: &ProjectName, env: &EnvName, fleet: &'a Fleet) -> Pr
             read_container(project, env, server, container, &mut present);
         }
     }
+    present.record = Record::of(project, env, fleet);
+    let behind: BTreeSet<ServerName> = present.record.iter().flat_map(|record| record.servers.keys().cloned()).collect();
     for service in present.services.values_mut() {
+        service.behind.clone_from(&behind);
+        service.find_stale();
         service.units.sort_by(|a, b| (&a.server, a.replica, a.side).cmp(&(&b.server, b.replica, b.side)));
     }
     present
@@ -268,7 +305,7 @@ fn read_container<'a>(project: &ProjectName, env: &EnvName, server: &ServerName,
     let unit = match position {
         Some(position) => &mut units[position],
         None => {
-            units.push(Unit { server: server.clone(), replica, side, app: None, door: None });
+            units.push(Unit { server: server.clone(), replica, side, app: None, door: None, is_stale: false });
             let last = units.len() - 1;
             &mut units[last]
         }

@@ -1,7 +1,9 @@
 //! What each server's NGINX should route, and the generation that says so. Deliberately absent: when it is switched.
+use super::behind::Behind;
 use super::containers::Place;
 use super::drift::Drift;
 use super::present::{Fleet, Present, Unit};
+use super::record::Record;
 use super::sites::Sites;
 use super::target::Desired;
 use crate::config::{Inventory, Playbook};
@@ -15,6 +17,7 @@ use crate::script::layout::{BOOTSTRAP, GENERATION_FILE};
 use std::collections::{BTreeMap, BTreeSet};
 
 /// What everything about routes is made from.
+#[derive(Clone, Copy)]
 pub(super) struct Routing<'a> {
     /// The playbook.
     pub playbook: &'a Playbook,
@@ -38,6 +41,19 @@ pub(super) struct Routing<'a> {
     pub templates: &'a Templates,
     /// Services whose routes go away.
     pub removed: &'a BTreeSet<ServiceName>,
+    /// Servers that are out of reach, and those that were.
+    pub behind: &'a Behind,
+    /// Before or after the servers that were left behind have what they missed.
+    pub moment: Moment,
+}
+
+/// Before or after the servers that were left behind have what they missed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Moment {
+    /// They route what the fleet has, and run nothing of it.
+    Before,
+    /// They run it.
+    After,
 }
 
 /// A generation that one server is to serve.
@@ -60,8 +76,34 @@ impl Routing<'_> {
         let moving = desired.moves() && desired.to == Some(side);
         match (moving, desired.change == super::types::Change::Restore) {
             (true, false) => self.new_backends(server, desired, side),
-            (true, true) | (false, _) => self.present_backends(server, desired, side),
+            (true, true) => self.present_backends(server, desired, side),
+            (false, _) => {
+                let is_missed = |backend: &MeshBackend| {
+                    desired.from == Some(side) && desired.missed.contains(&(backend.server.clone(), backend.replica))
+                };
+                let mut backends = self.present_backends(server, desired, side);
+                backends.retain(|backend| !is_missed(backend));
+                backends.extend(self.routed_elsewhere(server, desired, side));
+                if self.moment == Moment::After && !desired.missed.is_empty() {
+                    backends.extend(self.new_backends(server, desired, side).into_iter().filter(|backend| is_missed(backend)));
+                }
+                backends.sort_by(|a, b| (&a.server, a.replica).cmp(&(&b.server, b.replica)));
+                backends
+            }
         }
+    }
+
+    /// What servers run that cannot be asked, as the others route it.
+    fn routed_elsewhere(&self, server: &ServerName, desired: &Desired<'_>, side: Side) -> Vec<MeshBackend> {
+        let mut elsewhere: Vec<MeshBackend> = Vec::new();
+        for backend in desired.present.into_iter().flat_map(|there| there.level_routes()).flat_map(|route| &route.backends) {
+            let is_away = backend.side == side && backend.role == BackendRole::Live && self.behind.away.contains(&backend.server);
+            let known = elsewhere.iter().any(|other| other.server == backend.server && other.replica == backend.replica);
+            if is_away && !known && reaches(server, &backend.server, &backend.backend) {
+                elsewhere.push(backend.clone());
+            }
+        }
+        elsewhere
     }
 
     fn new_backends(&self, server: &ServerName, desired: &Desired<'_>, side: Side) -> Vec<MeshBackend> {
@@ -84,6 +126,7 @@ impl Routing<'_> {
                             address: std::net::Ipv4Addr::UNSPECIFIED,
                             private_address: None,
                             remote_root: "",
+                            version: "",
                             release: 0,
                         };
                         let (Some(address), Some(port)) = (self.private_address(at), place.host_port()) else { continue };
@@ -132,7 +175,8 @@ impl Routing<'_> {
             self.playbook.version.clone()
         } else {
             let unit = desired.present.and_then(|present| present.side(side).next());
-            unit.and_then(|unit| unit.label(label::VERSION)).unwrap_or_default().to_owned()
+            let routed = || desired.present?.level_routes().next().map(|route| route.version.as_str());
+            unit.and_then(|unit| unit.label(label::VERSION)).or_else(routed).unwrap_or_default().to_owned()
         };
         let hosts = match desired.service.protocol {
             Protocol::Http => desired.service.proxy.iter().flat_map(|proxy| proxy.hosts.clone()).collect(),
@@ -217,6 +261,16 @@ impl Routing<'_> {
                     remove.push(path);
                 }
             }
+        }
+        let path = Record::path(&self.playbook.project, &self.playbook.env);
+        let record = match self.moment {
+            Moment::Before => &self.behind.before,
+            Moment::After => &self.behind.after,
+        };
+        match record {
+            Some(record) => drop(ours.insert(path, record.text())),
+            None if live_files.contains_key(&path) => remove.push(path),
+            None => {}
         }
         let (main, text) = render_main(self.templates, &MainSettings::default())?;
         ours.insert(main, text);

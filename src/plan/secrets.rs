@@ -24,10 +24,13 @@ pub(super) fn mounts(playbook: &Playbook, remote_root: &str, desired: &Desired<'
 pub(super) fn put_steps(routing: &Routing<'_>, server: &ServerName, release: u64) -> Vec<Step> {
     let Some(settings) = routing.inventory.servers.get(server) else { return Vec::new() };
     let starts = |desired: &&Desired<'_>| {
-        matches!(desired.change, Change::Create | Change::Toggle) && desired.servers.contains(server) && !desired.service.secrets.is_empty()
+        let is_new = matches!(desired.change, Change::Create | Change::Toggle) && desired.servers.contains(server);
+        let is_missed = desired.missed.iter().any(|(at, _)| at == server);
+        (is_new || is_missed) && !desired.service.secrets.is_empty()
     };
     let (project, env) = (&routing.playbook.project, &routing.playbook.env);
     let put = |desired: &Desired<'_>| {
+        let release = super::level::release(desired).unwrap_or(release);
         let folder = layout::secrets_folder(&settings.remote_root, project, env, desired.name, release);
         let Service { secrets, secrets_owner, image, .. } = desired.service;
         let action = Action::PutSecrets { folder: folder.clone(), names: secrets.clone(), owner: *secrets_owner, image: image.clone() };

@@ -1,4 +1,6 @@
 //! What runs where, judged: RUNNING, MIXED, DEGRADED, DOWN. Deliberately absent: what should be done about it.
+use super::behind::behind_notes;
+use super::build::running;
 use super::drift::{Drift, strangers};
 use super::place::place;
 use super::present::{Fleet, PresentService, Unit, present};
@@ -77,12 +79,9 @@ pub fn status(
     let mut findings = drift.findings(|_| true);
     findings.extend(present.findings.iter().cloned());
     findings.extend(strangers(playbook, fleet, |_, _| false));
+    findings.extend(behind_notes(playbook, &present, silent));
     findings.sort();
-    let running = present.services.iter().map(|(name, service)| {
-        let live = service.live();
-        (name.clone(), service.units.iter().filter(|unit| Some(unit.side) == live).map(|unit| unit.server.clone()).collect())
-    });
-    let (placement, _) = place(playbook, inventory, &running.collect());
+    let (placement, _) = place(playbook, inventory, &running(&present));
     let mut all = BTreeMap::new();
     for (name, service) in &playbook.services {
         let n_wanted = placement.get(name).map_or(0, |servers| servers.len() * service.replicas as usize);
@@ -131,6 +130,11 @@ fn judge(service: &PresentService<'_>, n_wanted: usize, silent: &BTreeSet<Server
     }
     status.previous = service.side(live.other()).find_map(|unit| unit.label(label::VERSION)).map(clean);
     for unit in service.side(live.other()).filter(|unit| unit.runs()) {
+        if !service.behind.is_empty() {
+            let text = format!("the {} side still runs, on {}: for servers that are behind", live.other(), unit.server);
+            status.troubles.push(text);
+            continue;
+        }
         status.troubles.push(format!("the {} side runs too, on {}: a run was cut off, or somebody started it", live.other(), unit.server));
     }
     for (server, route) in service.routes.iter().filter(|(_, route)| route.live != live) {

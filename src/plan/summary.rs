@@ -15,7 +15,7 @@ pub(super) fn summary(playbook: &Playbook, desired: &Desired<'_>) -> ServicePlan
     let to_version = match desired.change {
         Change::Create | Change::Toggle => Some(playbook.version.clone()),
         Change::Restore => desired.to.and_then(version),
-        Change::Keep => from_version.clone(),
+        Change::Keep | Change::CatchUp => from_version.clone(),
         Change::Remove => None,
     };
     ServicePlan {

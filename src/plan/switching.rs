@@ -1,5 +1,6 @@
 //! The steps around a switch: stage a generation, make it live, check what it routes, and drain what it routes to no more. Deliberately
 //! absent: their place among the waves (see `build`).
+use super::level::missed_backends;
 use super::present::{PresentService, Unit};
 use super::routes::{Generation, Routing, base_generation, reaches, unit_backend};
 use super::steps::{plain, switch};
@@ -44,17 +45,17 @@ pub(super) fn switch_steps(
             .flatten()
             .map(|backend| backend.backend)
             .collect();
+        let new = [new, missed_backends(routing, server)].concat();
         let drain = (!new.is_empty()).then(|| Action::Drain { backends: new, policy: drain_policy(routing) });
         let mut steps = vec![switch(expect, &generation.id, drain)];
-        steps.extend(turn.services.iter().filter_map(|desired| route_check(routing, server, desired)));
+        steps.extend(turn.services.iter().filter_map(|desired| route_check(routing, server, desired, desired.to?)));
         live.insert(server.clone(), generation.clone());
         all.insert(server.clone(), steps);
     }
     all
 }
 
-fn route_check(routing: &Routing<'_>, server: &ServerName, desired: &Desired<'_>) -> Option<Step> {
-    let side = desired.to?;
+pub(super) fn route_check(routing: &Routing<'_>, server: &ServerName, desired: &Desired<'_>, side: Side) -> Option<Step> {
     desired.internal_port?;
     if routing.backends(server, desired, side).is_empty() {
         return None;
@@ -100,7 +101,8 @@ pub(super) fn drain_steps(routing: &Routing<'_>, moving: &[&Desired<'_>]) -> BTr
     let mut all: BTreeMap<ServerName, Vec<Step>> = BTreeMap::new();
     for server in routing.fleet.keys() {
         let mut old = Vec::new();
-        for desired in moving.iter().filter(|desired| !desired.service.hands_over()) {
+        let is_kept = |desired: &Desired<'_>| desired.from.is_some_and(|from| !routing.behind.who_routes(desired.name, from).is_empty());
+        for desired in moving.iter().filter(|desired| !desired.service.hands_over() && !is_kept(desired)) {
             let (Some(present), Some(from)) = (desired.present, desired.from) else { continue };
             match present.routes.get(server) {
                 Some(routed) => {

@@ -1,4 +1,5 @@
 //! What each service should be: where, on which ports, on which side, and whether that is a change. Deliberately absent: steps.
+use super::behind::Behind;
 use super::claims::settle_all;
 use super::containers::{environment, has_door, spec_digest};
 use super::place::Placement;
@@ -7,7 +8,7 @@ use super::secrets;
 use super::show::prose::clean;
 use super::types::{Change, Finding, Level};
 use crate::config::{Playbook, Service};
-use crate::model::{BackendMode, Secrets, ServiceName, Side, label};
+use crate::model::{BackendMode, Secrets, ServerName, ServiceName, Side, label};
 use std::collections::{BTreeMap, BTreeSet};
 
 /// One service as it should be.
@@ -19,8 +20,14 @@ pub(super) struct Desired<'a> {
     pub service: &'a Service,
     /// What is there of it.
     pub present: Option<&'a PresentService<'a>>,
-    /// Where it should run.
-    pub servers: BTreeSet<crate::model::ServerName>,
+    /// Where it should run, of the servers that are reached.
+    pub servers: BTreeSet<ServerName>,
+    /// Where it should run, of the others.
+    pub away: BTreeSet<ServerName>,
+    /// Copies of the live side that are yet to be started on servers that were left behind.
+    pub missed: BTreeSet<(ServerName, u32)>,
+    /// Why it is left as it is, where that is not what the playbook says.
+    pub held_back: Option<String>,
     /// Its copies on one server.
     pub replicas: Vec<Replica>,
     /// The port that apps connect to.
@@ -47,8 +54,16 @@ impl Desired<'_> {
     pub(super) fn moves(&self) -> bool {
         match self.change {
             Change::Create | Change::Toggle | Change::Restore => true,
-            Change::Keep | Change::Remove => false,
+            Change::Keep | Change::CatchUp | Change::Remove => false,
         }
+    }
+
+    /// The version of the containers that are started: what servers missed is of the version that the others have.
+    #[must_use]
+    pub(super) fn version<'p>(&'p self, playbook: &'p Playbook) -> &'p str {
+        let there = || self.present?.level_side(self.from?).find_map(|unit| unit.label(label::VERSION));
+        let is_missed = self.change == Change::CatchUp;
+        is_missed.then(there).flatten().unwrap_or(&playbook.version)
     }
 }
 
@@ -74,9 +89,19 @@ pub struct Wanted {
     pub back: Back,
     /// Set right what hands changed.
     pub repair: Repair,
+    /// So many servers may be left behind; None for as many as the playbook says.
+    pub max_unreachable: Option<u32>,
+    /// Bring servers that were left behind to what the fleet has, and nothing else.
+    pub catch_up: bool,
 }
 
 impl Wanted {
+    /// How many servers may be left behind.
+    #[must_use]
+    pub fn budget(&self, playbook: &Playbook) -> u32 {
+        self.max_unreachable.unwrap_or(playbook.rollout.max_unreachable)
+    }
+
     /// The service is among those asked for.
     #[must_use]
     pub fn selects(&self, service: &ServiceName) -> bool {
@@ -130,6 +155,7 @@ pub(super) fn desire<'a>(
     present: &'a Present<'a>,
     wanted: &Wanted,
     secrets: &Secrets,
+    behind: &Behind,
 ) -> (Vec<Desired<'a>>, Vec<Finding>) {
     let mode = backend_mode(placement);
     let mut findings = Vec::new();
@@ -148,7 +174,10 @@ pub(super) fn desire<'a>(
             name,
             service,
             present: present.services.get(name),
-            servers: servers.clone(),
+            servers: servers.difference(&behind.away).cloned().collect(),
+            away: servers.intersection(&behind.away).cloned().collect(),
+            missed: BTreeSet::new(),
+            held_back: None,
             replicas,
             internal_port: internal,
             environment,
@@ -161,8 +190,11 @@ pub(super) fn desire<'a>(
         };
         desired.secret_change = secrets::difference(playbook, &desired, fleet, secrets);
         match wanted.back {
-            Back::No => judge(&mut desired, fleet, wanted, &mut findings),
+            Back::No => judge(&mut desired, fleet, wanted, &mut findings, behind),
             Back::Yes => judge_rollback(&mut desired, present, wanted, &mut findings),
+        }
+        if desired.moves() && behind.holds_back(&desired) {
+            hold_back(&mut desired, behind);
         }
         all.push(desired);
     }
@@ -183,7 +215,36 @@ fn wait_for_split(all: &mut [Desired<'_>]) {
     }
 }
 
-fn judge(desired: &mut Desired<'_>, fleet: &Fleet, wanted: &Wanted, findings: &mut Vec<Finding>) {
+/// What servers that are away may run, or route to, is not to be moved or stopped without them.
+fn hold_back(desired: &mut Desired<'_>, behind: &Behind) {
+    let why = if desired.from.is_none() {
+        format!("it is not deployed: {} cannot be asked whether it runs there", behind.names())
+    } else if desired.servers.is_empty() {
+        format!("it is left as it is, on {}, which cannot be reached ({})", behind.names(), desired.reason)
+    } else {
+        format!(
+            "it is left as it is: it is handed over, and {} cannot be reached, which may route to it ({})",
+            behind.names(),
+            desired.reason
+        )
+    };
+    (desired.change, desired.to) = (Change::Keep, desired.from);
+    desired.reason = format!("waits for {}", behind.names());
+    desired.held_back = Some(why);
+}
+
+/// Copies of the live side that servers which were left behind do not have.
+fn missed(desired: &Desired<'_>, live: Side, behind: &Behind) -> BTreeSet<(ServerName, u32)> {
+    let runs = |server: &ServerName, replica: u32| {
+        let mut units = desired.present.into_iter().flat_map(|present| present.side(live));
+        units.any(|unit| unit.server == *server && unit.replica == replica && unit.runs())
+    };
+    let back = desired.servers.intersection(&behind.back).filter(|_| !desired.service.hands_over());
+    let copies = back.flat_map(|server| desired.replicas.iter().map(move |replica| (server.clone(), replica.number)));
+    copies.filter(|(server, replica)| !runs(server, *replica)).collect()
+}
+
+fn judge(desired: &mut Desired<'_>, fleet: &Fleet, wanted: &Wanted, findings: &mut Vec<Finding>, behind: &Behind) {
     let live = desired.present.and_then(PresentService::live);
     desired.from = live;
     let Some(live) = live else {
@@ -211,13 +272,26 @@ fn judge(desired: &mut Desired<'_>, fleet: &Fleet, wanted: &Wanted, findings: &m
         });
         return;
     }
+    if desired.servers.is_empty() {
+        desired.reason = format!("waits for {}", behind.names());
+        desired.held_back = Some(format!("all of it is on {}, which cannot be asked: it is left as it is", behind.names()));
+        return;
+    }
+    desired.missed = missed(desired, live, behind);
     match (difference(desired, live, fleet), wanted.force) {
         (Some(reason), _) => {
             (desired.change, desired.to, desired.reason) = (Change::Toggle, Some(live.other()), reason);
+            desired.missed.clear();
         }
         (None, Force::Yes) => {
             (desired.change, desired.to) = (Change::Toggle, Some(live.other()));
             "forced".clone_into(&mut desired.reason);
+            desired.missed.clear();
+        }
+        (None, Force::No) if !desired.missed.is_empty() => {
+            desired.change = Change::CatchUp;
+            let servers: BTreeSet<_> = desired.missed.iter().map(|(server, _)| server).collect();
+            desired.reason = format!("brought level on {}", super::show::prose::server_list(servers));
         }
         (None, Force::No) => "unchanged".clone_into(&mut desired.reason),
     }
@@ -268,7 +342,7 @@ fn difference(desired: &Desired<'_>, live: Side, fleet: &Fleet) -> Option<String
         if desired.service.port.is_some() && present.side(live).any(Unit::runs) {
             return Some("it runs and is not routed: a run was cut off".to_owned());
         }
-        if Side::BOTH.into_iter().all(|side| present.side(side).any(Unit::is_up)) {
+        if Side::BOTH.into_iter().all(|side| present.level_side(side).any(Unit::is_up)) {
             return Some("both sides run: a run was cut off".to_owned());
         }
     }
@@ -286,7 +360,8 @@ fn difference(desired: &Desired<'_>, live: Side, fleet: &Fleet) -> Option<String
         }
     }
     for server in &desired.servers {
-        for replica in &desired.replicas {
+        let replicas = desired.replicas.iter().filter(|replica| !desired.missed.contains(&(server.clone(), replica.number)));
+        for replica in replicas {
             let unit = units.iter().find(|unit| unit.server == *server && unit.replica == replica.number);
             match unit {
                 None => return Some(format!("replica {} is not on {server}", replica.number)),

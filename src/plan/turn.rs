@@ -6,7 +6,7 @@ use super::steps::{make_room, plain, policy, policy_by_name, probe, run};
 use super::target::{Desired, Replica};
 use super::types::{Change, Finding, Level, Step, UndoKind};
 use crate::config::{Keep, Service};
-use crate::facts::ContainerFact;
+use crate::facts::{ContainerFact, ContainerState};
 use crate::model::{Action, Backend, BackendMode, Millis, ServerName, Side, door_name, label};
 use crate::nginx::{DoorForward, MeshAddress, ServiceDoor, render_door, service_door};
 use std::collections::BTreeMap;
@@ -31,7 +31,13 @@ impl Turn<'_> {
         desired.service.hands_over() && desired.from.is_some()
     }
 
-    fn stop_timeout(&self) -> Millis {
+    /// The old side goes on: a server that is away may route to it.
+    #[must_use]
+    pub(super) fn keeps(&self, desired: &Desired<'_>) -> bool {
+        desired.from.is_some_and(|from| !self.routing.behind.who_routes(desired.name, from).is_empty())
+    }
+
+    pub(super) fn stop_timeout(&self) -> Millis {
         self.routing.playbook.rollout.stop_timeout
     }
 
@@ -61,8 +67,24 @@ impl Turn<'_> {
         }
     }
 
+    /// An older unit gives its place. Where a server that was left behind routes to it, taken back by starting it again, too.
+    fn make_room(&self, unit: &Unit<'_>, service: &Service) -> Vec<Step> {
+        let behind = self.routing.behind;
+        let left_behind = behind.before.as_ref().is_some_and(|record| !record.servers.is_empty());
+        let wakes = |container: &ContainerFact, then: Option<Action>| {
+            let start = Action::StartContainer { name: container.name.clone() };
+            (left_behind && !container.state.is_stopped()).then(|| std::iter::once(start).chain(then).collect())
+        };
+        let app = unit.app.map(|app| make_room(app, self.stop_timeout(), wakes(app, health(unit, service))));
+        let door = unit.door.map(|door| {
+            let ready = Action::AwaitDoor { container: door.name.clone() };
+            make_room(door, self.stop_timeout(), wakes(door, Some(ready)))
+        });
+        app.into_iter().chain(door).collect()
+    }
+
     /// The steps that start one replica of the new side and wait until it answers.
-    fn start(
+    pub(super) fn start(
         &self,
         server: &ServerName,
         desired: &Desired<'_>,
@@ -87,16 +109,15 @@ impl Turn<'_> {
             BackendMode::MultiServer => settings.private_address,
         };
         let (playbook, remote_root, release) = (routing.playbook, settings.remote_root.as_str(), self.release);
-        let place = Place { playbook, desired, replica, side, address, private_address, remote_root, release };
+        let version = desired.version(playbook);
+        let place = Place { playbook, desired, replica, side, address, private_address, remote_root, version, release };
         let name = place.name();
         let kind = if self.hands_over(desired) { UndoKind::Restores } else { UndoKind::Cleans };
         let there = desired.present.and_then(|present| {
             present.units.iter().find(|unit| unit.server == *server && unit.replica == replica.number && unit.side == side)
         });
         let mut first = Vec::new();
-        for old in there.into_iter().flat_map(|unit| [unit.app, unit.door]).flatten() {
-            first.push(make_room(old, self.stop_timeout()));
-        }
+        first.extend(there.into_iter().flat_map(|unit| self.make_room(unit, desired.service)));
         if has_door(desired.service) {
             first.extend(self.door(server, desired, &place, &name, kind, findings));
         }
@@ -165,7 +186,9 @@ impl Turn<'_> {
         let kind = if self.hands_over(desired) { UndoKind::Restores } else { UndoKind::Cleans };
         let start = |container: &ContainerFact, timeout| {
             let name = container.name.clone();
-            let undo = vec![Action::StopContainer { name: name.clone(), timeout }];
+            // What runs already is routed by a server that is away, or was left by a run that was cut off: it goes on.
+            let runs = container.state == ContainerState::Running;
+            let undo = if runs { Vec::new() } else { vec![Action::StopContainer { name: name.clone(), timeout }] };
             plain(format!("start {name}"), Action::StartContainer { name }).undone_by(kind, undo)
         };
         let mut first = Vec::new();
@@ -266,7 +289,7 @@ fn add(by_phase: &mut BTreeMap<ServerName, [Vec<Step>; 3]>, server: &ServerName,
 /// The old side of every other service that moved, where it still runs.
 #[must_use]
 pub(super) fn retire_steps(turn: &Turn<'_>) -> Steps {
-    stop_old(turn, turn.services.iter().copied().filter(|desired| !turn.hands_over(desired)))
+    stop_old(turn, turn.services.iter().copied().filter(|desired| !turn.hands_over(desired) && !turn.keeps(desired)))
 }
 
 fn stop_old<'a>(turn: &Turn<'_>, services: impl Iterator<Item = &'a Desired<'a>>) -> Steps {
@@ -293,7 +316,7 @@ pub(super) fn finish_steps(turn: &Turn<'_>) -> Steps {
             let names = [unit.app, unit.door].into_iter().flatten().map(|container| container.name.clone());
             gone.extend(names.map(|name| (unit.server.clone(), if reused { crate::model::previous_name(&name) } else { name })));
         }
-        let leaves = turn.routing.playbook.rollout.keep == Keep::Removed;
+        let leaves = turn.routing.playbook.rollout.keep == Keep::Removed && !turn.keeps(desired);
         let old = present.units.iter().filter(|unit| leaves && Some(unit.side) == desired.from && Some(unit.side) != desired.to);
         gone.extend(
             old.flat_map(|unit| [unit.app, unit.door].into_iter().flatten().map(|container| (unit.server.clone(), container.name.clone()))),

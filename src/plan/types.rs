@@ -25,6 +25,9 @@ pub struct Plan {
     pub basis: Basis,
     /// One entry a service of the playbook, for people.
     pub services: BTreeMap<ServiceName, ServicePlan>,
+    /// Servers of the inventory that could not be reached, and that the plan does without.
+    #[serde(default, skip_serializing_if = "BTreeSet::is_empty")]
+    pub left_out: BTreeSet<ServerName>,
     /// In order. Empty when there is nothing to do.
     pub waves: Vec<Wave>,
 }
@@ -39,6 +42,8 @@ pub enum Intent {
     Rollback,
     /// Take services away.
     Remove,
+    /// Bring servers that were left behind to what the fleet has.
+    CatchUp,
 }
 
 impl Intent {
@@ -49,6 +54,7 @@ impl Intent {
             Intent::Deploy => "deploy",
             Intent::Rollback => "rollback",
             Intent::Remove => "remove",
+            Intent::CatchUp => "catch-up",
         }
     }
 }
@@ -111,6 +117,8 @@ pub enum Change {
     Restore,
     /// Nothing.
     Keep,
+    /// The live side stays, and is started on servers that were left behind.
+    CatchUp,
     /// It goes away.
     Remove,
 }

@@ -119,6 +119,14 @@ impl Servers {
         Servers { secrets: Arc::new(secrets), redactor, ..self }
     }
 
+    /// The same servers without these: nobody asks them any more.
+    #[must_use]
+    pub fn without(&self, names: &BTreeSet<ServerName>) -> Servers {
+        let mut sites = (*self.sites).clone();
+        sites.retain(|name, _| !names.contains(name));
+        Servers { sites: Arc::new(sites), ..self.clone() }
+    }
+
     /// Reads the keys for all servers, which asks for passphrases. Before anything is connected.
     ///
     /// # Errors

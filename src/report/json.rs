@@ -16,6 +16,7 @@
 //! | `elapsed_ms`, `text` | `summary` | the time in all; the one line for people |
 //! | `services` | `summary` | by name: `change`, `from_version`, `to_version`, `from_side`, `to_side`, `n_servers`, `gap_ms` (measured, handovers only) |
 //! | `probe` | `summary` | with `--probe` alone: `budget`, `total` and `targets` (each with `service`, `server`), `failures` (the first: `at`, `service`, `server`, `wave_name`, `seen`), `not_probed` (by service: why). A count: `sent`, `failed`, `in_handover`, `before_first_answer`, `not_measured`, `slowest_ms` |
+//! | `left_out` | `summary` | servers that could not be reached, and were done without; absent when there are none |
 //! | `waves` | `summary` | in order: `wave`, `wave_name`, `undo`, `took_ms` |
 use super::progress::Way;
 use super::reporter::Ending;
@@ -23,7 +24,7 @@ use crate::ledger::Ledger;
 use crate::model::{Event, EventKind, Failure, Millis, Outcome, ServerName, ServiceName, Side, StepId, Verdict, WaveIndex};
 use crate::plan::{Change, Plan, action_name};
 use serde::Serialize;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 #[derive(Default, Serialize)]
 struct Line<'a> {
@@ -67,6 +68,8 @@ struct Summary<'a> {
     elapsed_ms: u64,
     services: BTreeMap<&'a ServiceName, ServiceLine<'a>>,
     waves: Vec<WaveLine<'a>>,
+    #[serde(skip_serializing_if = "BTreeSet::is_empty")]
+    left_out: &'a BTreeSet<ServerName>,
     #[serde(skip_serializing_if = "Option::is_none")]
     probe: Option<serde_json::Value>,
     text: &'a str,
@@ -172,6 +175,7 @@ pub(super) fn summary_line(
         elapsed_ms: ending.elapsed.0,
         services: services.collect(),
         waves: waves.collect(),
+        left_out: &plan.left_out,
         probe: ending.probes.map(super::probe::json),
         text,
     })

@@ -20,6 +20,11 @@ pub(super) fn lines(plan: &Plan, ledger: &Ledger, ending: &Ending<'_>, times: &[
         let line = format!("  {line}");
         lines.push(if service.change == Change::Keep { paint.dim(&line) } else { line });
     }
+    if !plan.left_out.is_empty() {
+        let servers = prose::server_list(&plan.left_out);
+        let text = format!("  left behind, because out of reach: {servers}; `{} catch-up` once this is over", ending.program);
+        lines.push(paint.yellow(&text));
+    }
     if !times.is_empty() {
         let parts: Vec<String> =
             times.iter().map(|(wave, way, took)| format!("{} {}", wave_name(plan, *wave, *way), prose::seconds(*took))).collect();
@@ -36,12 +41,13 @@ fn row(name: &ServiceName, service: &ServicePlan, ending: &Ending<'_>) -> Vec<St
         Change::Toggle | Change::Restore => {
             format!("{} → {} {} → {}", version(&service.from_version), version(&service.to_version), side(service.from), side(service.to))
         }
+        Change::CatchUp => format!("{} {} brought level", version(&service.to_version), side(service.to)),
         Change::Keep => format!("{} {} unchanged", version(&service.to_version), side(service.to)),
         Change::Remove => format!("{} removed", version(&service.from_version)),
     };
     let servers = match service.change {
         Change::Remove => String::new(),
-        Change::Create | Change::Toggle | Change::Restore | Change::Keep => {
+        Change::Create | Change::Toggle | Change::Restore | Change::CatchUp | Change::Keep => {
             format!("on {}", prose::count(service.servers.len(), "server"))
         }
     };
@@ -90,7 +96,13 @@ pub(super) fn one_line(plan: &Plan, ledger: &Ledger, ending: &Ending<'_>) -> Str
         None => format!("interrupted: {}; `{1} resume` goes on, `{1} abort` undoes it", how_far(plan, ledger), ending.program),
     };
     let probes = ending.probes.map_or_else(String::new, |tally| format!(", {}", super::probe::short(tally)));
-    format!("flipside: {target} {what}, {servers}, {time}{probes}")
+    let without = match ledger.closed {
+        Some(Verdict::Done | Verdict::DoneWithLeftovers) if !plan.left_out.is_empty() => {
+            format!(", WITHOUT {}", prose::server_list(&plan.left_out))
+        }
+        Some(_) | None => String::new(),
+    };
+    format!("flipside: {target} {what}, {servers}{without}, {time}{probes}")
 }
 
 /// `2 services switched, 1 unchanged`.
@@ -99,6 +111,7 @@ fn counts(plan: &Plan) -> String {
     let all = [
         (of(&[Change::Create]), "created"),
         (of(&[Change::Toggle, Change::Restore]), "switched"),
+        (of(&[Change::CatchUp]), "brought level"),
         (of(&[Change::Remove]), "removed"),
         (of(&[Change::Keep]), "unchanged"),
     ];

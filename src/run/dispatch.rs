@@ -233,6 +233,7 @@ mod tests {
             mode: BackendMode::SingleServer,
             basis: Basis { playbook: String::new(), inventory: String::new(), templates: String::new(), facts: BTreeMap::new() },
             services: BTreeMap::new(),
+            left_out: std::collections::BTreeSet::new(),
             waves: vec![Wave { name: "switch".to_owned(), kind: WaveKind::Work, servers }],
         };
         let id = StepId { wave: 0, server, index: 0 };

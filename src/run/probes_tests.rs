@@ -77,6 +77,7 @@ fn plan() -> Plan {
             (service("db"), planned(Change::Toggle, true)),
             (service("web"), planned(Change::Create, false)),
         ]),
+        left_out: std::collections::BTreeSet::new(),
         waves: vec![
             wave("lock", work, &[("s1", lock()), ("s2", lock())]),
             wave("stop", work, &[("s1", stop("db"))]),

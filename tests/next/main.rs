@@ -42,6 +42,7 @@ fn plan(waves: &[Vec<Vec<Sketch>>], n_cleanup: usize) -> Plan {
         mode: flipside::model::BackendMode::SingleServer,
         basis,
         services: BTreeMap::new(),
+        left_out: std::collections::BTreeSet::new(),
         waves: waves.iter().enumerate().map(wave).collect(),
     }
 }

@@ -36,7 +36,7 @@ struct File {
 #[derive(Debug, Clone, Default, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct Ask {
-    /// `deploy` (when empty), `rollback` or `remove`.
+    /// `deploy` (when empty), `catch-up`, `rollback` or `remove`.
     pub intent: String,
     services: Vec<String>,
     force: bool,
@@ -50,6 +50,9 @@ pub struct Ask {
     secrets: BTreeMap<SecretName, String>,
     /// Replacements in the playbook's text.
     edit: Vec<(String, String)>,
+    /// Servers that cannot be reached.
+    pub away: BTreeSet<String>,
+    max_unreachable: Option<u32>,
     /// The run is cut off at the first step whose title begins so.
     cut: Option<String>,
     /// The first step whose title begins so fails.
@@ -259,17 +262,19 @@ fn happen(path: &Path, before: &Before, servers: &mut Servers) {
 pub fn plan(playbook: &Playbook, inventory: &Inventory, servers: &Servers, ask: &Ask) -> (Plan, Vec<Finding>) {
     let fleet: Fleet = servers
         .iter()
-        .filter(|(name, _)| inventory.servers.contains_key(*name))
+        .filter(|(name, _)| inventory.servers.contains_key(*name) && !ask.away.contains(name.as_str()))
         .map(|(name, server)| (name.clone(), server.facts()))
         .collect();
     let services: BTreeSet<ServiceName> = ask.services.iter().map(|name| ServiceName::new(name.as_str()).unwrap()).collect();
     let removes = ask.intent == "remove";
-    assert!(["", "deploy", "rollback", "remove"].contains(&ask.intent.as_str()), "{}", ask.intent);
+    assert!(["", "deploy", "catch-up", "rollback", "remove"].contains(&ask.intent.as_str()), "{}", ask.intent);
     let wanted = Wanted {
         selected: if removes { BTreeSet::new() } else { services.clone() },
         force: if ask.force { Force::Yes } else { Force::No },
         back: if ask.intent == "rollback" { Back::Yes } else { Back::No },
         repair: if ask.repair { Repair::Yes } else { Repair::No },
+        max_unreachable: ask.max_unreachable,
+        catch_up: ask.intent == "catch-up",
     };
     let removed = if removes { services } else { BTreeSet::new() };
     static TEMPLATES: OnceLock<Templates> = OnceLock::new();

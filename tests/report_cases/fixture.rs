@@ -42,6 +42,7 @@ pub(crate) fn plan() -> Plan {
         mode: BackendMode::MultiServer,
         basis: Basis { playbook: "p".into(), inventory: "i".into(), templates: "t".into(), facts: BTreeMap::new() },
         services: services(),
+        left_out: std::collections::BTreeSet::new(),
         waves: vec![
             wave("lock", WaveKind::Work, &|_| vec![step("lock the server", None, Action::Lock, vec![])]),
             wave("prepare", WaveKind::Work, &|_| {

@@ -34,6 +34,11 @@ pub(in crate::plan) fn beside(turn: &Turn<'_>, wanted: &Wanted) -> (BTreeMap<Ser
                 (Repair::Yes | Repair::No, false) => (Level::Warning, "no new request reaches it, and a deploy of the service stops it"),
             };
             let name = unit.app.map_or_else(String::new, |app| app.name.clone());
+            let record = routing.behind.before.as_ref().filter(|_| !writes);
+            if record.is_some_and(|record| !record.servers.is_empty()) {
+                // It was left running for servers that were left behind.
+                continue;
+            }
             findings.push(Finding {
                 level,
                 server: Some(unit.server.clone()),

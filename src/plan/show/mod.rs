@@ -83,6 +83,7 @@ fn footer(plan: &Plan, view: &View<'_>) -> String {
     if plan.waves.is_empty() {
         return view.paint.green(match plan.intent {
             Intent::Deploy => "Nothing to do: the servers are as the playbook says.",
+            Intent::CatchUp => "Nothing to do: no server is behind.",
             Intent::Rollback => "Nothing to do: there is nothing to go back to.",
             Intent::Remove => "Nothing to do: there is nothing of it on the servers.",
         });
@@ -91,6 +92,7 @@ fn footer(plan: &Plan, view: &View<'_>) -> String {
     let parts = [
         (of(&[Change::Create]), "to create"),
         (of(&[Change::Toggle, Change::Restore]), "to switch"),
+        (of(&[Change::CatchUp]), "to bring level"),
         (of(&[Change::Remove]), "to remove"),
         (of(&[Change::Keep]), "unchanged"),
     ];

@@ -23,7 +23,7 @@ pub(super) fn lines(plan: &Plan, paint: Paint) -> Vec<String> {
     for (line, service) in lines.iter_mut().skip(1).zip(plan.services.values()) {
         *line = match service.change {
             Change::Create => paint.green(line),
-            Change::Toggle | Change::Restore => paint.yellow(line),
+            Change::Toggle | Change::Restore | Change::CatchUp => paint.yellow(line),
             Change::Keep => paint.dim(line),
             Change::Remove => paint.red(line),
         };
@@ -34,7 +34,7 @@ pub(super) fn lines(plan: &Plan, paint: Paint) -> Vec<String> {
 fn sign(change: Change) -> char {
     match change {
         Change::Create => '+',
-        Change::Toggle | Change::Restore => '~',
+        Change::Toggle | Change::Restore | Change::CatchUp => '~',
         Change::Keep => '=',
         Change::Remove => '-',
     }

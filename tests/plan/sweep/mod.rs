@@ -256,6 +256,9 @@ sweeps! {
     a_removal: "remove_a_service",
     a_deploy_after_one_that_was_cut_off: "half_switched",
     a_deploy_after_a_handover_that_was_cut_off: "cut_off_handover",
+    a_toggle_without_a_server_that_is_out_of_reach: "behind_one_of_three",
+    a_server_that_was_left_behind_and_is_brought_level: "behind_catch_up",
+    a_toggle_with_a_server_that_was_left_behind: "behind_another_release_with_it",
 }
 
 /// The last server of the first service that moves cannot run its new release.
