@@ -1,5 +1,6 @@
 //! Commands that run a plan: `deploy`, `rollback`, `remove`. Show it, ask, run it, say what came of it.
-use super::args::{Global, Output, Probing};
+use super::args::{Global, Output};
+use super::carry_out::{perform, reporter};
 use super::exit::Outcome;
 use super::load::Loaded;
 use super::look::{make, nginx_files, unknown_services};
@@ -9,23 +10,16 @@ use super::print::{complain, result_line, talk};
 use super::resume::{cut_off_here, run_id, supersede};
 use super::reverts::{others, until_put_back};
 use super::secrets::{needed, read_secrets};
-use super::survey::{Surveyed, commands_of, read_files, state_folder, survey_most};
-use super::watching::Watching;
+use super::survey::{Surveyed, read_files, state_folder, survey_most};
 use crate::facts::Facts;
 use crate::ledger::Ledger;
-use crate::model::{Action, Millis, ServiceName, Verdict};
-use crate::plan::{Back, Finding, Plan, View, Wanted, is_fatal, show};
-use crate::remote::LOCKED_BY;
-use crate::report::{ColorChoice, Ending, Reporter, Sinks, Style};
-use crate::run::{Journal, LeftRun, Notice, RunError, Stop, dispatch};
-use crate::script::quote::quote;
+use crate::model::{ServiceName, Verdict};
+use crate::plan::{Back, Finding, Plan, View, Wanted, half_switched, is_fatal, show};
+use crate::report::ColorChoice;
+use crate::run::{Journal, LeftRun};
 use std::collections::BTreeSet;
-use std::convert::Infallible;
 use std::io::{self, BufRead, IsTerminal};
-use std::path::PathBuf;
-use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
-use tokio::sync::watch;
 
 /// `flipside deploy`.
 pub(super) async fn deploy(global: &Global, services: &[ServiceName], wanted: Wanted, manner: Manner, began: Instant) -> Outcome {
@@ -92,10 +86,34 @@ impl Command {
         };
         let outcome = match unknown_services(&surveyed, services) {
             Some(outcome) => outcome,
-            None => self.plan_and_run(global, &mut surveyed, &mut patience, &cut_off, began).await,
+            None => self.plan_and_run_both(global, &mut surveyed, &mut patience, &cut_off, began).await,
         };
         surveyed.servers.release().await;
         outcome
+    }
+
+    /// A fleet that is half switched is brought to one side by a plan of its own; what was asked for follows.
+    async fn plan_and_run_both(
+        &self,
+        global: &Global,
+        surveyed: &mut Surveyed,
+        patience: &mut Patience,
+        cut_off: &[LeftRun],
+        began: Instant,
+    ) -> Outcome {
+        let Loaded { playbook, .. } = &surveyed.loaded;
+        let split = half_switched(&playbook.project, &playbook.env, &surveyed.fleet);
+        let outcome = self.plan_and_run(global, surveyed, patience, cut_off, began).await;
+        let is_mended = self.starts_new_containers() && split.iter().any(|service| self.wanted.selects(service));
+        if !is_mended || outcome != Outcome::Closed(Verdict::Done) {
+            return outcome;
+        }
+        complain("every server routes the same side again: now the deploy itself");
+        surveyed.servers.free_leases().await;
+        if let Err(outcome) = surveyed.again().await {
+            return outcome;
+        }
+        self.plan_and_run(global, surveyed, patience, &[], Instant::now()).await
     }
 
     /// A rollback starts the containers that wait, with the secrets that they were given.
@@ -256,30 +274,6 @@ fn summary(global: &Global, verdict: &str, text: &str) {
     }
 }
 
-/// How this program was called, as far as another command has to be called in the same way.
-pub(super) fn program(global: &Global) -> String {
-    let path = |path: &PathBuf| quote(&path.display().to_string());
-    let options = [
-        ("-p", global.playbook.as_ref().map(path)),
-        ("-i", global.inventory.as_ref().map(path)),
-        ("-e", global.env.as_ref().map(ToString::to_string)),
-        ("--state-dir", global.state_dir.as_ref().map(path)),
-        ("--templates", global.templates.as_ref().map(path)),
-    ];
-    options
-        .into_iter()
-        .filter_map(|(flag, value)| value.map(|value| format!(" {flag} {value}")))
-        .fold("flipside".to_owned(), |all, option| all + &option)
-}
-
-pub(super) fn reporter(global: &Global) -> Reporter {
-    let style = match global.output {
-        Output::Json => Style::Json,
-        Output::Text => Style::for_people(),
-    };
-    Reporter::new(style, ColorChoice::from(global.color).on_stderr(), Sinks::standard())
-}
-
 fn show_plan(global: &Global, surveyed: &Surveyed, plan: &Plan, findings: &[Finding]) {
     let nginx = if global.verbose > 0 { nginx_files(surveyed, plan) } else { std::collections::BTreeMap::new() };
     let view = View { paint: ColorChoice::from(global.color).on_stderr(), findings, undo: false, commands: None, nginx: &nginx };
@@ -293,93 +287,4 @@ fn ask(word: &str, plan: &Plan) -> bool {
     let mut answer = String::new();
     let read = io::stdin().lock().read_line(&mut answer);
     read.is_ok() && matches!(answer.trim(), "y" | "Y" | "yes")
-}
-
-#[expect(clippy::too_many_arguments, reason = "everything that a run needs, gathered by its two callers")]
-pub(super) async fn perform(
-    global: &Global,
-    surveyed: &Surveyed,
-    plan: &Plan,
-    mut ledger: Ledger,
-    mut journal: Journal,
-    mut reporter: Reporter,
-    probing: Probing,
-    began: Instant,
-) -> Outcome {
-    for event in journal.opened() {
-        reporter.event(plan, event);
-    }
-    let (stop, stopped) = watch::channel(Stop::No);
-    let signals = tokio::spawn(listen(stop.clone()));
-    let (watching, mut samples) = Watching::new(plan, &ledger, surveyed, reporter, &probing, stop);
-    let watching = Mutex::new(watching);
-    let lock = || watching.lock().unwrap_or_else(PoisonError::into_inner);
-    let result = {
-        let servers = Arc::new(surveyed.servers.clone());
-        let mut tell = |notice: Notice<'_>| lock().notice(&notice);
-        let take_samples = async {
-            while let Some(sample) = samples.recv().await {
-                lock().sample(&sample);
-            }
-            std::future::pending::<Infallible>().await
-        };
-        tokio::select! {
-            result = dispatch(plan, &mut ledger, &mut journal, &servers, stopped, &mut tell) => result,
-            never = take_samples => match never {},
-        }
-    };
-    signals.abort();
-    let mut watching = watching.into_inner().unwrap_or_else(PoisonError::into_inner);
-    if !matches!(result, Err(RunError::Stopped)) {
-        watching.finish(&mut samples).await;
-    }
-    let tally = watching.tally();
-    let Watching { mut reporter, gaps, .. } = watching;
-    let program = program(global);
-    let elapsed = Millis(u64::try_from(began.elapsed().as_millis()).unwrap_or(u64::MAX));
-    let commands = commands_of(&surveyed.loaded);
-    let ending = Ending { elapsed, gaps: &gaps.measured, probes: tally.as_ref(), program: &program, commands: &commands };
-    reporter.finished(plan, &ledger, &ending);
-    match result {
-        Ok(verdict) => closed(plan, &ledger, verdict),
-        Err(RunError::Stopped) => Outcome::Interrupted,
-        Err(error @ RunError::Journal(_)) => {
-            complain(&error.to_string());
-            Outcome::Interrupted
-        }
-        Err(error @ RunError::Stalled) => {
-            complain(&error.to_string());
-            Outcome::Bug
-        }
-    }
-}
-
-/// A lock that somebody else holds has an exit code of its own: nothing was changed.
-fn closed(plan: &Plan, ledger: &Ledger, verdict: Verdict) -> Outcome {
-    let locked = ledger.first_failure.as_ref().is_some_and(|id| {
-        plan.step(id).is_some_and(|step| step.action == Action::Lock)
-            && ledger.failures.get(id).is_some_and(|failure| failure.seen.starts_with(LOCKED_BY))
-    });
-    if locked && ledger.abort.is_none() && verdict == Verdict::PutBack { Outcome::Locked } else { Outcome::Closed(verdict) }
-}
-
-/// The first signal asks for an undo, the second stops at once.
-async fn listen(stop: watch::Sender<Stop>) {
-    use tokio::signal::unix::{SignalKind, signal};
-    let (Ok(mut interrupt), Ok(mut terminate), Ok(mut hangup)) =
-        (signal(SignalKind::interrupt()), signal(SignalKind::terminate()), signal(SignalKind::hangup()))
-    else {
-        return;
-    };
-    for asked in [Stop::Undo, Stop::AtOnce] {
-        tokio::select! {
-            _ = interrupt.recv() => {}
-            _ = terminate.recv() => {}
-            _ = hangup.recv() => {}
-        }
-        if stop.send(asked).is_err() {
-            return;
-        }
-    }
-    std::future::pending::<()>().await;
 }

@@ -1,5 +1,6 @@
 //! The commands: one file each; parse, call, print. Deliberately absent: decisions, which `plan` makes.
 pub mod args;
+mod carry_out;
 mod deploy;
 pub mod exit;
 mod files;

@@ -1,6 +1,6 @@
 //! A run that was cut off: `resume` goes on with it, `abort` undoes it, and what other commands say of it. Deliberately absent: performing it.
 use super::args::{Global, Probing};
-use super::deploy::{perform, program, reporter};
+use super::carry_out::{perform, program, reporter};
 use super::exit::Outcome;
 use super::load::Loaded;
 use super::patience::Patience;

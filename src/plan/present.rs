@@ -222,6 +222,13 @@ impl<'a> PresentService<'a> {
     }
 }
 
+/// The services whose servers route different sides.
+#[must_use]
+pub fn half_switched(project: &ProjectName, env: &EnvName, fleet: &Fleet) -> BTreeSet<ServiceName> {
+    let services = present(project, env, fleet).services.into_iter();
+    services.filter(|(_, service)| service.is_split()).map(|(name, _)| name).collect()
+}
+
 /// Reads what is there.
 #[must_use]
 pub fn present<'a>(project: &ProjectName, env: &EnvName, fleet: &'a Fleet) -> Present<'a> {

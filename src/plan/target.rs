@@ -267,8 +267,8 @@ fn judge(desired: &mut Desired<'_>, fleet: &Fleet, wanted: &Wanted, findings: &m
             level: Level::Warning,
             server: None,
             service: Some(desired.name.clone()),
-            text: format!("servers route different sides: a run was cut off. This plan only brings them all to the {live} side"),
-            hint: "deploy again afterwards to bring the playbook's version".to_owned(),
+            text: format!("servers route different sides: a run was cut off. This plan brings them all to the {live} side, and no further"),
+            hint: "`deploy` goes on to the playbook's version by itself, with a plan of its own".to_owned(),
         });
         return;
     }

@@ -105,6 +105,19 @@ fn a_server_that_is_lost_during_the_undo_is_named_and_finished_later() {
     for server in &servers[..2] {
         assert_eq!(server.running("shop_prod_api"), ["shop_prod_api"], "on {}", server.name);
     }
+
+    // Killed between two switches, and server3 has lost its shell: it stays on the other side. A deploy does not stop at mending that.
+    takes_its_nginx(&servers[0]);
+    let mut run = project.start(&["deploy", "-y"]);
+    run.until("[server3] switched NGINX");
+    servers[2].must("pkill -KILL -f '[f]lipside_revert'");
+    run.signal("KILL");
+    run.end();
+    lets_go(&servers[0]);
+    all_back_at(&servers[..2], &before[..2]);
+    project.another_workstation();
+    deploy(&project).exits(0).says(&["servers route different sides", "every server routes the same side again: now the deploy itself"]);
+    is(&project, "api", "RUNNING", "secondary", "2.0");
     traffic.end().none_failed().versions(&["1.0", "2.0"]);
 }
 

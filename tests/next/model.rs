@@ -107,6 +107,7 @@ fn plan(shape: Shape) -> (Plan, BTreeMap<StepId, Deed>) {
     let plan = Plan {
         format: PLAN_FORMAT,
         intent: Intent::Deploy,
+        left_out: BTreeSet::new(),
         project: ProjectName::new("p").unwrap(),
         env: EnvName::new("e").unwrap(),
         version: String::new(),
