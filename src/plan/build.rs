@@ -71,7 +71,7 @@ pub fn build(inputs: Inputs<'_>) -> Result<(Plan, Vec<Finding>), RenderError> {
     let mut routing =
         Routing { playbook, inventory, fleet, seen, drift: &drift, present, desired, sites, mode, templates, removed, behind, moment };
     // A server that is away is left behind by a run that changes anything.
-    if removed.is_empty() && (turns(desired).len() > 0 || !all_generations(&routing, &BTreeSet::new())?.is_empty()) {
+    if removed.is_empty() && (!turns(desired).is_empty() || !all_generations(&routing, &BTreeSet::new())?.is_empty()) {
         routing.behind = &news;
     }
     let routing = routing;

@@ -3,7 +3,7 @@
 use super::*;
 use crate::engine::{Lost, Moment};
 use flipside::model::StepId;
-use flipside::plan::WaveKind;
+use flipside::plan::{WaveKind, present};
 use flipside::remote::fake::Fate;
 
 /// So many actions have every mishap in one case, about.
@@ -74,7 +74,10 @@ impl Sweep {
         let hands_over = self.plan.services.values().any(|service| service.hands_over && service.change != Change::Keep);
         let now = snapshot(&ran.servers, &self.case.playbook);
         let concerned = !hands_over && self.calm == Verdict::Done && !self.stops_the_last(step);
-        for name in ran.servers.keys().filter(|name| **name != step.server && concerned) {
+        // One that was behind stays with those that it joined: what it routed before cannot all be had again.
+        let fleet = self.case.servers.iter().map(|(name, server)| (name.clone(), server.facts())).collect();
+        let record = present(&self.case.playbook.project, &self.case.playbook.env, &fleet).record.unwrap_or_default();
+        for name in ran.servers.keys().filter(|name| **name != step.server && concerned && !record.servers.contains_key(*name)) {
             let routed = now.routes().get(name);
             if routed != self.before.routes().get(name) {
                 self.problem(what, format!("stuck, and {name}, which was not lost, is not put back: {routed:?}"));
