@@ -1,7 +1,7 @@
 //! The steps that bring a server level that was left behind: its NGINX first, to what the others route; then what it missed is started; and
 //! once everybody routes to that, what is older there goes. Deliberately absent: which servers these are (see `behind`).
 use super::present::Unit;
-use super::routes::{Generation, Routing};
+use super::routes::{Generation, Routing, reaches, unit_backend};
 use super::steps::plain;
 use super::switching::{drain_policy, route_check, switch_steps};
 use super::target::Desired;
@@ -42,8 +42,16 @@ pub(super) fn join_steps(
 #[must_use]
 pub(super) fn drain_steps(routing: &Routing<'_>) -> Steps {
     let mut all = Steps::new();
-    for server in &routing.behind.back {
-        let mut old: Vec<Backend> = Vec::new();
+    for server in routing.fleet.keys().filter(|_| !routing.behind.back.is_empty()) {
+        // Others may still have requests there from before they went on without it.
+        let units = routing.desired.iter().filter_map(|desired| desired.present).flat_map(|present| &present.units);
+        let stale = units.filter(|unit| unit.is_stale && unit.is_up());
+        let reached = stale.filter_map(|unit| unit_backend(unit).filter(|backend| reaches(server, &unit.server, backend)));
+        let mut old: Vec<Backend> = reached.collect();
+        if !routing.behind.back.contains(server) {
+            push(routing, &mut all, server, old);
+            continue;
+        }
         for desired in routing.desired {
             let Some(route) = desired.present.and_then(|present| present.routes.get(server)) else { continue };
             let now = desired.from.map(|from| routing.backends(server, desired, from)).unwrap_or_default();
@@ -51,14 +59,18 @@ pub(super) fn drain_steps(routing: &Routing<'_>) -> Steps {
             let routed = route.backends.iter().filter(|backend| backend.role == BackendRole::Live).map(|backend| backend.backend.clone());
             old.extend(routed.filter(|backend| !new.contains(backend)));
         }
-        old.sort();
-        old.dedup();
-        if !old.is_empty() {
-            let action = Action::Drain { backends: old, policy: drain_policy(routing) };
-            all.entry(server.clone()).or_default().push(plain("drain what it routed while it was behind", action));
-        }
+        push(routing, &mut all, server, old);
     }
     all
+}
+
+fn push(routing: &Routing<'_>, all: &mut Steps, server: &ServerName, mut old: Vec<Backend>) {
+    old.sort();
+    old.dedup();
+    if !old.is_empty() {
+        let action = Action::Drain { backends: old, policy: drain_policy(routing) };
+        all.entry(server.clone()).or_default().push(plain("drain what is older on servers that were behind", action));
+    }
 }
 
 /// The copies that they missed are started, and wait until they are healthy.
