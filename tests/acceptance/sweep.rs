@@ -53,7 +53,7 @@ impl Extent {
 
     fn mishaps(self, number: usize) -> Vec<Mishap> {
         match self {
-            Self::Few if number / 2 % 2 == 0 => vec![Mishap::Resumed],
+            Self::Few if (number / 2).is_multiple_of(2) => vec![Mishap::Resumed],
             Self::Few => vec![Mishap::DeployedAnew],
             Self::For(_) | Self::All => vec![Mishap::Resumed, Mishap::DeployedAnew, Mishap::Interrupted],
         }
