@@ -28,7 +28,7 @@ sweep: ## Kill, cut or interrupt a deploy at every one of its events, and every 
 	FLIPSIDE_SWEEP=$(or $(MINUTES),full) cargo test --locked --test acceptance -- $(if $(MINUTES),,--include-ignored trouble::every_fault) sweep::
 
 soak: ## A thousand toggles under full load, every request counted: some hours. TOGGLES=100 MINUTES=20 SERVERS=3 for others
-	@tests/bench/soak $(or $(TOGGLES),1000) $(or $(MINUTES),240) $(or $(SERVERS),1)
+	@tests/bench/soak $(or $(TOGGLES),1000) $(or $(MINUTES),360) $(or $(SERVERS),1)
 
 fleet: ## Start the local fleet: three servers, named by inventory/local.toml
 	@vagrant/fleet up

@@ -16,6 +16,7 @@ use std::convert::Infallible;
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Instant;
+use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::watch;
 
 /// How this program was called, as far as another command has to be called in the same way.
@@ -110,20 +111,38 @@ fn closed(plan: &Plan, ledger: &Ledger, verdict: Verdict) -> Outcome {
     if locked && ledger.abort.is_none() && verdict == Verdict::PutBack { Outcome::Locked } else { Outcome::Closed(verdict) }
 }
 
-/// The first signal asks for an undo, the second stops at once.
-async fn listen(stop: watch::Sender<Stop>) {
-    use tokio::signal::unix::{SignalKind, signal};
-    let (Ok(mut interrupt), Ok(mut terminate), Ok(mut hangup)) =
-        (signal(SignalKind::interrupt()), signal(SignalKind::terminate()), signal(SignalKind::hangup()))
-    else {
-        return;
-    };
-    for asked in [Stop::Undo, Stop::AtOnce] {
+/// The signals that end a program. Once they are caught, they do so no more.
+struct Signals([Signal; 3]);
+
+impl Signals {
+    fn catch() -> Option<Self> {
+        let of = |kind| signal(kind).ok();
+        Some(Self([of(SignalKind::interrupt())?, of(SignalKind::terminate())?, of(SignalKind::hangup())?]))
+    }
+
+    async fn next(&mut self) {
+        let [interrupt, terminate, hangup] = &mut self.0;
         tokio::select! {
             _ = interrupt.recv() => {}
             _ = terminate.recv() => {}
             _ = hangup.recv() => {}
         }
+    }
+}
+
+/// Ends with the next signal; never where none can be caught.
+pub(super) async fn stop_asked() {
+    match Signals::catch() {
+        Some(mut signals) => signals.next().await,
+        None => std::future::pending().await,
+    }
+}
+
+/// The first signal asks for an undo, the second stops at once.
+async fn listen(stop: watch::Sender<Stop>) {
+    let Some(mut signals) = Signals::catch() else { return };
+    for asked in [Stop::Undo, Stop::AtOnce] {
+        signals.next().await;
         if stop.send(asked).is_err() {
             return;
         }

@@ -1,6 +1,6 @@
 //! Commands that run a plan: `deploy`, `rollback`, `remove`. Show it, ask, run it, say what came of it.
 use super::args::{Global, Output};
-use super::carry_out::{perform, reporter};
+use super::carry_out::{perform, reporter, stop_asked};
 use super::exit::Outcome;
 use super::load::Loaded;
 use super::look::{make, nginx_files, unknown_services};
@@ -49,6 +49,15 @@ pub(super) async fn remove(global: &Global, services: &[ServiceName], wanted: Wa
 /// at again so many times.
 const LOOKS: u32 = 3;
 const BETWEEN_LOOKS: Duration = Duration::from_secs(2);
+
+/// Which of the plans of one deploy.
+#[derive(Debug, Clone, Copy)]
+enum Turn {
+    /// What was typed, and when.
+    First(Instant),
+    /// The deploy itself, of a fleet that was half switched.
+    Second,
+}
 
 struct Command {
     word: &'static str,
@@ -103,17 +112,22 @@ impl Command {
     ) -> Outcome {
         let Loaded { playbook, .. } = &surveyed.loaded;
         let split = half_switched(&playbook.project, &playbook.env, &surveyed.fleet);
-        let outcome = self.plan_and_run(global, surveyed, patience, cut_off, began).await;
-        let is_mended = self.starts_new_containers() && split.iter().any(|service| self.wanted.selects(service));
-        if !is_mended || outcome != Outcome::Closed(Verdict::Done) {
+        let mends = split.iter().any(|service| playbook.services.contains_key(service) && self.wanted.selects(service));
+        let outcome = self.plan_and_run(global, surveyed, patience, cut_off, Turn::First(began)).await;
+        let is_done = matches!(outcome, Outcome::Closed(Verdict::Done | Verdict::DoneWithLeftovers));
+        if !mends || !is_done || !self.starts_new_containers() {
             return outcome;
         }
         complain("every server routes the same side again: now the deploy itself");
         surveyed.servers.free_leases().await;
-        if let Err(outcome) = surveyed.again().await {
-            return outcome;
+        let outcome = match surveyed.again().await {
+            Ok(()) => self.plan_and_run(global, surveyed, patience, &[], Turn::Second).await,
+            Err(outcome) => outcome,
+        };
+        if !matches!(outcome, Outcome::Closed(_) | Outcome::NothingToDo) {
+            complain("the fleet was only brought to one side: run the deploy again");
         }
-        self.plan_and_run(global, surveyed, patience, &[], Instant::now()).await
+        outcome
     }
 
     /// A rollback starts the containers that wait, with the secrets that they were given.
@@ -127,10 +141,20 @@ impl Command {
         surveyed: &mut Surveyed,
         patience: &mut Patience,
         cut_off: &[LeftRun],
-        began: Instant,
+        turn: Turn,
     ) -> Outcome {
         let mut answering = Duration::ZERO;
-        let plan = match self.settle(global, surveyed, patience, cut_off, &mut answering).await {
+        let (began, is_second) = match turn {
+            Turn::First(began) => (began, false),
+            Turn::Second => (Instant::now(), true),
+        };
+        let settled = tokio::select! {
+            biased;
+            // The first run has caught the signals, and the process does not end by them any more.
+            () = stop_asked(), if is_second => Err(Outcome::Interrupted),
+            settled = self.settle(global, surveyed, patience, cut_off, &mut answering) => settled,
+        };
+        let plan = match settled {
             Ok(plan) => plan,
             Err(outcome) => return self.not_begun(global, &surveyed.loaded, outcome),
         };

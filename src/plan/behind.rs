@@ -7,7 +7,7 @@ use super::show::prose::{clean, server_list};
 use super::target::{Back, Desired, Wanted};
 use super::types::{Change, Finding, Level};
 use crate::config::{Inventory, Playbook};
-use crate::model::{BackendMode, ServerName, ServiceName, Side, label};
+use crate::model::{Backend, BackendMode, ServerName, ServiceName, Side, label};
 use std::collections::{BTreeMap, BTreeSet};
 
 /// Who is not here, and who is back.
@@ -50,8 +50,12 @@ impl Behind {
         let recorded = |server: &ServerName| before.as_ref().is_some_and(|record| record.servers.contains_key(server));
         let away: BTreeSet<ServerName> = inventory.servers.keys().filter(|server| !here.contains(server)).cloned().collect();
         let is_placed = |server: &ServerName| placement.values().any(|servers| servers.contains(server));
-        let concerned =
-            away.iter().filter(|server| mode == BackendMode::MultiServer || is_placed(server) || recorded(server)).cloned().collect();
+        // What is nowhere to be seen may be there; and who routed to addresses so far may have been one of several.
+        let is_unseen = placement.keys().any(|name| !present.services.contains_key(name));
+        let routes = present.services.values().flat_map(|service| service.routes.values());
+        let had_several = routes.flat_map(|route| &route.backends).any(|backend| matches!(backend.backend, Backend::Address { .. }));
+        let all = mode == BackendMode::MultiServer || is_unseen || had_several;
+        let concerned = away.iter().filter(|server| all || is_placed(server) || recorded(server)).cloned().collect();
         let back = here.iter().filter(|server| recorded(server)).map(|server| (*server).clone()).collect();
         Behind { away, concerned, back, before: before.clone(), after: before }
     }
@@ -137,7 +141,7 @@ impl Behind {
         }
         for desired in desired {
             let name = Some(desired.name);
-            if let (Some(text), Some(first)) = (below_floor(desired), desired.away.first()) {
+            if let (Some(text), Some(first)) = (below_floor(desired, wanted), desired.away.first()) {
                 let hint = "bring the server back, or lower `min_healthy` of the service";
                 all.push(of(Level::Fatal, Some(first), name, text, hint));
             }
@@ -177,8 +181,11 @@ impl Behind {
     }
 }
 
-/// Why the service would fall below its floor, where servers of it are away.
-fn below_floor(desired: &Desired<'_>) -> Option<String> {
+/// Why the service would fall below its floor, where servers of it are away. What the run does not touch is no matter of its.
+fn below_floor(desired: &Desired<'_>, wanted: &Wanted) -> Option<String> {
+    if desired.to.is_none() || !wanted.selects(desired.name) {
+        return None;
+    }
     let runs = || {
         let units = desired.to.and_then(|to| Some(desired.present?.side(to).filter(|unit| unit.runs()).count()));
         units.unwrap_or(0) + desired.missed.len()

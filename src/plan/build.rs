@@ -64,10 +64,16 @@ pub fn build(inputs: Inputs<'_>) -> Result<(Plan, Vec<Finding>), RenderError> {
     let (mut desired, more) = desire(playbook, &placement, fleet, &present, wanted, secrets, &behind);
     findings.extend(more);
     desired.retain(|desired| !removed.contains(desired.name));
+    for desired in desired.iter_mut().filter(|desired| !removed.is_empty() && desired.change == Change::CatchUp) {
+        desired.change = Change::Keep;
+        "unchanged".clone_into(&mut desired.reason);
+        desired.missed.clear();
+    }
     let (present, desired, sites) = (&present, &desired[..], &sites);
     let (known, news) = [false, true].map(|news| behind.followed(desired, &placement, wanted, news)).into();
     let behind = if removed.is_empty() { &known } else { &behind };
-    let moment = Moment::After;
+    // A removal starts nothing: what servers have missed is not there for anybody to route to.
+    let moment = if removed.is_empty() { Moment::After } else { Moment::Before };
     let mut routing =
         Routing { playbook, inventory, fleet, seen, drift: &drift, present, desired, sites, mode, templates, removed, behind, moment };
     // A server that is away is left behind by a run that changes anything.

@@ -178,6 +178,12 @@ impl<'a> PresentService<'a> {
         self.side(side).filter(move |unit| all || !self.behind.contains(&unit.server))
     }
 
+    /// No server that was not left behind has a copy of this side: it is on servers that cannot be asked.
+    #[must_use]
+    pub(super) fn is_out_of_reach(&self, side: Side) -> bool {
+        !self.units.iter().any(|unit| unit.side == side && !self.behind.contains(&unit.server))
+    }
+
     /// Only what level servers run says of which release a side is. A service that they do not have is where it is.
     fn find_stale(&mut self) {
         let is_level = |unit: &Unit<'_>| !self.behind.contains(&unit.server);

@@ -202,16 +202,15 @@ pub(super) fn desire<'a>(
     (all, findings)
 }
 
-/// A service that is half switched is first brought to one side. What uses it changes in the deploy after that: only then it is known what
-/// there is to use.
+/// A service that is half switched is first brought to one side. Everything else that would change does so in the deploy after that, as one
+/// release: only then it is known what there is to use, and what there is to go back to.
 fn wait_for_split(all: &mut [Desired<'_>]) {
     let split: BTreeSet<ServiceName> =
         all.iter().filter(|desired| desired.present.is_some_and(PresentService::is_split)).map(|desired| desired.name.clone()).collect();
+    let Some(first) = split.first() else { return };
     for desired in all.iter_mut().filter(|desired| desired.change == Change::Toggle) {
-        if let Some(used) = desired.service.uses.keys().find(|used| split.contains(*used)) {
-            (desired.change, desired.to) = (Change::Keep, desired.from);
-            desired.reason = format!("waits until {used} is on one side");
-        }
+        (desired.change, desired.to) = (Change::Keep, desired.from);
+        desired.reason = format!("waits until {first} is on one side");
     }
 }
 
@@ -278,6 +277,18 @@ fn judge(desired: &mut Desired<'_>, fleet: &Fleet, wanted: &Wanted, findings: &m
         return;
     }
     desired.missed = missed(desired, live, behind);
+    if !desired.missed.is_empty() && wanted.force == Force::No && desired.present.is_some_and(|present| present.is_out_of_reach(live)) {
+        desired.missed.clear();
+        desired.reason = format!("the {live} side cannot be seen on any server");
+        findings.push(Finding {
+            level: Level::Fatal,
+            server: None,
+            service: Some(desired.name.clone()),
+            text: format!("its {live} side, which the fleet routes, is on no server that can be asked and was not left behind itself"),
+            hint: "bring a server back that has it; or `flipside deploy --force` starts the playbook's version".to_owned(),
+        });
+        return;
+    }
     match (difference(desired, live, fleet), wanted.force) {
         (Some(reason), _) => {
             (desired.change, desired.to, desired.reason) = (Change::Toggle, Some(live.other()), reason);
