@@ -14,7 +14,7 @@ use super::survey::{Surveyed, read_files, state_folder, survey_most};
 use crate::facts::Facts;
 use crate::ledger::Ledger;
 use crate::model::{ServiceName, Verdict};
-use crate::plan::{Back, Finding, Plan, View, Wanted, half_switched, is_fatal, show};
+use crate::plan::{Back, Finding, Plan, View, Wanted, is_fatal, show};
 use crate::report::ColorChoice;
 use crate::run::{Journal, LeftRun};
 use std::collections::BTreeSet;
@@ -110,10 +110,7 @@ impl Command {
         cut_off: &[LeftRun],
         began: Instant,
     ) -> Outcome {
-        let Loaded { playbook, .. } = &surveyed.loaded;
-        let split = half_switched(&playbook.project, &playbook.env, &surveyed.fleet);
-        let mends = split.iter().any(|service| playbook.services.contains_key(service) && self.wanted.selects(service));
-        let outcome = self.plan_and_run(global, surveyed, patience, cut_off, Turn::First(began)).await;
+        let (outcome, mends) = self.plan_and_run(global, surveyed, patience, cut_off, Turn::First(began)).await;
         let is_done = matches!(outcome, Outcome::Closed(Verdict::Done | Verdict::DoneWithLeftovers));
         if !mends || !is_done || !self.starts_new_containers() {
             return outcome;
@@ -121,7 +118,7 @@ impl Command {
         complain("every server routes the same side again: now the deploy itself");
         surveyed.servers.free_leases().await;
         let outcome = match surveyed.again().await {
-            Ok(()) => self.plan_and_run(global, surveyed, patience, &[], Turn::Second).await,
+            Ok(()) => self.plan_and_run(global, surveyed, patience, &[], Turn::Second).await.0,
             Err(outcome) => outcome,
         };
         if !matches!(outcome, Outcome::Closed(_) | Outcome::NothingToDo) {
@@ -135,6 +132,7 @@ impl Command {
         self.removed.is_empty() && self.wanted.back == Back::No
     }
 
+    /// The outcome, and whether the plan was to bring a fleet that is half switched to one side.
     async fn plan_and_run(
         &self,
         global: &Global,
@@ -142,7 +140,7 @@ impl Command {
         patience: &mut Patience,
         cut_off: &[LeftRun],
         turn: Turn,
-    ) -> Outcome {
+    ) -> (Outcome, bool) {
         let mut answering = Duration::ZERO;
         let (began, is_second) = match turn {
             Turn::First(began) => (began, false),
@@ -156,7 +154,7 @@ impl Command {
         };
         let plan = match settled {
             Ok(plan) => plan,
-            Err(outcome) => return self.not_begun(global, &surveyed.loaded, outcome),
+            Err(outcome) => return (self.not_begun(global, &surveyed.loaded, outcome), false),
         };
         // The time that a person takes to answer is no part of the run.
         let began = began + answering;
@@ -166,14 +164,15 @@ impl Command {
             Ok(journal) => journal,
             Err(error) => {
                 complain(&format!("{error}; nothing was changed on any server"));
-                return Outcome::Configuration;
+                return (Outcome::Configuration, false);
             }
         };
         supersede(cut_off, &run_id(&journal, &plan));
         let mut reporter = reporter(global);
         reporter.say(&format!("connected to {} servers and read their facts in {}", surveyed.fleet.len(), surveyed.took));
         reporter.plan_begins(&plan);
-        perform(global, surveyed, &plan, ledger, journal, reporter, self.manner.probing, began).await
+        let outcome = perform(global, surveyed, &plan, ledger, journal, reporter, self.manner.probing, began).await;
+        (outcome, plan.mends())
     }
 
     /// The plan that is confirmed, with the leases of its servers. Where other runs were waited for, it is made of what they left; a plan

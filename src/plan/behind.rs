@@ -146,7 +146,11 @@ impl Behind {
                 all.push(of(Level::Fatal, Some(first), name, text, hint));
             }
             if let Some(held) = &desired.held_back {
-                all.push(of(Level::Warning, None, name, held.clone(), level));
+                // What uses it would be started without it.
+                match (desired.from, self.concerned.first()) {
+                    (None, Some(first)) => all.push(of(Level::Fatal, Some(first), name, held.clone(), "bring the server back")),
+                    (Some(_), _) | (None, None) => all.push(of(Level::Warning, None, name, held.clone(), level)),
+                }
             }
             let routers = |side: Option<Side>| side.map(|side| self.who_routes(desired.name, side)).unwrap_or_default();
             let is_up = |side: Option<Side>| {

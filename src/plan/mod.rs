@@ -34,7 +34,7 @@ pub use build::{Inputs, build, is_fatal};
 pub use next::{Move, next, past_undoing};
 pub use overtaken::{back_by_themselves, overtaken};
 pub use place::{Placement, place};
-pub use present::{Fleet, Present, PresentService, Renamed, Unit, half_switched, present};
+pub use present::{Fleet, Present, PresentService, Renamed, Unit, present};
 pub use probes::{Probed, probes};
 pub use record::{LeftBehind, Record};
 pub use revert::{REVERT_GRACE, revert_notes};

@@ -178,10 +178,10 @@ impl<'a> PresentService<'a> {
         self.side(side).filter(move |unit| all || !self.behind.contains(&unit.server))
     }
 
-    /// No server that was not left behind has a copy of this side: it is on servers that cannot be asked.
+    /// It is routed, and no server that was not left behind has a copy of this side: those are on servers that cannot be asked.
     #[must_use]
     pub(super) fn is_out_of_reach(&self, side: Side) -> bool {
-        !self.units.iter().any(|unit| unit.side == side && !self.behind.contains(&unit.server))
+        !self.routes.is_empty() && !self.units.iter().any(|unit| unit.side == side && !self.behind.contains(&unit.server))
     }
 
     /// Only what level servers run says of which release a side is. A service that they do not have is where it is.
@@ -226,13 +226,6 @@ impl<'a> PresentService<'a> {
         };
         oldest(Unit::runs).or_else(|| oldest(Unit::is_up)).or_else(newest)
     }
-}
-
-/// The services whose servers route different sides.
-#[must_use]
-pub fn half_switched(project: &ProjectName, env: &EnvName, fleet: &Fleet) -> BTreeSet<ServiceName> {
-    let services = present(project, env, fleet).services.into_iter();
-    services.filter(|(_, service)| service.is_split()).map(|(name, _)| name).collect()
 }
 
 /// Reads what is there.

@@ -6,7 +6,7 @@ use super::place::Placement;
 use super::present::{Fleet, Present, PresentService, Unit};
 use super::secrets;
 use super::show::prose::clean;
-use super::types::{Change, Finding, Level};
+use super::types::{Change, Finding, HALF_SWITCHED, Level};
 use crate::config::{Playbook, Service};
 use crate::model::{BackendMode, Secrets, ServerName, ServiceName, Side, label};
 use std::collections::{BTreeMap, BTreeSet};
@@ -261,7 +261,7 @@ fn judge(desired: &mut Desired<'_>, fleet: &Fleet, wanted: &Wanted, findings: &m
         return;
     }
     if desired.present.is_some_and(PresentService::is_split) {
-        desired.reason = format!("half switched: every server is brought to the {live} side");
+        desired.reason = format!("{HALF_SWITCHED}: every server is brought to the {live} side");
         findings.push(Finding {
             level: Level::Warning,
             server: None,

@@ -171,7 +171,16 @@ pub enum UndoKind {
     Cleans,
 }
 
+/// How the reason of a service begins whose servers route different sides: this plan brings them to one, and no further.
+pub(super) const HALF_SWITCHED: &str = "half switched";
+
 impl Plan {
+    /// It brings a fleet that is half switched to one side.
+    #[must_use]
+    pub fn mends(&self) -> bool {
+        self.services.values().any(|service| service.reason.starts_with(HALF_SWITCHED))
+    }
+
     /// The step of this id, if the plan has it.
     #[must_use]
     pub fn step(&self, id: &StepId) -> Option<&Step> {

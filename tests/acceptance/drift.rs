@@ -51,7 +51,7 @@ fn what_was_changed_by_hand_is_told_and_never_overwritten_silently() {
     assert_ne!(first.must(&format!("cat {FILE}")), text, "the edit is there");
 
     traffic.phase("repaired");
-    project.flipside(&["deploy", "-y", "--repair"]).exits(0).says(&["this run sets it right", "a deploy of the service stops it"]);
+    project.flipside(&["deploy", "-y", "--repair"]).exits(0).says(&["this run sets it right", "this run drains and stops it"]);
     assert_eq!(first.must(&format!("cat {FILE}")), text);
     assert_eq!(first.run(&format!("cat {}", FILE.replace("shop_prod_api", "mine"))), "");
     assert_eq!(third.running("shop_prod_api"), ["shop_prod_api_secondary"]);
@@ -76,8 +76,8 @@ fn what_was_changed_by_hand_is_told_and_never_overwritten_silently() {
     second.must(&format!("sleep 1; ln -sfn releases/{old} /local/flipside/nginx/current && {RELOAD}"));
     let words = ["server2 routes the primary side", "somebody has switched by hand", "MIXED"];
     project.flipside(&["status"]).exits(0).says(&words);
-    deploy(&project).exits(0).says(&["servers route different sides"]);
-    project.flipside(&["deploy", "-y", "--repair"]).exits(0).says(&["a deploy of the service stops it"]);
+    deploy(&project).exits(0).says(&["servers route different sides", "now the deploy itself", "this run drains and stops it"]);
+    project.flipside(&["deploy", "-y", "--repair"]).exits(0).says(&["nothing to do"]);
     is(&project, "api", "RUNNING", "secondary", "2.0");
     for server in &servers {
         assert_eq!(server.running("shop_prod_api"), ["shop_prod_api_secondary"]);
