@@ -5,16 +5,19 @@ use super::redact;
 use super::ssh::{Connection, TunnelError};
 use super::standing::{Standing, standing};
 use crate::model::{Action, Failure, HealthPolicy, Probe, ProbeKind, Redactor, StepId};
-use crate::script::{ContainerSight, ScriptContext, command_probe, connect_probe, read_last_words, read_sight, watch};
+use crate::script::{ContainerSight, ScriptContext, command_probe, connect_probe, read_last_words, read_sight, secrets_given, watch};
 use std::collections::BTreeMap;
 use std::net::Ipv4Addr;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 use tokio::io::{AsyncBufReadExt, AsyncWriteExt, BufReader};
 use tokio::sync::mpsc::UnboundedSender;
-use tokio::sync::watch;
+use tokio::sync::{OnceCell, watch};
 use tokio::task::JoinSet;
 use tokio::time::{Instant, sleep, timeout};
+
+/// A container's last words, and its secrets, are waited for so long.
+const WORDS_WITHIN: Duration = Duration::from_secs(10);
 
 /// What the watcher knows.
 #[derive(Default)]
@@ -70,8 +73,8 @@ pub(super) async fn await_healthy(
             let answer = match container(&action) {
                 Some((name, probe, policy)) => {
                     let (name, probe, policy) = (name.to_owned(), probe.clone(), *policy);
-                    let (began, forgiven) = (Instant::now(), AtomicU32::new(0));
-                    Patient { connection, context, id, name, probe, policy, tell, seen, began, forgiven }.wait().await
+                    let (began, forgiven, given) = (Instant::now(), AtomicU32::new(0), OnceCell::new());
+                    Patient { connection, context, id, name, probe, policy, tell, seen, began, forgiven, given }.wait().await
                 }
                 None => Err(Failure { seen: "this action is not a health check".to_owned(), ..Failure::default() }),
             };
@@ -112,6 +115,8 @@ struct Patient {
     began: Instant,
     /// Restarts that happened in the start period.
     forgiven: AtomicU32,
+    /// What masks the values that the container was given; None where they cannot be read.
+    given: OnceCell<Option<Redactor>>,
 }
 
 impl Patient {
@@ -252,7 +257,7 @@ impl Patient {
                 let end = self.connection.run_script(&script, self.policy.timeout.duration(), &mut |line| line.clone_into(&mut said)).await;
                 match end.map(|end| end.exit) {
                     Ok(Some(0)) => Ok(format!("`{command}` exits 0")),
-                    Ok(Some(code)) => Err(format!("`{command}` exits {code}: {said}")),
+                    Ok(Some(code)) => Err(format!("`{command}` exits {code}: {}", self.masked(&said).await)),
                     Ok(None) => Err("the command was cut off".to_owned()),
                     Err(error) => Err(error.to_string()),
                 }
@@ -263,6 +268,24 @@ impl Patient {
                     format!("GET {path} HTTP/1.1\r\nHost: {host}\r\nUser-Agent: flipside\r\nAccept: */*\r\nConnection: close\r\n\r\n");
                 self.ask_port(Some(&request), by_shell).await
             }
+        }
+    }
+
+    /// The container's own words without the values that it was given. In a rollback nobody else knows them.
+    async fn masked(&self, said: &str) -> String {
+        if said.is_empty() {
+            return String::new();
+        }
+        let given = self.given.get_or_init(|| async {
+            let mut lines = Vec::new();
+            let script = secrets_given(&self.context, &self.name);
+            let end = self.connection.run_script(&script, WORDS_WITHIN, &mut |line| lines.push(line.to_owned())).await;
+            let whole = end.is_ok() && lines.last().is_some_and(|line| line == "@log");
+            whole.then(|| Redactor::new(&read_last_words(&lines).0))
+        });
+        match given.await {
+            Some(redactor) => redactor.redact(said),
+            None => "(its words are not shown: the secrets that it was given cannot be read)".to_owned(),
         }
     }
 
@@ -328,7 +351,7 @@ fn judge(line: &str) -> Result<String, String> {
 pub(super) async fn last_words(connection: &Connection, context: &ScriptContext, container: &str, failure: &mut Failure) {
     let mut lines = Vec::new();
     let script = crate::script::last_words(context, container, 20);
-    let end = connection.run_script(&script, Duration::from_secs(10), &mut |line| lines.push(line.to_owned())).await;
+    let end = connection.run_script(&script, WORDS_WITHIN, &mut |line| lines.push(line.to_owned())).await;
     if end.is_err() {
         return;
     }

@@ -14,7 +14,9 @@ pub use action::{BodyError, body};
 pub use commands::commands;
 pub use frame::{Frame, Heard, Sound, Verdict};
 pub use lease::{Claim, fence, lease, lease_end, lease_sight, lease_unused};
-pub use watch::{ContainerSight, command_probe, connect_probe, engine_version, last_words, read_last_words, read_sight, watch};
+pub use watch::{
+    ContainerSight, command_probe, connect_probe, engine_version, last_words, read_last_words, read_sight, secrets_given, watch,
+};
 
 /// What every piece of a script needs to know about its server.
 #[derive(Debug, Clone, PartialEq, Eq)]

@@ -67,8 +67,20 @@ pub fn engine_version(context: &ScriptContext) -> String {
     format!("{} version --format '{{{{.Server.Version}}}}' 2>&1\n", context.docker_words())
 }
 
-/// Prints the secrets that a container was given, as [`read_last_words`] wants them, the last lines of its log, then `state STATUS EXIT OOM`. One that the engine keeps restarting has an exit code only
-/// between two starts: that moment is waited for, 3 s at most. A container that is not there prints nothing.
+/// Prints the secrets that a container was given, as [`read_last_words`] wants them, and no log.
+#[must_use]
+pub fn secrets_given(context: &ScriptContext, container: &str) -> String {
+    format!(
+        "{docker} inspect --type container --format '{{{{range .Mounts}}}}{{{{println .Destination .Source}}}}{{{{end}}}}' {name} 2>/dev/null |\n\
+         while read -r to from; do\ncase $to in /run/secrets/*) echo @secret; od -An -v -tx1 <\"$from\" 2>/dev/null ;; esac\ndone\n\
+         echo @log\n",
+        docker = context.docker_words(),
+        name = quote(container)
+    )
+}
+
+/// Prints what [`secrets_given`] does, the last lines of the container's log, then `state STATUS EXIT OOM`. One that the engine keeps
+/// restarting has an exit code only between two starts: that moment is waited for, 3 s at most. A container that is not there prints nothing.
 #[must_use]
 pub fn last_words(context: &ScriptContext, container: &str, n_lines: u32) -> String {
     let (docker, name) = (context.docker_words(), quote(container));
@@ -78,10 +90,9 @@ pub fn last_words(context: &ScriptContext, container: &str, n_lines: u32) -> Str
          case $state in '@state running '*' 0' | '') break ;; '@state running '*) ;; *) break ;; esac\n\
          tries=$((tries + 1))\nsleep 0.2\ndone\n\
          [ -n \"$state\" ] || exit 0\n\
-         {docker} inspect --type container --format '{{{{range .Mounts}}}}{{{{println .Destination .Source}}}}{{{{end}}}}' {name} 2>/dev/null |\n\
-         while read -r to from; do\ncase $to in /run/secrets/*) echo @secret; od -An -v -tx1 <\"$from\" 2>/dev/null ;; esac\ndone\n\
-         echo @log\n\
-         {docker} logs --tail {n_lines} {name} 2>&1\necho\necho \"${{state% *}}\"\n"
+         {}\
+         {docker} logs --tail {n_lines} {name} 2>&1\necho\necho \"${{state% *}}\"\n",
+        secrets_given(context, container)
     )
 }
 
