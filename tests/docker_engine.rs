@@ -6,8 +6,11 @@ use flipside::model::{ContainerSpec, Labels, Millis, NetworkMode, NetworkSpec, P
 use flipside::script::{ScriptContext, docker};
 use std::collections::BTreeMap;
 use std::net::{Ipv4Addr, TcpListener};
+use std::os::unix::process::CommandExt;
 use std::process::{Command, Stdio};
 use std::sync::atomic::{AtomicUsize, Ordering};
+use std::thread;
+use std::time::Duration;
 
 fn image() -> String {
     std::env::var("FACTS_IMAGE").unwrap_or_else(|_| "flipside/nginx:stable".to_owned())
@@ -128,6 +131,26 @@ fn a_life() {
     good(&docker::run_container(&ctx, &spec), "removed a stopped container");
     good(&docker::remove_container(&ctx, name, second), "removed");
     good(&docker::remove_container(&ctx, name, second), "there is no container");
+}
+
+#[test]
+fn a_client_that_is_stopped_does_not_stop_what_it_starts() {
+    let _leaves = leaves(&["facts_test_spared"], &[]);
+    let line = flipside::docker::run("docker", &spec("spared", "trap 'exit 0' TERM; sleep 300 & wait")).to_string();
+    // As the guard does it with a script whose connection is lost: the whole process group, while the client waits for the engine.
+    let mut client = Command::new("sh").args(["-c", &line]).stdout(Stdio::null()).process_group(0).spawn().unwrap();
+    thread::sleep(Duration::from_millis(100));
+    let sent = Command::new("kill").args(["-TERM", "--", &format!("-{}", client.id())]).status().unwrap();
+    assert!(sent.success(), "the client had ended within 100 ms");
+    client.wait().unwrap();
+    for _ in 0..50 {
+        if state("facts_test_spared") == "running" {
+            break;
+        }
+        thread::sleep(Duration::from_millis(100));
+    }
+    thread::sleep(Duration::from_millis(500));
+    assert_eq!(state("facts_test_spared"), "running");
 }
 
 #[test]

@@ -3,10 +3,13 @@ use super::{Command, is_podman};
 use crate::model::{ContainerSpec, NetworkMode};
 
 /// Runs a container in the background. The image is never pulled here, and its logs are rotated (three files of 10 MB).
+///
+/// Without `--sig-proxy=false` a client that is told to end passes SIGTERM on to the container that it is starting, `-d` or not: a connection
+/// that broke at that moment would leave a container that has exited and stays so.
 #[must_use]
 pub fn run(docker: &str, spec: &ContainerSpec) -> Command {
     let mut command = Command::new(docker).word("run").word("-d").option("--name", &spec.name).option("--pull", "never");
-    command = command.option("--restart", &spec.restart);
+    command = command.word("--sig-proxy=false").option("--restart", &spec.restart);
     if let Some(signal) = &spec.stop_signal {
         command = command.option("--stop-signal", signal);
     }
@@ -102,7 +105,7 @@ mod tests {
         check(
             "docker",
             &spec(),
-            "docker run -d --name shop_prod_api --pull never --restart unless-stopped --stop-timeout 2
+            "docker run -d --name shop_prod_api --pull never --sig-proxy=false --restart unless-stopped --stop-timeout 2
              --log-driver json-file --log-opt max-size=10m --log-opt max-file=3
              --network shop_prod_network --ip 10.210.4.10 --network-alias api --network-alias shop_prod_api
              -p 10.0.0.10:8959:8000/tcp --env A=1 --env B=two words --label flipside.project=shop --label flipside.spec=ab12
@@ -134,7 +137,7 @@ mod tests {
         check(
             "sudo  docker",
             &behind,
-            "sudo docker run -d --name shop_prod_api --pull never --restart unless-stopped --stop-timeout 2
+            "sudo docker run -d --name shop_prod_api --pull never --sig-proxy=false --restart unless-stopped --stop-timeout 2
              --log-driver json-file --log-opt max-size=10m --log-opt max-file=3 --network container:shop_prod_api.door
              registry.example.com/shop/api:1.4.0",
         );
@@ -149,7 +152,7 @@ mod tests {
         check(
             "/usr/bin/podman",
             &host,
-            "/usr/bin/podman run -d --name shop_prod_api --pull never --restart always --stop-signal SIGQUIT --stop-timeout 2
+            "/usr/bin/podman run -d --name shop_prod_api --pull never --sig-proxy=false --restart always --stop-signal SIGQUIT --stop-timeout 2
              --log-driver k8s-file --log-opt max-size=10m --network host --entrypoint /bin/sh
              registry.example.com/shop/api:1.4.0 -c run",
         );

@@ -53,21 +53,19 @@ pub fn build(inputs: Inputs<'_>) -> Result<(Plan, Vec<Finding>), RenderError> {
     let drift = Drift::look(playbook, inventory, seen, wanted.repair);
     let fleet = &drift.fleet;
     let present = present(&playbook.project, &playbook.env, fleet);
-    let (placement, mut findings) = place(playbook, inventory, &running(&present));
+    let (placement, placing) = place(playbook, inventory, &running(&present));
     let mode = backend_mode(&placement);
     let behind = Behind::look(inventory, &seen.keys().collect(), &present, &placement, mode);
     let labels =
         Labels::from([(label::PROJECT.to_owned(), playbook.project.to_string()), (label::ENV.to_owned(), playbook.env.to_string())]);
     let network = network_name(&playbook.project, &playbook.env);
-    let (sites, more) = Sites::survey(inventory, fleet, (&network, labels), layout::MESH_NETWORK);
-    findings.extend(more);
-    let (mut desired, more) = desire(playbook, &placement, fleet, &present, wanted, secrets, &behind);
-    findings.extend(more);
-    desired.retain(|desired| !removed.contains(desired.name));
-    for desired in desired.iter_mut().filter(|desired| !removed.is_empty() && desired.change == Change::CatchUp) {
-        desired.change = Change::Keep;
-        "unchanged".clone_into(&mut desired.reason);
-        desired.missed.clear();
+    let (sites, mut findings) = Sites::survey(inventory, fleet, (&network, labels), layout::MESH_NETWORK);
+    let (mut desired, judging) = desire(playbook, &placement, fleet, &present, wanted, secrets, &behind);
+    if removed.is_empty() {
+        findings.extend(placing.into_iter().chain(judging));
+    } else {
+        desired.retain(|desired| !removed.contains(desired.name));
+        desired.iter_mut().for_each(Desired::stays);
     }
     let (present, desired, sites) = (&present, &desired[..], &sites);
     let (known, news) = [false, true].map(|news| behind.followed(desired, &placement, wanted, news)).into();

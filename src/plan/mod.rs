@@ -4,6 +4,7 @@ mod build;
 mod claims;
 mod containers;
 mod drift;
+mod going_back;
 mod leftovers;
 mod level;
 mod lint;

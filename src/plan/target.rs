@@ -2,10 +2,10 @@
 use super::behind::Behind;
 use super::claims::settle_all;
 use super::containers::{environment, has_door, spec_digest};
+use super::going_back::judge_rollback;
 use super::place::Placement;
 use super::present::{Fleet, Present, PresentService, Unit};
 use super::secrets;
-use super::show::prose::clean;
 use super::types::{Change, Finding, HALF_SWITCHED, Level};
 use crate::config::{Playbook, Service};
 use crate::model::{BackendMode, Secrets, ServerName, ServiceName, Side, label};
@@ -49,6 +49,13 @@ pub(super) struct Desired<'a> {
 }
 
 impl Desired<'_> {
+    /// Whatever the playbook says, it is left as it is: something else is taken away.
+    pub(super) fn stays(&mut self) {
+        (self.change, self.to, self.held_back) = (Change::Keep, self.from, None);
+        "not selected".clone_into(&mut self.reason);
+        self.missed.clear();
+    }
+
     /// Its containers are replaced, or started for the first time.
     #[must_use]
     pub(super) fn moves(&self) -> bool {
@@ -256,10 +263,7 @@ fn judge(desired: &mut Desired<'_>, fleet: &Fleet, wanted: &Wanted, findings: &m
         return;
     };
     desired.to = Some(live);
-    if !wanted.selects(desired.name) {
-        "not selected".clone_into(&mut desired.reason);
-        return;
-    }
+    // Selected or not: every plan writes what servers route of every service, and that is one side.
     if desired.present.is_some_and(PresentService::is_split) {
         desired.reason = format!("{HALF_SWITCHED}: every server is brought to the {live} side");
         findings.push(Finding {
@@ -269,6 +273,10 @@ fn judge(desired: &mut Desired<'_>, fleet: &Fleet, wanted: &Wanted, findings: &m
             text: format!("servers route different sides: a run was cut off. This plan brings them all to the {live} side, and no further"),
             hint: "`deploy` goes on to the playbook's version by itself, with a plan of its own".to_owned(),
         });
+        return;
+    }
+    if !wanted.selects(desired.name) {
+        "not selected".clone_into(&mut desired.reason);
         return;
     }
     if desired.servers.is_empty() {
@@ -306,43 +314,6 @@ fn judge(desired: &mut Desired<'_>, fleet: &Fleet, wanted: &Wanted, findings: &m
         }
         (None, Force::No) => "unchanged".clone_into(&mut desired.reason),
     }
-}
-
-/// The services that the newest release touched go to their other side; the others stay.
-fn judge_rollback(desired: &mut Desired<'_>, present: &Present<'_>, wanted: &Wanted, findings: &mut Vec<Finding>) {
-    let Some((service, live)) = desired.present.and_then(|service| Some((service, service.live()?))) else {
-        "not deployed".clone_into(&mut desired.reason);
-        return;
-    };
-    (desired.from, desired.to) = (Some(live), Some(live));
-    if !wanted.selects(desired.name) {
-        "not selected".clone_into(&mut desired.reason);
-        return;
-    }
-    let newest = present.services.values().flat_map(|service| Side::BOTH.map(|side| service.release(side))).max().flatten();
-    let touched = Side::BOTH.into_iter().any(|side| service.release(side) == newest);
-    if !touched {
-        "not part of the newest release".clone_into(&mut desired.reason);
-        return;
-    }
-    let idle: Vec<_> = service.side(live.other()).collect();
-    let complete = !idle.is_empty() && idle.iter().all(|unit| unit.app.is_some());
-    if !complete {
-        "has no previous release".clone_into(&mut desired.reason);
-        findings.push(Finding {
-            level: Level::Warning,
-            server: None,
-            service: Some(desired.name.clone()),
-            text: "there is no previous release to go back to: no container waits on the other side".to_owned(),
-            hint: "deploy the version you want instead".to_owned(),
-        });
-        return;
-    }
-    let version = |side| service.side(side).find_map(|unit| unit.label(label::VERSION)).map_or_else(|| "?".to_owned(), clean);
-    desired.reason = format!("back from {} to {}", version(live), version(live.other()));
-    (desired.change, desired.to) = (Change::Restore, Some(live.other()));
-    desired.servers = idle.iter().map(|unit| unit.server.clone()).collect();
-    desired.internal_port = idle.iter().find_map(|unit| unit.number(label::INTERNAL_PORT)).or(desired.internal_port);
 }
 
 /// Why the live side is not what the playbook wants; None when it is.

@@ -285,6 +285,11 @@ impl Servers {
                     error @ (SurveyError::Facts { .. }
                     | SurveyError::Channel(ChannelError::Refused { .. } | ChannelError::NoChannel { .. })),
                 ) => Err(Failure { seen: error.to_string(), wanted: "the server as the plan saw it".to_owned(), ..Failure::default() }),
+                // It only reads: over a new connection it is done again.
+                Err(error @ SurveyError::Channel(ChannelError::Lost { .. })) => {
+                    work.stop(item.call, Outcome::Unknown(unreachable(&error.to_string())));
+                    return false;
+                }
                 Err(error) => Err(unreachable(&error.to_string())),
             },
             _ => Err(Failure { seen: "this action is a script".to_owned(), ..Failure::default() }),

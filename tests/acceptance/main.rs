@@ -6,6 +6,7 @@
 #[path = "../../vagrant/traffic/load/mod.rs"]
 mod load;
 
+mod faults;
 mod fleet;
 mod project;
 mod server;

@@ -1,13 +1,14 @@
-//! The crash sweep on real servers, under traffic: a deploy of two services to three servers is killed at one of its events after the other,
-//! and taken up by `resume` or by a deploy from another workstation. Nobody notices, and nothing has to be cleared up.
+//! The crash sweep on real servers, under traffic: a deploy of three services to three servers (one on all of them, one with two replicas, one
+//! with a volume that is handed over) is killed or stopped at one of its events after the other, and taken up by `resume` or by a deploy from
+//! another workstation. No client of what does not have to stop notices, no data is lost, and nothing has to be cleared up.
 //!
-//! A spread of points as far as [`TIME`] goes; all of them, and signals and lost servers too, with `FLIPSIDE_SWEEP=full` (`make sweep`), and
+//! A spread of points as far as [`TIME`] goes; all of them, in every way, and lost servers too, with `FLIPSIDE_SWEEP=full` (`make sweep`), and
 //! a spread of those for so many minutes with a number (`make sweep MINUTES=30`).
 //! Deliberately absent: what the sweep of `tests/plan` shows in memory, at every action, twice in a row.
 use crate::fleet::Fleet;
 use crate::project::{Output, Project};
 use crate::server::Server;
-use crate::shop::{deploy, ports, shop, status};
+use crate::shop::{CHECK, deploy, ports, shop, status};
 use crate::traffic::Traffic;
 use serde_json::Value;
 use std::io::Write;
@@ -19,6 +20,10 @@ const TIME: Duration = Duration::from_secs(90);
 const N_POINTS: usize = 14;
 /// A lease is free so soon after its holder's end.
 const LEASE: Duration = Duration::from_secs(10);
+
+/// The name under which the store is served.
+const STORE: &str = "store.example.com";
+const SERVICES: [&str; 3] = ["api", "echo", "store"];
 
 /// How much is asked for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -53,9 +58,8 @@ impl Extent {
 
     fn mishaps(self, number: usize) -> Vec<Mishap> {
         match self {
-            Self::Few if (number / 2).is_multiple_of(2) => vec![Mishap::Resumed],
-            Self::Few => vec![Mishap::DeployedAnew],
-            Self::For(_) | Self::All => vec![Mishap::Resumed, Mishap::DeployedAnew, Mishap::Interrupted],
+            Self::Few => vec![WITHOUT_LOSS[number % WITHOUT_LOSS.len()]],
+            Self::For(_) | Self::All => WITHOUT_LOSS.to_vec(),
         }
     }
 }
@@ -72,10 +76,34 @@ enum Mishap {
     Resumed,
     /// SIGKILL, and a deploy from another workstation.
     DeployedAnew,
-    /// SIGINT, and the deploy again.
+    /// SIGKILL, `abort`, and the deploy again.
+    Aborted,
+    /// SIGINT at every other event and SIGTERM at the rest, and the deploy again.
     Interrupted,
     /// One server's packets are dropped until the run has ended.
     Cut,
+}
+
+/// What no client of a server may notice.
+const WITHOUT_LOSS: [Mishap; 4] = [Mishap::Resumed, Mishap::DeployedAnew, Mishap::Interrupted, Mishap::Aborted];
+
+/// What is deployed: `api` on every server, two copies of `echo`, and a store whose two sides never run at once.
+fn playbook(tag: &str) -> String {
+    shop(tag, tag)
+        + &format!(
+            "
+replicas = 2
+
+[services.store]
+image = \"flipside/app:{tag}\"
+port = 8000
+protocol = \"http\"
+servers = [\"server2\"]
+volumes = [\"data:/data\"]
+health_check = {CHECK}
+proxy = {{ hosts = [\"{STORE}\"] }}
+"
+        )
 }
 
 /// Points in an order in which any beginning is spread over all.
@@ -98,7 +126,7 @@ struct Sweep {
 impl Sweep {
     /// Both services run in this version, on every server, and nobody holds a lease.
     fn is_consistent(&self, version: &str, what: &str) {
-        for service in ["api", "echo"] {
+        for service in SERVICES {
             let seen = status(&self.project, service);
             let words = |key: &str| seen[key].as_array().into_iter().flatten().filter_map(Value::as_str).collect::<Vec<_>>();
             // A side that only runs beside the live one is told of, and the next deploy clears it away.
@@ -121,7 +149,7 @@ impl Sweep {
             for name in server.containers().into_keys().filter(|name| name.starts_with("shop_")) {
                 let side =
                     name.trim_end_matches(".previous").trim_end_matches(".failed").trim_end_matches(".door").trim_end_matches("_secondary");
-                assert!(["shop_prod_api", "shop_prod_echo"].contains(&side), "{what}: {name} is left on {}", server.name);
+                assert!(SERVICES.iter().any(|service| side == format!("shop_prod_{service}") || side == format!("shop_prod_{service}_r2")), "{what}: {name} is left on {}", server.name);
             }
         }
     }
@@ -130,7 +158,7 @@ impl Sweep {
     fn point(&mut self, event: usize, mishap: Mishap) {
         let [old, new] = self.tags;
         let what = format!("{mishap:?} at event {event}, from {old} to {new}");
-        self.project.playbook(&shop(new, new));
+        self.project.playbook(&playbook(new));
         let mut run = self.project.start(&["deploy", "-y", "--output", "json"]);
         let struck = run.until_lines(event);
         let began = Instant::now();
@@ -147,9 +175,16 @@ impl Sweep {
                 self.project.another_workstation();
                 deploy(&self.project).exits(0)
             }
+            Mishap::Aborted => {
+                run.signal("KILL");
+                drop(run.end());
+                // What had confirmed the new side is past undoing, and a kill after the last event leaves nothing to undo.
+                self.project.flipside(&["abort"]).exits(0);
+                deploy(&self.project).exits(0)
+            }
             Mishap::Interrupted => {
                 if struck {
-                    run.signal("INT");
+                    run.signal(if event.is_multiple_of(2) { "INT" } else { "TERM" });
                 }
                 self.after(run.end(), &what)
             }
@@ -187,9 +222,10 @@ impl Sweep {
 fn a_deploy_that_is_killed_at_any_event_is_taken_up_and_nobody_notices() {
     let fleet = Fleet::take();
     let servers = fleet.servers();
-    let project = Project::new(&fleet, &shop("1.0", "1.0"));
+    let project = Project::new(&fleet, &playbook("1.0"));
     deploy(&project).exits(0);
-    project.playbook(&shop("2.0", "2.0"));
+    assert_eq!(servers[1].get(STORE, "/append?path=/data/log&text=one").0, 200);
+    project.playbook(&playbook("2.0"));
     let n_events = project.flipside(&["deploy", "-y", "--output", "json"]).exits(0).stdout.lines().count();
     let (internal, ..) = ports(&project, "echo");
     let traffic = Traffic::http(&servers).and_inside(&servers[1], &[format!("tcp:127.0.0.1:{internal}")]);
@@ -212,7 +248,7 @@ fn a_deploy_that_is_killed_at_any_event_is_taken_up_and_nobody_notices() {
     traffic.phase("afterwards");
     // One calm run later, exactly the new side runs, and five generations are kept beside the first.
     let [_, new] = sweep.tags;
-    sweep.project.playbook(&shop(new, new));
+    sweep.project.playbook(&playbook(new));
     deploy(&sweep.project).exits(0);
     sweep.is_consistent(new, "afterwards");
     for server in &sweep.servers {
@@ -234,7 +270,7 @@ fn a_deploy_that_is_killed_at_any_event_is_taken_up_and_nobody_notices() {
     let line = format!(
         "  swept {} of {} points of a deploy with {n_events} events, under {sent} requests, 0 failed; longest from a kill to a consistent fleet: {:.1} s ({what})\n",
         sweep.n_points,
-        if extent == Extent::Few { n_events } else { n_events * 4 },
+        if extent == Extent::Few { n_events } else { n_events * (WITHOUT_LOSS.len() + 1) },
         took.as_secs_f64()
     );
     // Not by println!, which a test that passes shows to nobody.

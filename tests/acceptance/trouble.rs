@@ -68,7 +68,7 @@ fn a_connection_that_breaks_is_made_again_and_the_run_goes_on() {
     let traffic = Traffic::http(&servers);
     project.playbook(&(header("2.0") + &api_on(3, "2.0", "").replace("200ms", "600ms")));
     let mut run = project.start(&["deploy", "-y"]);
-    for wave in ["== prepare", "== start", "== switch"] {
+    for wave in ["== lock", "== prepare", "== start", "== switch"] {
         run.until(wave);
         run.signal("STOP");
         // Cut by a reset, as by a firewall that was restarted. The session that does it goes, too.
@@ -186,79 +186,4 @@ fn an_engine_whose_disk_is_full_goes_on_serving_and_a_deploy_is_put_back() {
     deploy(&project).exits(0);
     is(&project, "api", "RUNNING", "secondary", "2.0");
     traffic.end().none_failed().versions(&["1.0", "2.0"]);
-}
-
-/// One fault at one wave of a deploy, on a fleet of its own.
-fn befalls(wave: &str, fault: &str, happens: &dyn Fn(&Server), ends: &dyn Fn(&Server)) {
-    let fleet = Fleet::take();
-    let last = fleet.server(3);
-    let project = Project::new(&fleet, &(header("1.0") + &api_on(3, "1.0", "")));
-    deploy(&project).exits(0);
-    project.playbook(&(header("2.0") + &api_on(3, "2.0", "").replace("200ms", "600ms")));
-    let mut run = project.start(&["deploy", "-y"]);
-    run.until(wave);
-    run.signal("STOP");
-    happens(&last);
-    run.signal("CONT");
-    let began = Instant::now();
-    let output = run.end();
-    let took = began.elapsed();
-    ends(&last);
-    let what = format!("{fault} at {wave}: {}", output.all());
-    assert!(took < BOUND, "{took:?}: {what}");
-    assert!(matches!(output.exit, Some(0 | 4 | 5 | 6)), "{what}");
-    if output.exit != Some(0) {
-        assert!(output.all().contains("server3"), "{what}");
-        for number in [1, 2] {
-            let (status, body) = fleet.server(number).get(crate::traffic::HOST, "/");
-            assert!(status == 200 && body.starts_with("1.0 "), "server{number} answers {status} {body}: {what}");
-        }
-    }
-    let next = deploy(&project).exits(0);
-    let side = project.flipside(&["status", "--output", "json"]).exits(0).stdout;
-    assert!(side.contains("\"RUNNING\"") && side.contains("\"2.0\""), "{side}: {}\n{what}", next.all());
-}
-
-fn every_fault_at(wave: &str) {
-    befalls(wave, "cut", &|server| server.fault("cut", &[]), &|server| server.fault("heal", &[]));
-    befalls(wave, "freeze", &|server| server.fault("freeze", &[]), &|server| server.fault("thaw", &[]));
-    befalls(wave, "dockerd-stop", &|server| server.fault("dockerd-stop", &[]), &|server| server.fault("dockerd-start", &[]));
-    befalls(wave, "dockerd hangs", &|server| drop(server.must(HANG)), &|server| drop(server.must(UNHANG)));
-    befalls(wave, "reset", &|server| drop(server.run("ss -K sport = :22 >/dev/null 2>&1")), &|_| {});
-}
-
-#[test]
-#[ignore = "it takes five minutes: make sweep"]
-fn every_fault_while_servers_are_locked() {
-    every_fault_at("== lock");
-}
-
-#[test]
-#[ignore = "it takes five minutes: make sweep"]
-fn every_fault_while_servers_are_prepared() {
-    every_fault_at("== prepare");
-}
-
-#[test]
-#[ignore = "it takes five minutes: make sweep"]
-fn every_fault_while_containers_start() {
-    every_fault_at("== start");
-}
-
-#[test]
-#[ignore = "it takes five minutes: make sweep"]
-fn every_fault_while_servers_switch() {
-    every_fault_at("== switch");
-}
-
-#[test]
-#[ignore = "it takes five minutes: make sweep"]
-fn every_fault_while_the_old_side_drains() {
-    every_fault_at("== drain");
-}
-
-#[test]
-#[ignore = "it takes five minutes: make sweep"]
-fn every_fault_while_the_old_side_retires() {
-    every_fault_at("== retire");
 }
