@@ -6,7 +6,6 @@
 #[path = "../../vagrant/traffic/load/mod.rs"]
 mod load;
 
-mod faults;
 mod fleet;
 mod project;
 mod server;
@@ -20,6 +19,7 @@ mod datagrams;
 mod dead_man;
 mod deploy;
 mod drift;
+mod faults;
 mod interrupt;
 mod locks;
 mod mesh;

@@ -27,7 +27,7 @@ const SERVICES: [&str; 3] = ["api", "echo", "store"];
 
 /// How much is asked for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Extent {
+pub(crate) enum Extent {
     /// A few points, killed: what there is time for whenever the tests run.
     Few,
     /// Every kind of mishap, for about so long.
@@ -37,7 +37,8 @@ enum Extent {
 }
 
 impl Extent {
-    fn wanted() -> Self {
+    /// As the environment says.
+    pub(crate) fn wanted() -> Self {
         match std::env::var("FLIPSIDE_SWEEP").as_deref() {
             Err(_) | Ok("") => Self::Few,
             Ok("full") => Self::All,
@@ -149,7 +150,11 @@ impl Sweep {
             for name in server.containers().into_keys().filter(|name| name.starts_with("shop_")) {
                 let side =
                     name.trim_end_matches(".previous").trim_end_matches(".failed").trim_end_matches(".door").trim_end_matches("_secondary");
-                assert!(SERVICES.iter().any(|service| side == format!("shop_prod_{service}") || side == format!("shop_prod_{service}_r2")), "{what}: {name} is left on {}", server.name);
+                assert!(
+                    SERVICES.iter().any(|service| side == format!("shop_prod_{service}") || side == format!("shop_prod_{service}_r2")),
+                    "{what}: {name} is left on {}",
+                    server.name
+                );
             }
         }
     }
