@@ -237,8 +237,11 @@ impl Command {
         cut_off: &[LeftRun],
         answering: &mut Duration,
     ) -> Result<(), Outcome> {
-        if let Some(unknown) = self.removed.iter().find(|service| !plan.services.contains_key(*service)) {
-            complain(&format!("nothing of a service `{unknown}` is on the servers of {}/{}", plan.project, plan.env));
+        let absent: Vec<_> = self.removed.iter().filter(|service| !plan.services.contains_key(*service)).collect();
+        for service in &absent {
+            complain(&format!("nothing of a service `{service}` is on the servers of {}/{}", plan.project, plan.env));
+        }
+        if !absent.is_empty() && absent.len() == self.removed.len() {
             return Err(Outcome::NothingToDo);
         }
         show_plan(global, surveyed, plan, findings);

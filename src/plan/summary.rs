@@ -1,11 +1,12 @@
 //! What happens to each service, for people. Deliberately absent: how it is printed.
-use super::present::Present;
+use super::present::{Present, PresentService};
 use super::show::prose::clean;
 use super::target::Desired;
 use super::types::{Change, ServicePlan};
 use crate::config::Playbook;
+use crate::facts::ContainerFact;
 use crate::model::{Protocol, ServiceName, label};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 /// A service of the playbook.
 #[must_use]
@@ -36,26 +37,34 @@ pub(super) fn summary(playbook: &Playbook, desired: &Desired<'_>) -> ServicePlan
     }
 }
 
-/// A service that is taken away. None where there is nothing of it.
+/// A service that is taken away: its containers, also those that are set aside, and what NGINX routes. None where there is none of it.
 #[must_use]
 pub(super) fn removal(name: &ServiceName, present: &Present<'_>) -> Option<ServicePlan> {
-    let service = present.services.get(name)?;
-    let live = service.live();
-    let unit = service.units.first()?;
+    let is_its = |container: &ContainerFact| container.labels.get(label::SERVICE).is_some_and(|service| service == name.as_str());
+    let aside = present.aside.iter().filter(|(_, container)| is_its(container)).map(|(server, _)| server);
+    let service = present.services.get(name);
+    let units: Vec<_> = service.into_iter().flat_map(|service| &service.units).collect();
+    let routes = service.into_iter().flat_map(|service| &service.routes);
+    let servers: BTreeSet<_> = units.iter().map(|unit| &unit.server).chain(routes.map(|(server, _)| server)).chain(aside).cloned().collect();
+    if servers.is_empty() {
+        return None;
+    }
+    let unit = units.first();
+    let route = service.and_then(|service| service.routes.values().next());
     Some(ServicePlan {
         change: Change::Remove,
         reason: "asked for".to_owned(),
-        image: unit.app.map(|app| app.image.clone()).unwrap_or_default(),
-        protocol: service.routes.values().next().map_or(Protocol::Tcp, |route| route.protocol),
-        from: live,
+        image: unit.and_then(|unit| unit.app).map(|app| app.image.clone()).unwrap_or_default(),
+        protocol: route.map_or(Protocol::Tcp, |route| route.protocol),
+        from: service.and_then(PresentService::live),
         to: None,
-        from_version: unit.label(label::VERSION).map(clean),
+        from_version: unit.and_then(|unit| unit.label(label::VERSION)).map(clean),
         to_version: None,
-        servers: service.units.iter().map(|unit| unit.server.clone()).collect(),
-        replicas: service.units.iter().map(|unit| unit.replica).max().unwrap_or(1),
-        port: unit.number(label::PORT),
+        servers,
+        replicas: units.iter().map(|unit| unit.replica).max().unwrap_or(1),
+        port: unit.and_then(|unit| unit.number(label::PORT)),
         base_ports: BTreeMap::new(),
-        internal_port: unit.number(label::INTERNAL_PORT),
+        internal_port: unit.and_then(|unit| unit.number(label::INTERNAL_PORT)),
         hands_over: false,
     })
 }
