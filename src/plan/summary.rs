@@ -45,7 +45,8 @@ pub(super) fn removal(name: &ServiceName, present: &Present<'_>) -> Option<Servi
     let service = present.services.get(name);
     let units: Vec<_> = service.into_iter().flat_map(|service| &service.units).collect();
     let routes = service.into_iter().flat_map(|service| &service.routes);
-    let servers: BTreeSet<_> = units.iter().map(|unit| &unit.server).chain(routes.map(|(server, _)| server)).chain(aside).cloned().collect();
+    let servers: BTreeSet<_> =
+        units.iter().map(|unit| &unit.server).chain(routes.map(|(server, _)| server)).chain(aside).cloned().collect();
     if servers.is_empty() {
         return None;
     }

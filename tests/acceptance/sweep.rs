@@ -141,6 +141,14 @@ impl Sweep {
         }
     }
 
+    /// The store's data is there, and nobody else writes to it.
+    fn is_kept(&self, what: &str) {
+        let server = &self.servers[1];
+        assert_eq!(server.get(STORE, "/file?path=/data/log"), (200, "one\n".to_owned()), "{what}");
+        let writers: Vec<String> = server.running("shop_prod_store").into_iter().filter(|name| !name.ends_with(".door")).collect();
+        assert_eq!(writers.len(), 1, "{what}: {writers:?}");
+    }
+
     /// Whoever comes next can have every lease, and finds no container that is not one of the two sides, set aside or failed.
     fn is_clear(&self, what: &str) {
         for server in &self.servers {
@@ -150,11 +158,8 @@ impl Sweep {
             for name in server.containers().into_keys().filter(|name| name.starts_with("shop_")) {
                 let side =
                     name.trim_end_matches(".previous").trim_end_matches(".failed").trim_end_matches(".door").trim_end_matches("_secondary");
-                assert!(
-                    SERVICES.iter().any(|service| side == format!("shop_prod_{service}") || side == format!("shop_prod_{service}_r2")),
-                    "{what}: {name} is left on {}",
-                    server.name
-                );
+                let side = side.trim_end_matches("_2");
+                assert!(SERVICES.iter().any(|service| side == format!("shop_prod_{service}")), "{what}: {name} is left on {}", server.name);
             }
         }
     }
@@ -203,6 +208,7 @@ impl Sweep {
         };
         let took = began.elapsed();
         self.is_consistent(new, &format!("{what}: {}", last.all()));
+        self.is_kept(&what);
         self.is_clear(&what);
         if struck && took > self.longest.0 {
             self.longest = (took, what);
@@ -258,8 +264,9 @@ fn a_deploy_that_is_killed_at_any_event_is_taken_up_and_nobody_notices() {
     sweep.is_consistent(new, "afterwards");
     for server in &sweep.servers {
         let running: Vec<String> = server.running("shop_prod_").into_iter().filter(|name| !name.ends_with(".door")).collect();
-        let n_echo = running.iter().filter(|name| name.starts_with("shop_prod_echo")).count();
-        assert!(running.len() == 1 + n_echo && n_echo <= 1, "{} runs {running:?}", server.name);
+        let n_of = |service: &str| running.iter().filter(|name| name.starts_with(&format!("shop_prod_{service}"))).count();
+        let n_stores = usize::from(server.name == "server2");
+        assert!(n_of("api") == 1 && [0, 2].contains(&n_of("echo")) && n_of("store") == n_stores, "{} runs {running:?}", server.name);
         let n_generations: usize = server.must("ls /local/flipside/nginx/releases | wc -l").trim().parse().expect("a number");
         assert!(n_generations <= 6, "{} keeps {n_generations} generations", server.name);
     }
