@@ -17,7 +17,7 @@
 //! | `mends` | `summary` | true where this was the run that brought a half-switched fleet to one side, and the deploy itself follows with a summary of its own; absent otherwise |
 //! | `services` | `summary` | by name: `change`, `from_version`, `to_version`, `from_side`, `to_side`, `n_servers`, `gap_ms` (measured, handovers only) |
 //! | `probe` | `summary` | with `--probe` alone: `budget`, `total` and `targets` (each with `service`, `server`), `failures` (the first: `at`, `service`, `server`, `wave_name`, `seen`), `not_probed` (by service: why). A count: `sent`, `failed`, `in_handover`, `before_first_answer`, `not_measured`, `slowest_ms` |
-//! | `left_out` | `summary` | servers that could not be reached, and were done without; absent when there are none |
+//! | `left_out` | `summary` | servers with something of the project that could not be reached, and were done without; absent when there are none |
 //! | `waves` | `summary` | in order: `wave`, `wave_name`, `undo`, `took_ms` |
 use super::progress::Way;
 use super::reporter::Ending;
