@@ -194,6 +194,24 @@ fn json() {
 }
 
 #[test]
+fn of_a_run_that_mends_the_last_line_is_left_to_the_deploy_that_follows() {
+    for (style, faults) in [(Style::Lines, 0), (Style::Lines, 1), (Style::Json, 0), (Style::Json, 1)] {
+        let faults = vec![fault("lon1-b", "wait for", false, Outcome::Failed(crash())); faults];
+        let (is_done, plan) = (faults.is_empty(), plan());
+        let (_, ledger) = Script::of(faults).run(&plan);
+        let (stdout, stderr) = (Page::default(), Page::default());
+        let sinks = Sinks { stdout: Box::new(stdout.clone()), stderr: Box::new(stderr.clone()), terminal: ProgressDrawTarget::hidden() };
+        finish(&mut Reporter::new(style, Paint::Plain, sinks).mending(), &plan, &ledger);
+        let is_summary = |line: &str| line.starts_with("flipside: deploy ");
+        assert_eq!(stderr.text().lines().any(is_summary), is_done || style == Style::Json);
+        match style {
+            Style::Json => assert_eq!(stdout.text().contains("\"mends\":true"), is_done, "{}", stdout.text()),
+            Style::Bars | Style::Lines => assert_eq!(stdout.text().is_empty(), is_done, "{}", stdout.text()),
+        }
+    }
+}
+
+#[test]
 fn colour_only_adds_codes() {
     let plan = plan();
     let faults = vec![

@@ -59,6 +59,13 @@ enum Turn {
     Second,
 }
 
+/// What came of one of them.
+struct Came {
+    outcome: Outcome,
+    /// What was run; None where nothing was begun.
+    ran: Option<Plan>,
+}
+
 struct Command {
     word: &'static str,
     wanted: Wanted,
@@ -110,21 +117,26 @@ impl Command {
         cut_off: &[LeftRun],
         began: Instant,
     ) -> Outcome {
-        let (outcome, mends) = self.plan_and_run(global, surveyed, patience, cut_off, Turn::First(began)).await;
-        let is_done = matches!(outcome, Outcome::Closed(Verdict::Done | Verdict::DoneWithLeftovers));
-        if !mends || !is_done || !self.starts_new_containers() {
-            return outcome;
+        let first = self.plan_and_run(global, surveyed, patience, cut_off, Turn::First(began)).await;
+        let is_done = matches!(first.outcome, Outcome::Closed(Verdict::Done | Verdict::DoneWithLeftovers));
+        if !is_done || !first.ran.is_some_and(|plan| self.goes_on_after(&plan)) {
+            return first.outcome;
         }
         complain("every server routes the same side again: now the deploy itself");
         surveyed.servers.free_leases().await;
-        let outcome = match surveyed.again().await {
-            Ok(()) => self.plan_and_run(global, surveyed, patience, &[], Turn::Second).await.0,
-            Err(outcome) => outcome,
+        let second = match surveyed.again().await {
+            Ok(()) => self.plan_and_run(global, surveyed, patience, &[], Turn::Second).await,
+            Err(outcome) => Came { outcome, ran: None },
         };
-        if !matches!(outcome, Outcome::Closed(_) | Outcome::NothingToDo) {
-            complain("the fleet was only brought to one side: run the deploy again");
+        if second.ran.is_none() && second.outcome != Outcome::NothingToDo {
+            complain("the fleet was brought to one side; the deploy itself has not begun: run it again");
         }
-        outcome
+        second.outcome
+    }
+
+    /// The plan only brings a fleet that is half switched to one side.
+    fn goes_on_after(&self, plan: &Plan) -> bool {
+        plan.mends() && self.starts_new_containers()
     }
 
     /// A rollback starts the containers that wait, with the secrets that they were given.
@@ -132,7 +144,6 @@ impl Command {
         self.removed.is_empty() && self.wanted.back == Back::No
     }
 
-    /// The outcome, and whether the plan was to bring a fleet that is half switched to one side.
     async fn plan_and_run(
         &self,
         global: &Global,
@@ -140,7 +151,7 @@ impl Command {
         patience: &mut Patience,
         cut_off: &[LeftRun],
         turn: Turn,
-    ) -> (Outcome, bool) {
+    ) -> Came {
         let mut answering = Duration::ZERO;
         let (began, is_second) = match turn {
             Turn::First(began) => (began, false),
@@ -154,7 +165,7 @@ impl Command {
         };
         let plan = match settled {
             Ok(plan) => plan,
-            Err(outcome) => return (self.not_begun(global, &surveyed.loaded, outcome), false),
+            Err(outcome) => return Came { outcome: self.not_begun(global, &surveyed.loaded, outcome), ran: None },
         };
         // The time that a person takes to answer is no part of the run.
         let began = began + answering;
@@ -164,15 +175,16 @@ impl Command {
             Ok(journal) => journal,
             Err(error) => {
                 complain(&format!("{error}; nothing was changed on any server"));
-                return (Outcome::Configuration, false);
+                return Came { outcome: Outcome::Configuration, ran: None };
             }
         };
         supersede(cut_off, &run_id(&journal, &plan));
-        let mut reporter = reporter(global);
+        let reporter = reporter(global);
+        let mut reporter = if self.goes_on_after(&plan) { reporter.mending() } else { reporter };
         reporter.say(&format!("connected to {} servers and read their facts in {}", surveyed.fleet.len(), surveyed.took));
         reporter.plan_begins(&plan);
         let outcome = perform(global, surveyed, &plan, ledger, journal, reporter, self.manner.probing, began).await;
-        (outcome, plan.mends())
+        Came { outcome, ran: Some(plan) }
     }
 
     /// The plan that is confirmed, with the leases of its servers. Where other runs were waited for, it is made of what they left; a plan

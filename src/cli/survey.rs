@@ -137,13 +137,13 @@ pub(super) async fn survey_most(global: &Global, loaded: Loaded, command: &str, 
     surveyed.or_refused(cannot_do_without(n_silent, n_all, budget)).await
 }
 
-/// As [`survey`], for a run that goes on: the servers of its plan must answer, and whichever it was not made without.
+/// As [`survey`], for a run that goes on: the servers of its plan must answer.
 ///
 /// # Errors
 /// The outcome to exit with; nothing was changed anywhere.
 pub(super) async fn survey_for(global: &Global, loaded: Loaded, command: &str, plan: &Plan) -> Result<Surveyed, Outcome> {
     let surveyed = survey(global, loaded, command).await?;
-    let n_missing = surveyed.silent.difference(&plan.left_out).count();
+    let n_missing = plan.servers().into_iter().filter(|server| surveyed.silent.contains(*server)).count();
     let n_all = surveyed.silent.len() + surveyed.fleet.len();
     surveyed.or_refused(cannot_do_without(n_missing, n_all, 0)).await
 }

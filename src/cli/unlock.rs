@@ -10,8 +10,8 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::io::{self, BufRead, IsTerminal};
 
 const NEVER_NEEDED: &str = "A lock goes by itself: at once when its run ends or is killed, and 25 s at most after its workstation has frozen or \
-lost its network. To end a run that is alive leaves its servers where they stand, but those that have switched and are not \
-confirmed, which put themselves back: the next deploy, resume or abort puts the rest right.";
+lost its network. A run that is ended here leaves its servers where they stand. Those that have switched and are not confirmed put \
+themselves back, but in a first deploy or a handover; the next deploy, resume or abort puts the rest right.";
 
 /// `flipside unlock`.
 pub(super) async fn unlock(global: &Global, yes: bool) -> Outcome {

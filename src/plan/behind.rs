@@ -71,15 +71,18 @@ impl Behind {
         let holds = |server: &ServerName| -> BTreeSet<ServiceName> {
             placement.iter().filter(|(_, servers)| servers.contains(server)).map(|(name, _)| name.clone()).collect()
         };
+        let is_split = |desired: &Desired<'_>| desired.present.is_some_and(PresentService::is_split);
+        // Of a fleet that is half switched nobody knows on which half a server is that cannot be asked.
+        let split: BTreeSet<ServiceName> = desired.iter().filter(|desired| is_split(desired)).map(|desired| desired.name.clone()).collect();
         let mut servers = BTreeMap::new();
         for server in self.concerned.iter().filter(|server| news || old(server).is_some()) {
-            let routes = old(server).map_or_else(|| routed(|desired| desired.from), |old| old.routes.clone());
-            servers.insert(server.clone(), LeftBehind { routes, holds: holds(server) });
+            let new = || LeftBehind { routes: routed(|desired| desired.from), either: split.clone(), holds: BTreeSet::new() };
+            servers.insert(server.clone(), LeftBehind { holds: holds(server), ..old(server).cloned().unwrap_or_else(new) });
         }
-        let is_split = |desired: &Desired<'_>| desired.present.is_some_and(PresentService::is_split);
-        let whole = wanted.selected.is_empty() && wanted.back == Back::No && !desired.iter().any(is_split);
+        let whole = wanted.selected.is_empty() && wanted.back == Back::No && split.is_empty();
         for server in self.back.iter().filter(|_| !whole) {
-            servers.insert(server.clone(), LeftBehind { routes: routed(|desired| desired.to), holds: holds(server) });
+            let routes = routed(|desired| desired.to);
+            servers.insert(server.clone(), LeftBehind { routes, either: BTreeSet::new(), holds: holds(server) });
         }
         Behind { after: Record::followed_by(self.before.as_ref(), servers), ..self.clone() }
     }
@@ -90,13 +93,23 @@ impl Behind {
         self.back.contains(server) && !self.after.as_ref().is_some_and(|record| record.servers.contains_key(server))
     }
 
+    /// The record names anybody, here or away.
+    #[must_use]
+    pub(super) fn anybody(&self) -> bool {
+        self.before.as_ref().is_some_and(|record| !record.servers.is_empty())
+    }
+
+    /// A server that was left behind may have routed this side when it was: what runs there may have been kept for it.
+    #[must_use]
+    pub(super) fn was_kept(&self, service: &ServiceName, side: Side) -> bool {
+        self.before.iter().flat_map(|record| record.servers.values()).any(|left| left.may_route(service, side))
+    }
+
     /// Servers that are away and whose NGINX may route this side: it is not stopped.
     #[must_use]
     pub(super) fn who_routes(&self, service: &ServiceName, side: Side) -> BTreeSet<&ServerName> {
         let left = self.after.iter().flat_map(|record| &record.servers);
-        left.filter(|(server, left)| self.away.contains(*server) && left.routes.get(service) == Some(&side))
-            .map(|(server, _)| server)
-            .collect()
+        left.filter(|(server, left)| self.away.contains(*server) && left.may_route(service, side)).map(|(server, _)| server).collect()
     }
 
     /// A service that is never up twice, and of which a server that is away may know more, or route to: it is left as it is.

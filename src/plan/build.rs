@@ -108,7 +108,7 @@ pub fn build(inputs: Inputs<'_>) -> Result<(Plan, Vec<Finding>), RenderError> {
                 .collect(),
         },
         services,
-        left_out: routing.behind.away.clone(),
+        left_out: routing.behind.concerned.clone(),
         waves,
     };
     Ok((plan, findings))
@@ -230,9 +230,9 @@ fn deploy_waves(routing: &Routing<'_>, wanted: &Wanted, findings: &mut Vec<Findi
     }
     let moving: Vec<&Desired<'_>> = turns.into_iter().flatten().collect();
     let left = leftovers(routing, wanted);
-    let drained = merged(drain_steps(routing, &moving), left.drain);
-    waves.push(Wave { name: "drain".to_owned(), kind: WaveKind::Work, servers: drained });
     let turn = Turn { routing, services: &moving, release };
+    let drained = merged(drain_steps(&turn), left.drain);
+    waves.push(Wave { name: "drain".to_owned(), kind: WaveKind::Work, servers: drained });
     let (more, told) = beside(&turn, wanted);
     findings.extend(told);
     waves.push(Wave { name: "retire".to_owned(), kind: WaveKind::Work, servers: merged(retire_steps(&turn), more) });
@@ -266,7 +266,8 @@ fn names(services: &[&Desired<'_>]) -> String {
     services.iter().map(|desired| desired.name.as_str()).collect::<Vec<_>>().join(", ")
 }
 
-/// Puts the lock before a plan that does anything, and drops empty waves.
+/// Puts the lock before a plan that does anything, and drops empty waves. Where servers are left out, all the others are locked, and looked
+/// at again.
 pub(super) fn locked(routing: &Routing<'_>, mut waves: Vec<Wave>) -> Vec<Wave> {
     waves.retain_mut(|wave| {
         wave.servers.retain(|_, steps| !steps.is_empty());
@@ -276,6 +277,10 @@ pub(super) fn locked(routing: &Routing<'_>, mut waves: Vec<Wave>) -> Vec<Wave> {
     servers.extend(to_take_over(routing));
     if servers.is_empty() {
         return Vec::new();
+    }
+    // Two runs that leave different servers out have reached one in common, which need not be one that either changes.
+    if !routing.behind.concerned.is_empty() {
+        servers.extend(routing.fleet.keys().cloned());
     }
     let (project, env) = (&routing.playbook.project, &routing.playbook.env);
     let lock = servers.into_iter().filter_map(|server| {

@@ -64,8 +64,11 @@ pub(super) fn stays(wanted: &Wanted, desired: &Desired<'_>) -> bool {
 /// Where something of that side runs. Old workers of NGINX may still have requests there: it was live until the other was switched to, or
 /// put back to.
 fn drains(routing: &Routing<'_>, desired: &Desired<'_>, service: &PresentService<'_>, side: Side) -> Vec<(ServerName, Step)> {
-    let left_behind = routing.behind.before.as_ref().is_some_and(|record| !record.servers.is_empty());
-    let what = if left_behind { "was kept for servers that are behind" } else { "a run that was cut off left on the idle side" };
+    let what = if routing.behind.was_kept(desired.name, side) {
+        "was kept for servers that are behind"
+    } else {
+        "a run that was cut off left on the idle side"
+    };
     let drain = |server: &ServerName| {
         let backends = running_backends(server, service, side);
         let action = Action::Drain { backends: backends.clone(), policy: drain_policy(routing) };

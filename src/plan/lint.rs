@@ -212,7 +212,7 @@ fn check_engines(routing: &Routing<'_>, findings: &mut Vec<Finding>) {
 
 /// A tag that was pushed again, and pulled by some servers only.
 fn check_images(routing: &Routing<'_>, findings: &mut Vec<Finding>) {
-    for desired in routing.desired.iter().filter(|desired| desired.moves()) {
+    for desired in routing.desired.iter().filter(|desired| desired.moves() || desired.change == Change::CatchUp) {
         let image = &desired.service.image;
         let mut by_id: BTreeMap<&str, Vec<&str>> = BTreeMap::new();
         for server in &desired.servers {

@@ -20,8 +20,19 @@ pub struct Record {
 pub struct LeftBehind {
     /// The sides that its NGINX routes.
     pub routes: BTreeMap<ServiceName, Side>,
+    /// Services of which it may route either side: the others did not agree about them.
+    #[serde(default, skip_serializing_if = "BTreeSet::is_empty")]
+    pub either: BTreeSet<ServiceName>,
     /// The services that are placed on it.
     pub holds: BTreeSet<ServiceName>,
+}
+
+impl LeftBehind {
+    /// Its NGINX may route this side.
+    #[must_use]
+    pub(super) fn may_route(&self, service: &ServiceName, side: Side) -> bool {
+        self.routes.get(service) == Some(&side) || self.either.contains(service)
+    }
 }
 
 impl Record {

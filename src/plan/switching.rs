@@ -97,12 +97,12 @@ pub(super) fn running_backends(server: &ServerName, service: &PresentService<'_>
 }
 
 /// On every server whose NGINX routed to an old side that still runs.
-pub(super) fn drain_steps(routing: &Routing<'_>, moving: &[&Desired<'_>]) -> BTreeMap<ServerName, Vec<Step>> {
+pub(super) fn drain_steps(turn: &Turn<'_>) -> BTreeMap<ServerName, Vec<Step>> {
+    let (routing, moving) = (turn.routing, turn.services);
     let mut all: BTreeMap<ServerName, Vec<Step>> = BTreeMap::new();
     for server in routing.fleet.keys() {
         let mut old = Vec::new();
-        let is_kept = |desired: &Desired<'_>| desired.from.is_some_and(|from| !routing.behind.who_routes(desired.name, from).is_empty());
-        for desired in moving.iter().filter(|desired| !desired.service.hands_over() && !is_kept(desired)) {
+        for desired in moving.iter().filter(|desired| !desired.service.hands_over() && !turn.keeps(desired)) {
             let (Some(present), Some(from)) = (desired.present, desired.from) else { continue };
             if routing.behind.back.contains(server) {
                 // It routes what the others do since it joined them.

@@ -67,13 +67,20 @@ impl Turn<'_> {
         }
     }
 
-    /// An older unit gives its place. Where a server that was left behind routes to it, taken back by starting it again, too.
-    fn make_room(&self, unit: &Unit<'_>, service: &Service) -> Vec<Step> {
+    /// A server that was left behind serves its clients by this unit: it routes that side, or has the unit, which it may route to.
+    fn is_in_use(&self, unit: &Unit<'_>, desired: &Desired<'_>) -> bool {
         let behind = self.routing.behind;
-        let left_behind = behind.before.as_ref().is_some_and(|record| !record.servers.is_empty());
+        unit.runs() && (behind.back.contains(&unit.server) || behind.was_kept(desired.name, unit.side))
+    }
+
+    /// An older unit gives its place. Where a server that was left behind uses it, taken back by starting it again, too: what nobody uses
+    /// may be what cannot be started.
+    fn make_room(&self, unit: &Unit<'_>, desired: &Desired<'_>) -> Vec<Step> {
+        let service = desired.service;
+        let is_in_use = self.is_in_use(unit, desired);
         let wakes = |container: &ContainerFact, then: Option<Action>| {
             let start = Action::StartContainer { name: container.name.clone() };
-            (left_behind && !container.state.is_stopped()).then(|| std::iter::once(start).chain(then).collect())
+            is_in_use.then(|| std::iter::once(start).chain(then).collect())
         };
         let app = unit.app.map(|app| make_room(app, self.stop_timeout(), wakes(app, health(unit, service))));
         let door = unit.door.map(|door| {
@@ -117,7 +124,7 @@ impl Turn<'_> {
             present.units.iter().find(|unit| unit.server == *server && unit.replica == replica.number && unit.side == side)
         });
         let mut first = Vec::new();
-        first.extend(there.into_iter().flat_map(|unit| self.make_room(unit, desired.service)));
+        first.extend(there.into_iter().flat_map(|unit| self.make_room(unit, desired)));
         if has_door(desired.service) {
             first.extend(self.door(server, desired, &place, &name, kind, findings));
         }

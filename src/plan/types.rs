@@ -4,7 +4,7 @@ use serde::{Deserialize, Serialize};
 use std::collections::{BTreeMap, BTreeSet};
 
 /// The format of the plan file. A plan of another format is refused.
-pub const PLAN_FORMAT: u32 = 2;
+pub const PLAN_FORMAT: u32 = 3;
 
 /// All that should happen. No secret, no clock, no run id; equal inputs give equal bytes.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -25,7 +25,7 @@ pub struct Plan {
     pub basis: Basis,
     /// One entry a service of the playbook, for people.
     pub services: BTreeMap<ServiceName, ServicePlan>,
-    /// Servers of the inventory that could not be reached, and that the plan does without.
+    /// Servers that could not be reached, that this project has to do with, and that the plan does without.
     #[serde(default, skip_serializing_if = "BTreeSet::is_empty")]
     pub left_out: BTreeSet<ServerName>,
     /// In order. Empty when there is nothing to do.

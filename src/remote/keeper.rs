@@ -37,7 +37,7 @@ impl Servers {
             loop {
                 tokio::time::sleep(LOOK).await;
                 // What is wrong is told by the next step on this server.
-                if let Err(SurveyError::Lease { .. }) = servers.connection(&kept).await {
+                if let Err(SurveyError::Lease { .. }) = servers.connection_in_passing(&kept).await {
                     tokio::time::sleep(REFUSED).await;
                 }
             }

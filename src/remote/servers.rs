@@ -143,25 +143,43 @@ impl Servers {
     /// The connection, made when there is none or when it was lost. A lease that went with it is taken again; so is one that the server
     /// gave up because this process stood still for too long (Ctrl-Z, a closed lid), if nobody else held it in between.
     pub(super) async fn connection(&self, site: &Site) -> Result<Connection, SurveyError> {
+        self.connection_with(site, None).await
+    }
+
+    /// The same, for who has the time: while it tries to reach a server that was out of reach a moment ago, no step waits for it that will
+    /// try the same.
+    pub(super) async fn connection_in_passing(&self, site: &Site) -> Result<Connection, SurveyError> {
+        let made = match site.out_of_reach.load(Ordering::Relaxed) {
+            true => Some(self.connect(site).await?),
+            false => None,
+        };
+        self.connection_with(site, made).await
+    }
+
+    async fn connection_with(&self, site: &Site, made: Option<Connection>) -> Result<Connection, SurveyError> {
         let mut slot = site.connection.lock().await;
-        match self.connection_in(&mut slot, site).await {
+        match self.connection_in(&mut slot, site, made).await {
             // What broke a moment ago may show at the lease before it shows at the connection: then it is made anew.
             Err(SurveyError::Channel(ChannelError::Lost { .. })) if slot.is_some() => {
                 *slot = None;
-                self.connection_in(&mut slot, site).await
+                self.connection_in(&mut slot, site, None).await
             }
             answer => answer,
         }
     }
 
-    async fn connection_in(&self, slot: &mut Option<Connection>, site: &Site) -> Result<Connection, SurveyError> {
+    /// `made` is a connection that is used where there is none.
+    async fn connection_in(&self, slot: &mut Option<Connection>, site: &Site, made: Option<Connection>) -> Result<Connection, SurveyError> {
         let mut is_new = false;
         let connection = match slot.as_ref() {
             Some(connection) if tokio::time::timeout(Duration::ZERO, connection.lost()).await.is_err() => connection.clone(),
             Some(_) | None => {
                 *slot = None;
                 is_new = true;
-                self.connect(site).await?
+                match made {
+                    Some(made) => made,
+                    None => self.connect(site).await?,
+                }
             }
         };
         let mut lease = site.lease.lock().await;

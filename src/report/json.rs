@@ -14,9 +14,10 @@
 //! | `reason` | `abort_requested` | who or what asked |
 //! | `verdict` | `run_closed`, `summary` | `done`, `done_with_leftovers`, `put_back`, `stuck`; in `summary` also `interrupted` |
 //! | `elapsed_ms`, `text` | `summary` | the time in all; the one line for people |
+//! | `mends` | `summary` | true where this was the run that brought a half-switched fleet to one side, and the deploy itself follows with a summary of its own; absent otherwise |
 //! | `services` | `summary` | by name: `change`, `from_version`, `to_version`, `from_side`, `to_side`, `n_servers`, `gap_ms` (measured, handovers only) |
 //! | `probe` | `summary` | with `--probe` alone: `budget`, `total` and `targets` (each with `service`, `server`), `failures` (the first: `at`, `service`, `server`, `wave_name`, `seen`), `not_probed` (by service: why). A count: `sent`, `failed`, `in_handover`, `before_first_answer`, `not_measured`, `slowest_ms` |
-//! | `left_out` | `summary` | servers that could not be reached, and were done without; absent when there are none |
+//! | `left_out` | `summary` | servers with something of the project that could not be reached, and were done without; absent when there are none |
 //! | `waves` | `summary` | in order: `wave`, `wave_name`, `undo`, `took_ms` |
 use super::progress::Way;
 use super::reporter::Ending;
@@ -66,6 +67,8 @@ struct Summary<'a> {
     event: &'static str,
     verdict: &'static str,
     elapsed_ms: u64,
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    mends: bool,
     services: BTreeMap<&'a ServiceName, ServiceLine<'a>>,
     waves: Vec<WaveLine<'a>>,
     #[serde(skip_serializing_if = "BTreeSet::is_empty")]
@@ -136,13 +139,13 @@ fn with_outcome<'a>(outcome: &'a Outcome, line: Line<'a>) -> Line<'a> {
     }
 }
 
-/// The last line of a run, without the line feed.
+/// The last line of a run, without the line feed: with the one line for people, and whether a deploy follows it.
 pub(super) fn summary_line(
     plan: &Plan,
     ledger: &Ledger,
     ending: &Ending<'_>,
     times: &[(WaveIndex, Way, Millis)],
-    text: &str,
+    (text, mends): (&str, bool),
 ) -> Result<String, serde_json::Error> {
     let services = plan.services.iter().map(|(name, service)| {
         let line = ServiceLine {
@@ -173,6 +176,7 @@ pub(super) fn summary_line(
         event: "summary",
         verdict,
         elapsed_ms: ending.elapsed.0,
+        mends,
         services: services.collect(),
         waves: waves.collect(),
         left_out: &plan.left_out,

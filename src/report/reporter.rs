@@ -4,7 +4,7 @@ use super::progress::Progress;
 use super::style::{Sinks, Style};
 use super::{failure, json, lines, probe, summary};
 use crate::ledger::Ledger;
-use crate::model::{Event, Millis, ProbeFailure, ProbeTally, ServiceName, StepId};
+use crate::model::{Event, Millis, ProbeFailure, ProbeTally, ServiceName, StepId, Verdict};
 use crate::plan::{CommandsOf, Paint, Plan, prose};
 use std::collections::BTreeMap;
 use std::io::Write;
@@ -34,6 +34,7 @@ pub struct Reporter {
     stderr: Box<dyn Write + Send>,
     bars: Bars,
     progress: Progress,
+    mends: bool,
 }
 
 impl Reporter {
@@ -45,7 +46,14 @@ impl Reporter {
             Style::Json => Paint::Plain,
         };
         let bars = Bars::new(sinks.terminal, paint);
-        Self { style, paint, stdout: sinks.stdout, stderr: sinks.stderr, bars, progress: Progress::default() }
+        Self { style, paint, stdout: sinks.stdout, stderr: sinks.stderr, bars, progress: Progress::default(), mends: false }
+    }
+
+    /// The run only brings a fleet that is half switched to one side. Once that is done the deploy itself follows, with a reporter of its
+    /// own, whose one line is then the last on stdout.
+    #[must_use]
+    pub fn mending(self) -> Self {
+        Self { mends: true, ..self }
     }
 
     /// A run of this plan begins.
@@ -152,11 +160,13 @@ impl Reporter {
             self.say(&talk.join("\n"));
         }
         let text = summary::one_line(plan, ledger, ending);
+        let mended = self.mends && matches!(ledger.closed, Some(Verdict::Done | Verdict::DoneWithLeftovers));
         match self.style {
+            Style::Bars | Style::Lines if mended => self.say(&text),
             Style::Bars | Style::Lines => self.result(&text),
             Style::Json => {
                 self.say(&text);
-                let line = json::summary_line(plan, ledger, ending, &self.progress.times, &text).unwrap_or_default();
+                let line = json::summary_line(plan, ledger, ending, &self.progress.times, (&text, mended)).unwrap_or_default();
                 self.result(&line);
             }
         }

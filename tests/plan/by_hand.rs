@@ -2,6 +2,7 @@
 use flipside::model::GenerationId;
 use flipside::remote::fake::FakeServer;
 use serde::Deserialize;
+use std::sync::Arc;
 
 /// One change on one server.
 #[derive(Debug, Deserialize)]
@@ -53,7 +54,7 @@ impl Hand {
         let live = server.base.nginx.live.clone().expect("a live generation");
         let position = server.releases.iter().position(|(id, _)| *id == live).expect("its files");
         let before = server.releases[..position].last().map(|(id, _)| id.clone());
-        let files = &mut server.releases[position].1;
+        let files = Arc::make_mut(&mut server.releases[position].1);
         match &self.what {
             What::Edit(path, from, to) => {
                 let text = files.get_mut(path).unwrap_or_else(|| panic!("there is no file {path}"));

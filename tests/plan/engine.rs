@@ -221,10 +221,10 @@ impl Workstation {
         let (stop, stopped) = watch::channel(Stop::No);
         let oracle = {
             let (steps, moments, on_disk, first, fate) =
-                (Arc::clone(&steps), Arc::clone(&moments), on_disk.clone(), servers.clone(), mishap.oracle(stop));
+                (Arc::clone(&steps), Arc::clone(&moments), on_disk.clone(), keeps.then(|| servers.clone()), mishap.oracle(stop));
             move |n: usize, id: &StepId| {
                 steps.lock().unwrap().push(id.clone());
-                if keeps {
+                if let Some(first) = &first {
                     let mut moments = moments.lock().unwrap();
                     let servers = moments.last().map_or_else(|| first.clone(), |last| last.servers.clone());
                     moments.push(Moment { servers, journal: on_disk() });

@@ -118,7 +118,7 @@ fn remembered(text: &str) -> Option<MeshService> {
 #[must_use]
 pub fn routes(server: &FakeServer) -> Vec<MeshService> {
     let served = server.serves_other.as_ref().filter(|other| server.sealed.contains_key(*other)).or(server.base.nginx.live.as_ref());
-    let files = served.and_then(|served| server.files(served).or(server.sealed.get(served)));
+    let files = served.and_then(|served| server.files(served).or(server.sealed.get(served).map(|files| &**files)));
     files.into_iter().flatten().filter(|(path, _)| path.contains(".d/")).filter_map(|(_, text)| remembered(text)).collect()
 }
 

@@ -34,16 +34,19 @@ pub(in crate::plan) fn beside(turn: &Turn<'_>, wanted: &Wanted) -> (BTreeMap<Ser
                 (Repair::Yes | Repair::No, false) => (Level::Warning, "no new request reaches it, and a deploy of the service stops it"),
             };
             let name = unit.app.map_or_else(String::new, |app| app.name.clone());
-            let record = routing.behind.before.as_ref().filter(|_| !writes);
-            if record.is_some_and(|record| !record.servers.is_empty()) {
-                // It was left running for servers that were left behind.
+            let was_left = routing.behind.back.contains(&unit.server) || routing.behind.was_kept(desired.name, live.other());
+            if !writes && was_left {
                 continue;
             }
+            let why = match routing.behind.anybody() && !writes {
+                true => "somebody started it, a run was cut off, or it was kept for a server that was behind",
+                false => "somebody started it, or a run was cut off",
+            };
             findings.push(Finding {
                 level,
                 server: Some(unit.server.clone()),
                 service: Some(desired.name.clone()),
-                text: format!("{name} of the {} side runs beside the live one: somebody started it, or a run was cut off", live.other()),
+                text: format!("{name} of the {} side runs beside the live one: {why}", live.other()),
                 hint: hint.to_owned(),
             });
             if writes {

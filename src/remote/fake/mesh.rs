@@ -6,6 +6,7 @@ use crate::model::{Backend, Failure, GenerationId, RouteCheck, ServiceName, Stag
 use crate::nginx::{BackendRole, generation_id, read_service};
 use crate::script::layout::{BOOTSTRAP, HOST_DOOR, NGINX_CONTAINER};
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
 
 impl FakeServer {
     pub(super) fn host_door_text(&self) -> String {
@@ -70,7 +71,8 @@ impl FakeServer {
             return refuse(format!("port {} is to be bound, and no file listens on it", twice.port));
         }
         self.releases.retain(|(id, _)| id != generation);
-        self.sealed.insert(generation.clone(), all.clone());
+        let all = Arc::new(all);
+        self.sealed.insert(generation.clone(), Arc::clone(&all));
         self.releases.push((generation.clone(), all));
         seen("passes nginx -t")
     }

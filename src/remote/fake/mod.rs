@@ -8,7 +8,7 @@ mod secrets;
 mod server;
 
 pub use fleet::{FakeFleet, Fate, Oracle, Watch};
-pub use server::{FakeServer, image_id, is_up};
+pub use server::{FakeServer, Files, image_id, is_up};
 
 use crate::model::Failure;
 use std::collections::BTreeSet;

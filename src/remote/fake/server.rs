@@ -7,6 +7,10 @@ use crate::model::{Action, Backend, Failure, GenerationId, Labels, ServiceName};
 use crate::script::layout::{BOOTSTRAP, HOST_DOOR, NGINX_CONTAINER};
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::Ipv4Addr;
+use std::sync::Arc;
+
+/// The files of a generation, by path. Fleets are copied all the time, and these rarely change.
+pub type Files = Arc<BTreeMap<String, String>>;
 
 /// One server.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -14,9 +18,9 @@ pub struct FakeServer {
     /// What does not follow from the rest: name, user, disk, routes, and listeners of programs outside of docker.
     pub base: Facts,
     /// All generations on disk with their files, the oldest first.
-    pub releases: Vec<(GenerationId, BTreeMap<String, String>)>,
+    pub releases: Vec<(GenerationId, Files)>,
     /// The copy of each generation, as it was staged.
-    pub sealed: BTreeMap<GenerationId, BTreeMap<String, String>>,
+    pub sealed: BTreeMap<GenerationId, Files>,
     /// The generation that NGINX serves, where it differs from the files on disk.
     pub serves_other: Option<GenerationId>,
     /// What old workers of its NGINX may still have requests at: it was routed once, and nobody has waited for them since.
@@ -83,11 +87,12 @@ impl FakeServer {
         let runs = self.running(NGINX_CONTAINER).is_some();
         facts.nginx.served = self.serves_other.clone().or_else(|| live.clone()).filter(|_| runs);
         facts.nginx.files = live.as_ref().and_then(|live| self.files(live)).cloned().unwrap_or_default();
-        let copy = live.as_ref().and_then(|live| self.sealed.get(live)).filter(|copy| **copy != facts.nginx.files);
-        facts.nginx.sealed = copy.cloned().unwrap_or_default();
+        let copy = live.as_ref().and_then(|live| self.sealed.get(live)).filter(|copy| ***copy != facts.nginx.files);
+        facts.nginx.sealed = copy.map(|copy| (**copy).clone()).unwrap_or_default();
         let served = facts.nginx.served.as_ref().filter(|served| served.0 != BOOTSTRAP);
         let other = served.or(facts.nginx.recorded.first()).filter(|other| live.as_ref() != Some(*other));
-        facts.nginx.other = other.and_then(|other| self.sealed.get(other).or(self.files(other))).cloned().unwrap_or_default();
+        let other = other.and_then(|other| self.sealed.get(other).map(|files| &**files).or(self.files(other)));
+        facts.nginx.other = other.cloned().unwrap_or_default();
         facts.nginx.generations = self.releases.iter().map(|(id, _)| id.clone()).collect();
         facts.nginx.generations.sort();
         facts.secrets = self.proofs();
@@ -148,7 +153,7 @@ impl FakeServer {
             Action::AwaitHealthy { container, .. } => self.await_healthy(container),
             Action::BootNginx { generation, files } => {
                 if self.base.nginx.live.is_none() {
-                    self.releases.push((generation.clone(), files.clone()));
+                    self.releases.push((generation.clone(), Arc::new(files.clone())));
                     self.base.nginx.live = Some(generation.clone());
                 }
                 seen("bootstrap written")
@@ -226,7 +231,7 @@ impl FakeServer {
     /// The files of a generation.
     #[must_use]
     pub fn files(&self, generation: &GenerationId) -> Option<&BTreeMap<String, String>> {
-        self.releases.iter().find(|(id, _)| id == generation).map(|(_, files)| files)
+        self.releases.iter().find(|(id, _)| id == generation).map(|(_, files)| &**files)
     }
 
     /// What docker and the host's door listen on in the server's own namespace.

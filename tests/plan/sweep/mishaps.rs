@@ -6,7 +6,7 @@ use flipside::model::StepId;
 use flipside::plan::{WaveKind, present};
 use flipside::remote::fake::Fate;
 
-/// So many actions have every mishap in one case, about.
+/// Every mishap befalls so many actions of one case, about. Where there are more, it is another mishap's turn at each.
 const N_MISHAPS: usize = 40;
 
 impl Sweep {
@@ -31,11 +31,12 @@ impl Sweep {
     /// Every other thing that can go wrong with an action. A run is taken up where the action's wave begins.
     pub(super) async fn mishaps(&mut self, station: &Workstation, ran: &Ran) {
         let gates = gates(ran);
-        for (n, step) in ran.steps.iter().enumerate().step_by(stride(ran.steps.len(), N_MISHAPS)) {
+        let every = stride(ran.steps.len(), N_MISHAPS);
+        for (n, step) in ran.steps.iter().enumerate() {
             let (first, journal) = gates.iter().rev().find(|(first, _)| *first <= n).copied().unwrap_or((0, 0));
             let once = |fate| Mishap::Once(n - first, fate);
             let gone = |n_fails, server| Mishap::Gone { at: n - first, n_fails, server };
-            for mishap in [
+            let all = [
                 once(Fate::Fails),
                 once(Fate::FailsAfter),
                 once(Fate::LostBefore),
@@ -47,7 +48,8 @@ impl Sweep {
                 gone(3, Lost::GoesBack),
                 gone(usize::MAX, Lost::Waits),
                 gone(usize::MAX, Lost::GoesBack),
-            ] {
+            ];
+            for (_, mishap) in all.into_iter().enumerate().filter(|(turn, _)| (n + turn).is_multiple_of(every)) {
                 if matches!(mishap, Mishap::Gone { server: Lost::GoesBack, .. }) && self.case.servers.values().any(will_go_back) {
                     continue;
                 }
