@@ -25,13 +25,14 @@ fn what_was_changed_by_hand_is_told_and_never_overwritten_silently() {
     deploy(&project).exits(0);
     let traffic = Traffic::http(&servers);
 
-    // A file edited and one added on one server, the link moved on another, and the old side started on the third.
+    // A file edited and one added on one server, and its container renamed; the link moved on another; the old side started on the third.
     traffic.phase("changed by hand");
     let text = first.must(&format!("cat {FILE}"));
     first.must(&format!(
         "sed -i 's/keepalive_timeout 1s/keepalive_timeout 2s/' {FILE} && echo '# mine' > {} && {RELOAD}",
         FILE.replace("shop_prod_api", "mine")
     ));
+    first.must("docker rename shop_prod_api_secondary my_api");
     let served = live(second);
     let moved = second.must("ls -1t /local/flipside/nginx/releases | tail -n 2 | head -n 1");
     second.must(&format!("ln -sfn releases/{} /local/flipside/nginx/current", moved.trim()));
@@ -40,13 +41,14 @@ fn what_was_changed_by_hand_is_told_and_never_overwritten_silently() {
     let words = [
         "NGINX file http.d/shop_prod_api.conf was edited by hand: line 19 is `keepalive_timeout 2s;`, and was made as `keepalive_timeout 1s;`",
         "NGINX file http.d/mine.conf was added by hand",
+        "container my_api carries the labels of shop_prod_api_secondary",
         &format!("NGINX serves generation {served} while the files on disk are {}", moved.trim()),
         "the primary side runs too, on server3",
     ];
     project.flipside(&["status"]).exits(0).says(&words).says(&["DEGRADED"]);
     let beside = "shop_prod_api of the primary side runs beside the live one";
-    project.flipside(&["plan"]).exits(3).says(&words[..3]).says(&[beside, "-    keepalive_timeout 2s;", "+    keepalive_timeout 1s;"]);
-    deploy(&project).exits(3).says(&words[..3]).says(&["nothing was changed on any server"]);
+    project.flipside(&["plan"]).exits(3).says(&words[..4]).says(&[beside, "-    keepalive_timeout 2s;", "+    keepalive_timeout 1s;"]);
+    deploy(&project).exits(3).says(&words[..4]).says(&["nothing was changed on any server"]);
     assert_eq!(fleet.snapshot(), before, "nothing was touched");
     assert_ne!(first.must(&format!("cat {FILE}")), text, "the edit is there");
 
@@ -54,7 +56,9 @@ fn what_was_changed_by_hand_is_told_and_never_overwritten_silently() {
     project.flipside(&["deploy", "-y", "--repair"]).exits(0).says(&["this run sets it right", "this run drains and stops it"]);
     assert_eq!(first.must(&format!("cat {FILE}")), text);
     assert_eq!(first.run(&format!("cat {}", FILE.replace("shop_prod_api", "mine"))), "");
-    assert_eq!(third.running("shop_prod_api"), ["shop_prod_api_secondary"]);
+    for server in [first, third] {
+        assert_eq!(server.running("shop_prod_api"), ["shop_prod_api_secondary"], "{}", server.name);
+    }
     deploy(&project).exits(0).says(&["nothing to do"]).says_not(&["by hand"]);
     is(&project, "api", "RUNNING", "secondary", "2.0");
 
