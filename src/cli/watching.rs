@@ -3,11 +3,12 @@
 use super::args::Probing;
 use super::survey::Surveyed;
 use crate::ledger::Ledger;
-use crate::model::{ProbeTally, Sample};
+use crate::model::{Millis, ProbeTally, Sample};
 use crate::plan::{Plan, probes};
 use crate::remote::Prober;
 use crate::report::{Reporter, running};
 use crate::run::{Gaps, Notice, Order, Probes, Stop};
+use std::time::Instant;
 use tokio::sync::mpsc::{UnboundedReceiver, unbounded_channel};
 use tokio::sync::watch;
 
@@ -16,6 +17,8 @@ pub(super) struct Watching<'a> {
     plan: &'a Plan,
     pub(super) reporter: Reporter,
     pub(super) gaps: Gaps,
+    /// What gaps are measured from: the workstation's clock may be set meanwhile.
+    began: Instant,
     probes: Option<(Probes, Prober)>,
     stop: watch::Sender<Stop>,
 }
@@ -31,7 +34,7 @@ impl<'a> Watching<'a> {
         stop: watch::Sender<Stop>,
     ) -> (Watching<'a>, UnboundedReceiver<Sample>) {
         let (tell, samples) = unbounded_channel();
-        let mut watching = Watching { plan, reporter, gaps: Gaps::default(), probes: None, stop };
+        let mut watching = Watching { plan, reporter, gaps: Gaps::default(), began: Instant::now(), probes: None, stop };
         if probing.probe {
             let loaded = &surveyed.loaded;
             let (targets, unprobed) = probes(plan, &loaded.playbook, &loaded.inventory, &surveyed.fleet);
@@ -48,7 +51,8 @@ impl<'a> Watching<'a> {
     pub(super) fn notice(&mut self, notice: &Notice<'_>) {
         match notice {
             Notice::Event(event) => {
-                self.gaps.event(self.plan, event);
+                let since = u64::try_from(self.began.elapsed().as_millis()).unwrap_or(u64::MAX);
+                self.gaps.event(self.plan, &event.kind, Millis(since));
                 self.reporter.event(self.plan, event);
                 let orders = self.probes.as_mut().map(|(probes, _)| probes.event(self.plan, event)).unwrap_or_default();
                 self.obey(orders);

@@ -240,6 +240,9 @@ impl Routing<'_> {
                 let old = desired.from.filter(|_| !complete && !desired.service.hands_over())?;
                 self.mesh_service(server, desired, old)
             });
+            if service.is_none() && !switched.contains(desired.name) && is_gone(desired) {
+                continue;
+            }
             let rendered = service.as_ref().map(|service| render_service(self.templates, service)).transpose()?;
             remove.extend(
                 paths
@@ -298,6 +301,13 @@ impl Routing<'_> {
     fn routed_port(&self, server: &ServerName, service: &ServiceName) -> Option<u16> {
         Some(self.present.services.get(service)?.routes.get(server)?.internal_port)
     }
+}
+
+/// All containers of the live side were removed by hand. Until it moves, its route stays as it is: what is not deployed is not touched, and
+/// the route says which side is live and whose its port is.
+fn is_gone(desired: &Desired<'_>) -> bool {
+    let Some((present, live)) = desired.present.zip(desired.from) else { return false };
+    present.side(live).next().is_none()
 }
 
 /// The generation that the next one of a server is based on: the live one, or the one that its NGINX will be set up with.

@@ -36,6 +36,9 @@ pub(super) fn lines(plan: &Plan, ledger: &Ledger, ending: &Ending<'_>, paint: Pa
     lines.extend(not_put_back(plan, ledger, ending, paint));
     lines.push(String::new());
     lines.extend(fleet(plan, ledger, paint));
+    if !summary::nothing_changed(plan, ledger) {
+        lines.extend(gaps(ledger, ending));
+    }
     lines.extend(next(plan, ledger, ending, paint));
     lines.push(String::new());
     lines
@@ -169,6 +172,15 @@ fn fleet(plan: &Plan, ledger: &Ledger, paint: Paint) -> Vec<String> {
         }));
     }
     lines
+}
+
+/// Services that were handed over, and did not answer meanwhile.
+fn gaps(ledger: &Ledger, ending: &Ending<'_>) -> Vec<String> {
+    let way = match ledger.closed {
+        Some(Verdict::PutBack) => "handed over and back",
+        Some(Verdict::Done | Verdict::DoneWithLeftovers | Verdict::Stuck) | None => "handed over",
+    };
+    ending.gaps.iter().map(|(name, gap)| format!("  {name}: {way}, no answer for {}", prose::seconds(*gap))).collect()
 }
 
 /// The worst comes first.

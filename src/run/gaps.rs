@@ -1,41 +1,61 @@
-//! How long a service that was handed over did not answer: from the start of the stop to the end of the switch. By the events' times.
-use crate::model::{Action, Event, EventKind, Millis, Outcome, ServiceName, StepId};
-use crate::plan::Plan;
+//! How long a service that was handed over did not answer: from the start of the stop to the end of the switch, or until its old side was
+//! started again. By a clock that nobody sets, which the caller has. Deliberately absent: what a run that died has measured.
+use crate::model::{Action, EventKind, Millis, Outcome, ServiceName, StepId};
+use crate::plan::{Plan, Step};
 use std::collections::BTreeMap;
 
 /// Measures gaps while events come.
 #[derive(Debug, Default)]
 pub struct Gaps {
-    began: BTreeMap<ServiceName, u64>,
+    began: BTreeMap<ServiceName, Gap>,
     /// The longest gap of each service so far.
     pub measured: BTreeMap<ServiceName, Millis>,
 }
 
+/// The present gap of a service, or the last one.
+#[derive(Debug)]
+struct Gap {
+    began: Millis,
+    is_over: bool,
+}
+
 impl Gaps {
-    /// Takes in one event.
-    pub fn event(&mut self, plan: &Plan, event: &Event) {
-        match &event.kind {
+    /// Takes in one event, which came at this time.
+    pub fn event(&mut self, plan: &Plan, event: &EventKind, at: Millis) {
+        match event {
             EventKind::StepStarted { step } => {
                 if let Some(service) = stops_before_switch(plan, step) {
-                    self.began.entry(service).or_insert(event.at);
+                    self.began.entry(service).or_insert(Gap { began: at, is_over: false });
                 }
             }
-            EventKind::StepEnded { step, outcome: Outcome::Done { .. } } => {
-                let switched = plan.step(step).is_some_and(|step| matches!(step.action, Action::Switch { .. }));
-                for (service, began) in self.began.iter().filter(|_| switched) {
-                    let gap = Millis(event.at.saturating_sub(*began));
+            EventKind::StepEnded { step, outcome: Outcome::Done { .. } } => self.ends(at, |service| is_switched_by(plan, service, step)),
+            // What was switched is switched back to a side that stands still, until it is started again.
+            EventKind::UndoStarted { step } => {
+                for (service, gap) in self.began.iter_mut().filter(|(_, gap)| gap.is_over) {
                     if is_switched_by(plan, service, step) {
-                        self.measured.insert(service.clone(), gap);
+                        *gap = Gap { began: at, is_over: false };
                     }
                 }
             }
+            EventKind::UndoEnded { step, outcome: Outcome::Done { .. } } => {
+                let started_again = stops_before_switch(plan, step);
+                self.ends(at, |service| started_again.as_ref() == Some(service));
+            }
             EventKind::StepEnded { .. }
-            | EventKind::RunOpened { .. }
-            | EventKind::UndoStarted { .. }
             | EventKind::UndoEnded { .. }
+            | EventKind::RunOpened { .. }
             | EventKind::GatePassed { .. }
             | EventKind::AbortRequested { .. }
             | EventKind::RunClosed { .. } => {}
+        }
+    }
+
+    /// The present gap of these services ends: on the last server, when it has ended there.
+    fn ends(&mut self, at: Millis, of: impl Fn(&ServiceName) -> bool) {
+        for (service, gap) in self.began.iter_mut().filter(|(service, _)| of(service)) {
+            gap.is_over = true;
+            let longest = self.measured.entry(service.clone()).or_default();
+            *longest = (*longest).max(Millis(at.0.saturating_sub(gap.began.0)));
         }
     }
 }
@@ -49,9 +69,142 @@ pub(super) fn stops_before_switch(plan: &Plan, id: &StepId) -> Option<ServiceNam
 
 /// The first wave with a switch after the service's stop is the one that ends its gap.
 fn is_switched_by(plan: &Plan, service: &ServiceName, switch: &StepId) -> bool {
+    let switches = |id: &StepId| plan.step(id).is_some_and(|step: &Step| matches!(step.action, Action::Switch { .. }));
     let stop = plan.step_ids().find(|id| stops_before_switch(plan, id).as_ref() == Some(service));
-    let first = stop.and_then(|stop| {
-        plan.step_ids().find(|id| id.wave > stop.wave && plan.step(id).is_some_and(|step| matches!(step.action, Action::Switch { .. })))
-    });
-    first.is_some_and(|first| first.wave == switch.wave)
+    let first = stop.and_then(|stop| plan.step_ids().find(|id| id.wave > stop.wave && switches(id)));
+    switches(switch) && first.is_some_and(|first| first.wave == switch.wave)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::model::{BackendMode, EnvName, GenerationId, ProjectName, Protocol, ServerName, Side};
+    use crate::plan::{Basis, Change, Intent, PLAN_FORMAT, ServicePlan, UndoKind, Wave, WaveKind};
+    use std::collections::BTreeSet;
+
+    const STOP: usize = 0;
+    const START: usize = 1;
+    const SWITCH: usize = 2;
+    const LATER: usize = 3;
+
+    fn plan() -> Plan {
+        let db = ServiceName::new("db").unwrap();
+        let servers = |action: &Action| {
+            let step = |action: &Action| Step {
+                title: String::new(),
+                service: Some(db.clone()),
+                action: action.clone(),
+                undo: Vec::new(),
+                undo_kind: UndoKind::Restores,
+                within: Millis::seconds(1),
+            };
+            ["s1", "s2"].map(|server| (ServerName::new(server).unwrap(), vec![step(action)])).into()
+        };
+        let (name, timeout) = ("shop_prod_db".to_owned(), Millis::seconds(3));
+        let switch = |to: &str| Action::Switch { expect: None, to: GenerationId(to.to_owned()) };
+        let start = Action::StartContainer { name: name.clone() };
+        let actions = [Action::StopContainer { name, timeout }, start, switch("b2"), switch("c3")];
+        let waves = actions.iter().map(|action| Wave { name: String::new(), kind: WaveKind::Work, servers: servers(action) }).collect();
+        let service = ServicePlan {
+            change: Change::Toggle,
+            reason: String::new(),
+            image: String::new(),
+            protocol: Protocol::Tcp,
+            from: Some(Side::Primary),
+            to: Some(Side::Secondary),
+            from_version: None,
+            to_version: None,
+            servers: BTreeSet::new(),
+            replicas: 1,
+            port: None,
+            base_ports: BTreeMap::new(),
+            internal_port: None,
+            hands_over: true,
+        };
+        Plan {
+            format: PLAN_FORMAT,
+            intent: Intent::Deploy,
+            project: ProjectName::new("shop").unwrap(),
+            env: EnvName::new("prod").unwrap(),
+            version: String::new(),
+            mode: BackendMode::MultiServer,
+            basis: Basis { playbook: String::new(), inventory: String::new(), templates: String::new(), facts: BTreeMap::new() },
+            services: [(db.clone(), service)].into(),
+            left_out: BTreeSet::new(),
+            waves,
+        }
+    }
+
+    fn id(wave: usize, server: &str) -> StepId {
+        StepId { wave, server: ServerName::new(server).unwrap(), index: 0 }
+    }
+
+    /// What is measured of the service, where anything is.
+    fn measured(events: &[(u64, EventKind)]) -> Option<u64> {
+        let (plan, mut gaps) = (plan(), Gaps::default());
+        for (at, event) in events {
+            gaps.event(&plan, event, Millis(*at));
+        }
+        gaps.measured.values().next().map(|gap| gap.0)
+    }
+
+    fn starts(wave: usize, server: &str) -> EventKind {
+        EventKind::StepStarted { step: id(wave, server) }
+    }
+
+    fn ends(wave: usize, server: &str) -> EventKind {
+        EventKind::StepEnded { step: id(wave, server), outcome: Outcome::Done { seen: String::new() } }
+    }
+
+    fn undoes(wave: usize, server: &str) -> EventKind {
+        EventKind::UndoStarted { step: id(wave, server) }
+    }
+
+    fn undone(wave: usize, server: &str) -> EventKind {
+        EventKind::UndoEnded { step: id(wave, server), outcome: Outcome::Done { seen: String::new() } }
+    }
+
+    /// The old side stops at 1.0 s, on the second server a little later, and the new one starts.
+    fn until_started() -> Vec<(u64, EventKind)> {
+        vec![(1000, starts(STOP, "s1")), (1100, starts(STOP, "s2")), (1500, ends(STOP, "s1")), (1600, ends(STOP, "s2"))]
+    }
+
+    #[test]
+    fn a_gap_lasts_from_the_first_stop_to_the_last_server_of_the_first_switch() {
+        let mut events = until_started();
+        events.extend([(2000, starts(START, "s1")), (2500, ends(START, "s1"))]);
+        assert_eq!(measured(&events), None, "nothing is over yet");
+        events.extend([(3000, starts(SWITCH, "s1")), (3200, ends(SWITCH, "s1")), (3500, ends(SWITCH, "s2"))]);
+        events.extend([(9000, starts(LATER, "s1")), (9500, ends(LATER, "s1"))]);
+        assert_eq!(measured(&events), Some(2500));
+    }
+
+    #[test]
+    fn a_handover_that_is_put_back_has_a_gap_until_the_old_side_answers() {
+        let mut events = until_started();
+        events.extend([(4000, undoes(START, "s1")), (4500, undone(START, "s1"))]);
+        assert_eq!(measured(&events), None, "nobody answers yet");
+        events.extend([(4600, undoes(STOP, "s1")), (4600, undoes(STOP, "s2")), (5000, undone(STOP, "s2")), (6000, undone(STOP, "s1"))]);
+        assert_eq!(measured(&events), Some(5000));
+    }
+
+    #[test]
+    fn of_a_switch_and_its_undo_the_longer_gap_counts() {
+        let mut events = until_started();
+        events.extend([(2000, ends(SWITCH, "s1")), (2100, ends(SWITCH, "s2"))]);
+        // It answered until 8.0 s.
+        events.extend([(8000, undoes(SWITCH, "s1")), (8100, undoes(SWITCH, "s2")), (8300, undone(SWITCH, "s1"))]);
+        assert_eq!(measured(&events), Some(1100));
+        events.extend([(8500, undone(START, "s1")), (9500, undone(STOP, "s1")), (9700, undone(STOP, "s2"))]);
+        assert_eq!(measured(&events), Some(1700));
+    }
+
+    #[test]
+    fn what_fails_ends_no_gap() {
+        let mut events = until_started();
+        let failed = || Outcome::Unknown(crate::model::Failure::default());
+        events.push((3000, EventKind::StepEnded { step: id(SWITCH, "s1"), outcome: failed() }));
+        events.push((4000, EventKind::UndoEnded { step: id(STOP, "s1"), outcome: failed() }));
+        assert_eq!(measured(&events), None);
+    }
 }

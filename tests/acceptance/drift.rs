@@ -1,9 +1,11 @@
 //! What hands do to a server behind Flipside's back: seen, explained, never overwritten silently, and set right by `--repair`.
 use crate::fleet::Fleet;
-use crate::project::Project;
+use crate::project::{Project, inventory};
 use crate::server::Server;
-use crate::shop::{api_on, deploy, header, is};
+use crate::shop::{api_on, deploy, header, is, service_echo, status};
 use crate::traffic::{HOST, Traffic};
+use std::thread;
+use std::time::{Duration, Instant};
 
 const FILE: &str = "/local/flipside/nginx/current/http.d/shop_prod_api.conf";
 const RELOAD: &str = "docker exec flipside_nginx nginx -s reload -c /flipside/nginx/current/nginx.conf";
@@ -25,13 +27,14 @@ fn what_was_changed_by_hand_is_told_and_never_overwritten_silently() {
     deploy(&project).exits(0);
     let traffic = Traffic::http(&servers);
 
-    // A file edited and one added on one server, the link moved on another, and the old side started on the third.
+    // A file edited and one added on one server, and its container renamed; the link moved on another; the old side started on the third.
     traffic.phase("changed by hand");
     let text = first.must(&format!("cat {FILE}"));
     first.must(&format!(
         "sed -i 's/keepalive_timeout 1s/keepalive_timeout 2s/' {FILE} && echo '# mine' > {} && {RELOAD}",
         FILE.replace("shop_prod_api", "mine")
     ));
+    first.must("docker rename shop_prod_api_secondary my_api");
     let served = live(second);
     let moved = second.must("ls -1t /local/flipside/nginx/releases | tail -n 2 | head -n 1");
     second.must(&format!("ln -sfn releases/{} /local/flipside/nginx/current", moved.trim()));
@@ -40,13 +43,14 @@ fn what_was_changed_by_hand_is_told_and_never_overwritten_silently() {
     let words = [
         "NGINX file http.d/shop_prod_api.conf was edited by hand: line 19 is `keepalive_timeout 2s;`, and was made as `keepalive_timeout 1s;`",
         "NGINX file http.d/mine.conf was added by hand",
+        "container my_api carries the labels of shop_prod_api_secondary",
         &format!("NGINX serves generation {served} while the files on disk are {}", moved.trim()),
         "the primary side runs too, on server3",
     ];
     project.flipside(&["status"]).exits(0).says(&words).says(&["DEGRADED"]);
     let beside = "shop_prod_api of the primary side runs beside the live one";
-    project.flipside(&["plan"]).exits(3).says(&words[..3]).says(&[beside, "-    keepalive_timeout 2s;", "+    keepalive_timeout 1s;"]);
-    deploy(&project).exits(3).says(&words[..3]).says(&["nothing was changed on any server"]);
+    project.flipside(&["plan"]).exits(3).says(&words[..4]).says(&[beside, "-    keepalive_timeout 2s;", "+    keepalive_timeout 1s;"]);
+    deploy(&project).exits(3).says(&words[..4]).says(&["nothing was changed on any server"]);
     assert_eq!(fleet.snapshot(), before, "nothing was touched");
     assert_ne!(first.must(&format!("cat {FILE}")), text, "the edit is there");
 
@@ -54,7 +58,9 @@ fn what_was_changed_by_hand_is_told_and_never_overwritten_silently() {
     project.flipside(&["deploy", "-y", "--repair"]).exits(0).says(&["this run sets it right", "this run drains and stops it"]);
     assert_eq!(first.must(&format!("cat {FILE}")), text);
     assert_eq!(first.run(&format!("cat {}", FILE.replace("shop_prod_api", "mine"))), "");
-    assert_eq!(third.running("shop_prod_api"), ["shop_prod_api_secondary"]);
+    for server in [first, third] {
+        assert_eq!(server.running("shop_prod_api"), ["shop_prod_api_secondary"], "{}", server.name);
+    }
     deploy(&project).exits(0).says(&["nothing to do"]).says_not(&["by hand"]);
     is(&project, "api", "RUNNING", "secondary", "2.0");
 
@@ -83,7 +89,7 @@ fn what_was_changed_by_hand_is_told_and_never_overwritten_silently() {
         assert_eq!(server.running("shop_prod_api"), ["shop_prod_api_secondary"]);
     }
     traffic.phase("2.0");
-    std::thread::sleep(std::time::Duration::from_millis(500));
+    thread::sleep(Duration::from_millis(500));
     traffic.end().none_failed().only("repaired", "2.0").only("gone", "2.0").only("2.0", "2.0");
 }
 
@@ -120,12 +126,37 @@ fn what_nginx_cannot_take_never_replaces_what_it_serves() {
     servers[1].must("rmdir /local/flipside/run/shop_prod_more.sock");
     traffic.end().none_failed().versions(&["1.0"]);
 
-    // The only container of a service is gone from one server.
+    // A container is gone from one of three servers: the others answer for it.
     servers[2].must("docker rm -f shop_prod_api");
     project.playbook(&(header("1.0") + &api_on(3, "1.0", "")));
-    assert_eq!(servers[2].get(HOST, "/").0, 200, "the others answer for it");
+    assert_eq!(servers[2].get(HOST, "/").0, 200);
     is(&project, "api", "MIXED", "primary", "1.0");
     project.flipside(&["plan"]).exits(0).says(&["replica 1 is not on server3"]);
+    the_only_container_is_gone(&fleet);
+}
+
+/// On one server alone NGINX knows containers by name. Where the only one of a service is gone, the name does not resolve: NGINX starts all
+/// the same, and what does not need it is served, and deployed.
+fn the_only_container_is_gone(fleet: &Fleet) {
+    let (server, host) = (fleet.server(1), "blog.example.com");
+    let blog = |tag: &str| (header(tag) + &api_on(1, tag, "uses = [\"echo\"]") + &service_echo("1.0")).replace("shop", "blog");
+    let project = Project::new(fleet, &blog("1.0"));
+    project.inventory(&inventory(fleet, "root", &[1]));
+    deploy(&project).exits(0).says(&["single_server"]);
+    server.must("docker rm -f blog_prod_echo && docker restart flipside_nginx");
+    let began = Instant::now();
+    while server.get(host, "/").0 != 200 {
+        assert!(began.elapsed() < Duration::from_secs(20), "{}", server.run("docker logs --tail 20 flipside_nginx 2>&1"));
+        thread::sleep(Duration::from_millis(100));
+    }
+    let traffic = Traffic::to(["new", "keep"].map(|kind| format!("{kind}:http://{}/#{host}", server.address)));
+    assert_eq!(status(&project, "echo")["state"], "DOWN");
+    project.flipside(&["plan"]).exits(0).says(&["echo", "replica 1 is not on server1"]);
+    project.playbook(&blog("2.0"));
+    project.flipside(&["deploy", "-y", "api"]).exits(0).says_not(&["started blog_prod_echo"]);
+    is(&project, "api", "RUNNING", "secondary", "2.0");
+    assert_eq!(status(&project, "echo")["live"], "primary", "its route is not touched");
     deploy(&project).exits(0);
-    is(&project, "api", "RUNNING", "secondary", "1.0");
+    is(&project, "echo", "RUNNING", "secondary", "2.0");
+    traffic.end().none_failed().versions(&["1.0", "2.0"]);
 }

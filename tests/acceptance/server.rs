@@ -129,6 +129,6 @@ impl Server {
 }
 
 /// One word for a shell.
-fn in_quotes(text: &str) -> String {
+pub(crate) fn in_quotes(text: &str) -> String {
     format!("'{}'", text.replace('\'', "'\\''"))
 }

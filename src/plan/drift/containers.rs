@@ -94,7 +94,9 @@ pub(in crate::plan) fn strangers(playbook: &Playbook, fleet: &Fleet, needed: imp
                     |container: &&ContainerFact| (container.name == name || container.name == door) && !is_ours(container, project, env);
                 for (server, facts) in fleet {
                     let Some(stranger) = facts.containers.iter().find(is_stranger) else { continue };
-                    let owner = stranger.labels.get(label::PROJECT).map_or(String::new(), |project| format!(" of project {project}"));
+                    let of = |key: &str| stranger.labels.get(key);
+                    let owner =
+                        of(label::PROJECT).zip(of(label::ENV)).map_or(String::new(), |(project, env)| format!(" of {project}/{env}"));
                     let (name, image) = (&stranger.name, &stranger.image);
                     findings.push(Finding {
                         level: if needed(service, server) { Level::Fatal } else { Level::Warning },
