@@ -308,7 +308,7 @@ impl Servers {
         if site.engine_hangs.load(Ordering::Relaxed) {
             return;
         }
-        super::health::last_words(connection, &site.context, container, failure).await;
+        super::words::last_words(connection, &site.context, container, failure).await;
     }
 }
 
