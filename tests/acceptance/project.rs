@@ -103,6 +103,8 @@ impl Project {
             .args(arguments)
             .env_remove("SSH_AUTH_SOCK")
             .env_remove("FLIPSIDE_ENV")
+            .env_remove("USER")
+            .env_remove("LOGNAME")
             .env("HOME", self.folder.path())
             .stdin(Stdio::null())
             .stdout(File::create(&stdout).expect("a file"))
