@@ -239,7 +239,7 @@ mod tests {
 
     #[tokio::test]
     async fn a_command_that_fails_says_why_and_not_its_value() {
-        let text = refused(&format!("v=sent; v=${{v}}inel-4f1c; echo $v; echo \"vault: sealed, after $v\" >&2; exit 3")).await;
+        let text = refused("v=sent; v=${v}inel-4f1c; echo $v; echo \"vault: sealed, after $v\" >&2; exit 3").await;
         assert!(text.ends_with("failed (exit status: 3): vault: sealed, after [secret]") && !text.contains(VALUE), "{text}");
         let text = refused("echo sent; kill -9 $$").await;
         assert!(text.contains("failed (signal: 9"), "{text}");

@@ -47,10 +47,10 @@ pub fn read_sight(line: &str) -> Option<ContainerSight> {
     })
 }
 
-/// Runs a health command in a container; the script's exit code is the command's.
+/// Runs a health command in a container, after an empty line; the script's exit code is the command's.
 #[must_use]
 pub fn command_probe(context: &ScriptContext, container: &str, command: &str) -> String {
-    format!("{} exec {} sh -c {} 2>&1\n", context.docker_words(), quote(container), quote(command))
+    format!("echo\n{} exec {} sh -c {} 2>&1\n", context.docker_words(), quote(container), quote(command))
 }
 
 /// Connects from the server itself, where tunnels are forbidden: exit 0 when the port accepts. With `request`, prints the first line of
@@ -70,11 +70,12 @@ pub fn engine_version(context: &ScriptContext) -> String {
     format!("{} version --format '{{{{.Server.Version}}}}' 2>&1\n", context.docker_words())
 }
 
-/// Prints the secrets that a container was given, as [`read_last_words`] wants them, and no log. One that cannot be read is said to be so.
+/// Prints the secrets that a container was given, as [`read_last_words`] wants them, and no log. One that cannot be read is said to be so. What a
+/// start-up file of the login shell has said last may have no line feed: it gets one, or the first line would be lost.
 #[must_use]
 pub fn secrets_given(context: &ScriptContext, container: &str) -> String {
     format!(
-        "given=$({docker} inspect --type container --format '{{{{range .Mounts}}}}{{{{println .Destination .Source}}}}{{{{end}}}}' {name} 2>/dev/null) || echo {UNREAD}\n\
+        "echo\ngiven=$({docker} inspect --type container --format '{{{{range .Mounts}}}}{{{{println .Destination .Source}}}}{{{{end}}}}' {name} 2>/dev/null) || echo {UNREAD}\n\
          printf '%s\\n' \"$given\" | while read -r to from; do\ncase $to in /run/secrets/*) echo @secret; od -An -v -tx1 2>/dev/null <\"$from\" || echo {UNREAD} ;; esac\ndone\n\
          echo @log\n",
         docker = context.docker_words(),

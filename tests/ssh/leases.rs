@@ -1,6 +1,6 @@
 //! Leases over a real sshd: what becomes of them while nothing is asked of their servers. Deliberately absent: the lock itself, which
 //! has its tests beside its script.
-use crate::sshd::{Setup, Sshd, options, signal};
+use crate::sshd::{Setup, Sshd, TALKS, options, signal};
 use flipside::config::read_inventory;
 use flipside::model::ServerName;
 use flipside::remote::{Connector, LeaseError, Servers};
@@ -13,7 +13,7 @@ const PATIENCE: Duration = Duration::from_secs(60);
 
 /// Four addresses of one sshd.
 fn sshd() -> Sshd {
-    let sshd = Sshd::start(&Setup { addresses: 4, ..Setup::default() });
+    let sshd = Sshd::start(&Setup { addresses: 4, lines: &[TALKS], ..Setup::default() });
     let keys: String = [1, 2, 3, 4].map(|n| sshd.host_line(&format!("127.0.1.{n}"), "ed25519")).concat();
     std::fs::write(sshd.path("known_hosts"), keys).unwrap();
     sshd
@@ -52,7 +52,10 @@ async fn take(servers: &Servers, names: &[ServerName]) -> Result<(), (ServerName
 /// Who holds the lease of this server.
 async fn holder(servers: &Servers, name: &ServerName) -> Option<String> {
     let mut all = servers.holders(&BTreeSet::from([name])).await;
-    all.remove(name).unwrap().unwrap().map(|holder| holder.who)
+    all.remove(name).unwrap().unwrap().map(|holder| {
+        assert!(holder.age.is_some(), "{name}: how long {} holds it is not known", holder.who);
+        holder.who
+    })
 }
 
 fn last_holder(sshd: &Sshd, server: &str) -> Option<String> {
@@ -118,7 +121,7 @@ async fn of_two_runs_that_begin_together_and_overlap_in_part_one_gets_all_that_i
     for _ in 0..2 {
         // Each has been the first at one of the two servers that both want.
         let [c, d] = named(["c", "d"]);
-        take(&ann, &[c.clone()]).await.unwrap();
+        take(&ann, std::slice::from_ref(&c)).await.unwrap();
         take(&bob, &[d]).await.unwrap();
         let (of_ann, of_bob) = (named(["a", "c", "d"]), named(["b", "c", "d"]));
         let (first, second) = tokio::join!(take(&ann, &of_ann), take(&bob, &of_bob));
@@ -141,6 +144,9 @@ async fn of_two_runs_that_begin_together_and_overlap_in_part_one_gets_all_that_i
     let (at, error) = take(&ann, &named(["a", "d"])).await.unwrap_err();
     assert!(at.as_str() == "d" && error.to_string().starts_with("locked by bob, held for 6"), "{at}: {error}");
     assert_eq!(holder(&bob, &names()[0]).await, None);
+    // It is ended by hand.
+    assert!(ann.end_lease(&at).await.unwrap() > 0);
+    assert_eq!(holder(&ann, &at).await, None);
     ann.release().await;
     bob.release().await;
 }

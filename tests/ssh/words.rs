@@ -1,6 +1,6 @@
 //! What an ill container says over a real sshd, before a run that knows none of its secrets, as in a rollback: they are masked by what the
 //! server holds, or nothing is said. Deliberately absent: Docker, for which a script stands in.
-use crate::sshd::{Setup, Sshd, options};
+use crate::sshd::{Setup, Sshd, TALKS, options};
 use flipside::config::read_inventory;
 use flipside::model::{Action, HealthPolicy, Millis, Outcome, Probe, ProbeKind, ServerName, StepId};
 use flipside::remote::{Call, Connector, Remote, Servers, Update};
@@ -70,7 +70,7 @@ fn server() -> (TempDir, Sshd) {
     let engine = folder.path().join("docker");
     fs::write(&engine, ENGINE).unwrap();
     fs::set_permissions(&engine, Permissions::from_mode(0o755)).unwrap();
-    let sshd = Sshd::start(&Setup { commands: Some(folder.path()), ..Setup::default() });
+    let sshd = Sshd::start(&Setup { commands: Some(folder.path()), lines: &[TALKS], ..Setup::default() });
     (folder, sshd)
 }
 
