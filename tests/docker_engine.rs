@@ -2,8 +2,8 @@
 //! (`FACTS_IMAGE`, with a shell in it), so they run only when named: `cargo test --test docker_engine`.
 //! Every container and network is called `facts_test_…` and is removed by that name.
 #![expect(clippy::unwrap_used, reason = "a test may panic")]
-use flipside::model::{ContainerSpec, Labels, Millis, NetworkMode, NetworkSpec, Publish, label};
-use flipside::script::{ScriptContext, docker};
+use flipside::model::{ContainerSpec, Labels, Millis, NetworkMode, NetworkSpec, Publish, Secret, SecretName, label};
+use flipside::script::{ScriptContext, docker, read_last_words, secrets_given};
 use std::collections::BTreeMap;
 use std::net::{Ipv4Addr, TcpListener};
 use std::os::unix::process::CommandExt;
@@ -271,9 +271,17 @@ fn odd_text_arrives_exactly() {
     spec.env.insert("ODD".to_owned(), odd.to_owned());
     spec.labels.insert("note".to_owned(), odd.to_owned());
     spec.command.push(odd.to_owned());
+    let file = tempfile::NamedTempFile::new().unwrap();
+    std::fs::write(&file, odd).unwrap();
+    spec.secrets.insert(SecretName::new("odd").unwrap(), file.path().display().to_string());
     good(&docker::run_container(&ctx(), &spec), "started");
     assert_eq!(engine(&["logs", "facts_test_odd"]), format!("{odd}|{odd}."));
     good(&docker::run_container(&ctx(), &spec), "already");
+    // What it was given is to be had from its mounts, as long as the file is there.
+    let given = || read_last_words(&perform(&secrets_given(&ctx(), "facts_test_odd")).1.lines().map(str::to_owned).collect::<Vec<_>>()).0;
+    assert_eq!(given(), Some(vec![Secret::new(odd.as_bytes().to_vec())]));
+    drop(file);
+    assert_eq!(given(), None);
 }
 
 #[test]

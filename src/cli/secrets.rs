@@ -4,7 +4,7 @@ use super::exit::Outcome;
 use super::load::Loaded;
 use super::print::complain;
 use crate::config::SecretSource;
-use crate::model::{LARGEST_SECRET, Secret, SecretName, Secrets, ServiceName};
+use crate::model::{LARGEST_SECRET, Redactor, Secret, SecretName, Secrets, ServiceName};
 use crate::script::quote::quote;
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs::{self, File};
@@ -36,8 +36,8 @@ enum SecretError {
     NoVariable(String),
     #[error("`{command}` cannot be started: {source}")]
     Start { command: String, source: io::Error },
-    #[error("`{command}` has not ended within {} s; it is given nothing to read", PATIENCE.as_secs())]
-    Late { command: String },
+    #[error("`{command}` has not ended within {seconds} s; it is given nothing to read")]
+    Late { command: String, seconds: u64 },
     #[error("`{command}` failed ({status}){said}")]
     Failed { command: String, status: String, said: String },
     #[error("{from} gives more than {} KiB", LARGEST_SECRET >> 10)]
@@ -106,7 +106,7 @@ async fn read(loaded: &Loaded, name: &SecretName) -> Result<Secret, SecretError>
             let value = std::env::var_os(variable).ok_or_else(|| SecretError::NoVariable(variable.clone()))?;
             (format!("the variable {variable}"), std::os::unix::ffi::OsStringExt::into_vec(value))
         }
-        Some(SecretSource::Command(words)) => (format!("`{}`", typed(words)), from_command(&loaded.playbook_dir, words).await?),
+        Some(SecretSource::Command(words)) => (format!("`{}`", typed(words)), from_command(&loaded.playbook_dir, words, PATIENCE).await?),
     };
     match bytes.len() {
         0 => Err(SecretError::Empty { from }),
@@ -164,8 +164,8 @@ fn from_file(path: &Path) -> Result<Vec<u8>, SecretError> {
 }
 
 /// What the command prints, without a final line feed. It runs in the playbook's folder, is given nothing to read, and what it printed
-/// is shown to nobody.
-async fn from_command(folder: &Path, words: &[String]) -> Result<Vec<u8>, SecretError> {
+/// is shown to nobody, nor where it says it once more on stderr.
+async fn from_command(folder: &Path, words: &[String], within: Duration) -> Result<Vec<u8>, SecretError> {
     let command = typed(words);
     let [program, arguments @ ..] = words else { return Err(SecretError::Empty { from: command }) };
     let mut child = Command::new(program)
@@ -182,10 +182,13 @@ async fn from_command(folder: &Path, words: &[String]) -> Result<Vec<u8>, Secret
         // What is read beyond the bound is not kept, but it is read: a command that is not heard to its end fails for another reason.
         tokio::join!(drain(stdout, LARGEST_SECRET + 2), drain(stderr, MOST_WORDS), child.wait())
     };
-    let Ok((mut bytes, said, status)) = tokio::time::timeout(PATIENCE, work).await else { return Err(SecretError::Late { command }) };
+    let Ok((mut bytes, said, status)) = tokio::time::timeout(within, work).await else {
+        return Err(SecretError::Late { command, seconds: within.as_secs() });
+    };
     let status = status.map_err(|source| SecretError::Start { command: command.clone(), source })?;
     if !status.success() {
-        let said = String::from_utf8_lossy(&said).lines().map(crate::plan::prose::clean).collect::<Vec<_>>().join("; ");
+        let said = Redactor::new(&[Secret::new(bytes)]).redact(&String::from_utf8_lossy(&said));
+        let said = said.lines().map(crate::plan::prose::clean).collect::<Vec<_>>().join("; ");
         let said = if said.is_empty() { String::new() } else { format!(": {said}") };
         return Err(SecretError::Failed { command, status: status.to_string(), said });
     }
@@ -209,4 +212,50 @@ async fn drain(stream: Option<impl tokio::io::AsyncRead + Unpin>, most: usize) -
 /// A command as somebody would type it.
 fn typed(words: &[String]) -> String {
     words.iter().map(|word| quote(word)).collect::<Vec<_>>().join(" ")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const VALUE: &str = "sentinel-4f1c";
+
+    async fn asked(script: &str, within: Duration) -> Result<Vec<u8>, String> {
+        let words = ["sh", "-c", script].map(str::to_owned);
+        from_command(Path::new("/"), &words, within).await.map_err(|error| error.to_string())
+    }
+
+    async fn refused(script: &str) -> String {
+        asked(script, PATIENCE).await.unwrap_err()
+    }
+
+    #[tokio::test]
+    async fn a_command_gives_what_it_prints_without_one_line_feed() {
+        let given = |script| asked(script, PATIENCE);
+        assert_eq!(given("printf 'a\\n\\n'; echo not this >&2").await.unwrap(), b"a\n");
+        assert_eq!(given("pwd; cat").await.unwrap(), b"/", "it runs in the folder, and is given nothing to read");
+        assert_eq!(given("printf '\\n'").await.unwrap(), b"", "which nobody takes for a value");
+    }
+
+    #[tokio::test]
+    async fn a_command_that_fails_says_why_and_not_its_value() {
+        let text = refused("v=sent; v=${v}inel-4f1c; echo $v; echo \"vault: sealed, after $v\" >&2; exit 3").await;
+        assert!(text.ends_with("failed (exit status: 3): vault: sealed, after [secret]") && !text.contains(VALUE), "{text}");
+        let text = refused("echo sent; kill -9 $$").await;
+        assert!(text.contains("failed (signal: 9"), "{text}");
+        let nothing = from_command(Path::new("/"), &["/nowhere/vault".to_owned()], PATIENCE).await.unwrap_err().to_string();
+        assert!(nothing.starts_with("`/nowhere/vault` cannot be started: No such file"), "{nothing}");
+    }
+
+    #[tokio::test]
+    async fn a_command_that_waits_for_somebody_is_ended() {
+        let folder = tempfile::tempdir().unwrap();
+        let late = folder.path().join("late");
+        // The program itself, without a shell around it that would leave it behind.
+        let script = format!("exec sh -c 'sleep 3; echo late >{}'", late.display());
+        let text = asked(&script, Duration::from_secs(1)).await.unwrap_err();
+        assert!(text.ends_with("has not ended within 1 s; it is given nothing to read"), "{text}");
+        tokio::time::sleep(Duration::from_secs(4)).await;
+        assert!(!late.exists(), "it goes on");
+    }
 }

@@ -10,7 +10,12 @@ use crate::remote::{ConnectOptions, Connector, Servers, Surroundings};
 use crate::script::{ScriptContext, commands};
 use std::collections::BTreeSet;
 use std::path::PathBuf;
-use std::time::Instant;
+use std::process::Stdio;
+use std::time::{Duration, Instant};
+use tokio::process::Command;
+
+/// The system names the present user within this time, also where a directory in the network is asked.
+const ID_WITHIN: Duration = Duration::from_secs(3);
 
 /// Files read, servers asked.
 pub(super) struct Surveyed {
@@ -91,7 +96,7 @@ pub(super) async fn survey(global: &Global, loaded: Loaded, command: &str) -> Re
     surroundings.ask_ssh(&loaded.inventory).await;
     let options =
         ConnectOptions { parallel: usize::from(global.parallel), passphrase: passphrase(), surroundings, ..ConnectOptions::default() };
-    let holder = holder(command, &loaded);
+    let holder = holder(&user().await, command, &loaded);
     let servers = Servers::new(Connector::new(options), &loaded.inventory, &loaded.inventory_dir, &holder).map_err(|error| {
         complain(&error.to_string());
         Outcome::Configuration
@@ -149,13 +154,21 @@ pub(super) async fn survey_for(global: &Global, loaded: Loaded, command: &str, p
 }
 
 /// `ann@laptop: flipside deploy of shop/prod (pid 4711, since 2026-11-21 12:00:00 UTC)`: what another run is told while we hold the lease.
-fn holder(command: &str, loaded: &Loaded) -> String {
-    let user = std::env::var("USER").or_else(|_| std::env::var("LOGNAME")).unwrap_or_else(|_| "somebody".to_owned());
+fn holder(user: &str, command: &str, loaded: &Loaded) -> String {
     let machine =
         std::fs::read_to_string("/proc/sys/kernel/hostname").map_or_else(|_| "a workstation".to_owned(), |name| name.trim().to_owned());
     let seconds = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).map_or(0, |elapsed| elapsed.as_secs());
     let who = format!("{user}@{machine}");
     words(&who, command, &loaded.playbook.project, &loaded.playbook.env, &utc(seconds))
+}
+
+/// The user whose process this is, by the system: under cron no variable says so, and elsewhere a variable says what it likes. Of a user
+/// without a name, the number.
+async fn user() -> String {
+    let asked = Command::new("id").arg("-un").stdin(Stdio::null()).stderr(Stdio::null()).kill_on_drop(true).output();
+    let answer = tokio::time::timeout(ID_WITHIN, asked).await.ok().and_then(Result::ok);
+    let name = answer.map(|output| String::from_utf8_lossy(&output.stdout).trim().to_owned());
+    name.filter(|name| !name.is_empty()).unwrap_or_else(|| "somebody".to_owned())
 }
 
 fn words(who: &str, command: &str, project: &ProjectName, env: &EnvName, since: &str) -> String {

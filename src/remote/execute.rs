@@ -313,7 +313,7 @@ impl Servers {
         if site.engine_hangs.load(Ordering::Relaxed) {
             return;
         }
-        super::health::last_words(connection, &site.context, container, failure).await;
+        super::words::last_words(connection, &site.context, container, failure).await;
     }
 }
 

@@ -1,23 +1,20 @@
 //! Whether new containers answer: probes through the SSH tunnel, or from the server's own shell where tunnels are forbidden, while
 //! somebody watches that the containers stay up. Deliberately absent: what happens when they do not.
 use super::perform::Update;
-use super::redact;
 use super::ssh::{Connection, TunnelError};
 use super::standing::{Standing, standing};
-use crate::model::{Action, Failure, HealthPolicy, Probe, ProbeKind, Redactor, StepId};
-use crate::script::{ContainerSight, ScriptContext, command_probe, connect_probe, read_last_words, read_sight, secrets_given, watch};
+use super::words::Words;
+use crate::model::{Action, Failure, HealthPolicy, Probe, ProbeKind, StepId};
+use crate::script::{ContainerSight, ScriptContext, command_probe, connect_probe, read_sight, watch};
 use std::collections::BTreeMap;
 use std::net::Ipv4Addr;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 use tokio::io::{AsyncBufReadExt, AsyncWriteExt, BufReader};
 use tokio::sync::mpsc::UnboundedSender;
-use tokio::sync::{OnceCell, watch};
+use tokio::sync::watch;
 use tokio::task::JoinSet;
 use tokio::time::{Instant, sleep, timeout};
-
-/// A container's last words, and its secrets, are waited for so long.
-const WORDS_WITHIN: Duration = Duration::from_secs(10);
 
 /// What the watcher knows.
 #[derive(Default)]
@@ -73,8 +70,8 @@ pub(super) async fn await_healthy(
             let answer = match container(&action) {
                 Some((name, probe, policy)) => {
                     let (name, probe, policy) = (name.to_owned(), probe.clone(), *policy);
-                    let (began, forgiven, given) = (Instant::now(), AtomicU32::new(0), OnceCell::new());
-                    Patient { connection, context, id, name, probe, policy, tell, seen, began, forgiven, given }.wait().await
+                    let (began, forgiven, words) = (Instant::now(), AtomicU32::new(0), Words::default());
+                    Patient { connection, context, id, name, probe, policy, tell, seen, began, forgiven, words }.wait().await
                 }
                 None => Err(Failure { seen: "this action is not a health check".to_owned(), ..Failure::default() }),
             };
@@ -115,8 +112,7 @@ struct Patient {
     began: Instant,
     /// Restarts that happened in the start period.
     forgiven: AtomicU32,
-    /// What masks the values that the container was given; None where they cannot be read.
-    given: OnceCell<Option<Redactor>>,
+    words: Words,
 }
 
 impl Patient {
@@ -271,22 +267,13 @@ impl Patient {
         }
     }
 
-    /// The container's own words without the values that it was given. In a rollback nobody else knows them.
     async fn masked(&self, said: &str) -> String {
-        if said.is_empty() {
-            return String::new();
-        }
-        let given = self.given.get_or_init(|| async {
-            let mut lines = Vec::new();
-            let script = secrets_given(&self.context, &self.name);
-            let end = self.connection.run_script(&script, WORDS_WITHIN, &mut |line| lines.push(line.to_owned())).await;
-            let whole = end.is_ok() && lines.last().is_some_and(|line| line == "@log");
-            whole.then(|| Redactor::new(&read_last_words(&lines).0))
-        });
-        match given.await {
-            Some(redactor) => redactor.redact(said),
-            None => "(its words are not shown: the secrets that it was given cannot be read)".to_owned(),
-        }
+        self.words.masked(&self.connection, &self.context, &self.name, said).await
+    }
+
+    /// As [`judge`]; a line that is shown has the container's secrets masked.
+    async fn judge(&self, line: &str) -> Result<String, String> {
+        if status(line).is_some() { judge(line) } else { judge(&self.masked(line.trim()).await) }
     }
 
     async fn ask_port(&self, request: Option<&str>, by_shell: &mut bool) -> Result<String, String> {
@@ -302,7 +289,7 @@ impl Patient {
                     stream.write_all(request.as_bytes()).await.map_err(|error| format!("the connection broke: {error}"))?;
                     let mut line = String::new();
                     stream.read_line(&mut line).await.map_err(|error| format!("the connection broke: {error}"))?;
-                    judge(&line)
+                    self.judge(&line).await
                 }
             },
             Err(TunnelError::Forbidden { .. }) => {
@@ -327,7 +314,7 @@ impl Patient {
             .await;
         match (end.map(|end| end.exit), request) {
             (Ok(Some(0)), None) => Ok(format!("port {} accepts connections (asked by the server's shell)", self.probe.port)),
-            (Ok(Some(0)), Some(_)) => judge(&answer).map(|text| format!("{text} (asked by the server's shell)")),
+            (Ok(Some(0)), Some(_)) => self.judge(&answer).await.map(|text| format!("{text} (asked by the server's shell)")),
             (Ok(Some(97)), _) => Err("the server forbids tunnels and has no bash to probe with".to_owned()),
             (Ok(_), _) => Err(format!("port {} refuses connections", self.probe.port)),
             (Err(error), _) => Err(error.to_string()),
@@ -335,45 +322,20 @@ impl Patient {
     }
 }
 
+/// The code in the status line of an answer.
+fn status(line: &str) -> Option<u16> {
+    line.trim().strip_prefix("HTTP/").and_then(|rest| rest.split(' ').nth(1)).and_then(|code| code.parse().ok())
+}
+
 /// The status line of an answer: 2xx and 3xx pass.
 fn judge(line: &str) -> Result<String, String> {
     let line = line.trim();
-    let status: Option<u16> = line.strip_prefix("HTTP/").and_then(|rest| rest.split(' ').nth(1)).and_then(|code| code.parse().ok());
-    match status {
+    match status(line) {
         Some(code @ 200..=399) => Ok(format!("status {code}")),
         Some(code) => Err(format!("status {code}")),
         None if line.is_empty() => Err("the connection was closed without an answer".to_owned()),
         None => Err(format!("an answer that is not HTTP: {line:.60}")),
     }
-}
-
-/// Adds a container's last log lines, exit code and out-of-memory flag to a failure.
-pub(super) async fn last_words(connection: &Connection, context: &ScriptContext, container: &str, failure: &mut Failure) {
-    let mut lines = Vec::new();
-    let script = crate::script::last_words(context, container, 20);
-    let end = connection.run_script(&script, WORDS_WITHIN, &mut |line| lines.push(line.to_owned())).await;
-    if end.is_err() {
-        return;
-    }
-    let (secrets, mut lines) = read_last_words(&lines);
-    if let Some(position) = lines.iter().rposition(|line| line.starts_with("@state ")) {
-        let state = lines.remove(position);
-        let words: Vec<&str> = state.split_whitespace().collect();
-        if let [_, status, exit, oom] = words[..] {
-            if status != "running" {
-                failure.exit = exit.parse().ok();
-            }
-            if oom == "true" {
-                failure.causes.push("the kernel killed it: out of memory".to_owned());
-            }
-        }
-    }
-    lines.retain(|line| !line.trim().is_empty());
-    if !lines.is_empty() {
-        failure.tail = lines;
-    }
-    // What the container was given may be what an older run gave it: no value of this run.
-    *failure = redact::failure(&Redactor::new(&secrets), std::mem::take(failure));
 }
 
 #[cfg(test)]

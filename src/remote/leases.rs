@@ -19,6 +19,10 @@ const WORK_DEADLINE: Duration = Duration::from_secs(60);
 const OWN_LEASE_ENDS: Duration = Duration::from_secs(30);
 /// Between two questions for it.
 const OWN_LEASE_AGAIN: Duration = Duration::from_millis(500);
+/// A run that has had a lease for longer has got all that it wanted, or has given it back.
+const JUST_BEGUN: Millis = Millis::seconds(15);
+/// So often a lease is asked for again that another run gives back; the server tries for some three seconds each time.
+const ROUNDS: u32 = 4;
 /// Ending a run by hand: SIGTERM, five seconds, SIGKILL.
 const END_DEADLINE: Duration = Duration::from_secs(20);
 
@@ -70,24 +74,35 @@ impl Servers {
     /// Takes the leases of all these servers, or of none. They are held until [`Servers::release`] or [`Servers::free_leases`], or until
     /// we die. A lease that somebody else holds is not waited for, so two runs never wait for each other.
     ///
-    /// The first server by name comes alone and the others together: of two runs that begin in the same moment on the same servers,
-    /// one gets them all and the other none.
+    /// The first server by name comes alone and the others together, so that of two runs that begin in the same moment on the same servers
+    /// one gets them all and the other none. Where their servers overlap only in part, each may find the other on one that it wants: then
+    /// the run whose words come first keeps what it has and asks again, while the other gives back what it has.
     ///
     /// # Errors
     /// The first server whose lease is not to be had, and why; then no lease is held.
     pub async fn take_leases(&self, servers: &BTreeSet<&ServerName>) -> Result<(), (ServerName, LeaseError)> {
         let mut names = servers.iter().map(|name| (*name).clone());
         let first: Vec<ServerName> = names.by_ref().take(1).collect();
-        for names in [first, names.collect()] {
-            if let Err(error) = self.take_together(names).await {
-                self.give_back_leases().await;
-                return Err(error);
+        let mut refused = self.take_together(first).await;
+        if refused.is_empty() {
+            refused = self.take_together(names.collect()).await;
+            let mut rounds = ROUNDS;
+            while rounds > 0 && !refused.is_empty() && refused.values().all(|error| self.is_given_way(error)) {
+                rounds -= 1;
+                refused = self.take_together(refused.into_keys().collect()).await;
             }
         }
-        Ok(())
+        match refused.into_iter().next() {
+            None => Ok(()),
+            Some(error) => {
+                self.give_back_leases().await;
+                Err(error)
+            }
+        }
     }
 
-    async fn take_together(&self, names: Vec<ServerName>) -> Result<(), (ServerName, LeaseError)> {
+    /// Takes these leases at once, and says which are not to be had.
+    async fn take_together(&self, names: Vec<ServerName>) -> BTreeMap<ServerName, LeaseError> {
         let mut tasks = JoinSet::new();
         for name in names {
             let Some(site) = self.site(&name) else { continue };
@@ -100,7 +115,15 @@ impl Servers {
                 refused.insert(name, error);
             }
         }
-        refused.into_iter().next().map_or(Ok(()), Err)
+        refused
+    }
+
+    /// Whether it is held by a run that may be taking its leases at this moment, as we are, and that would give way to us.
+    fn is_given_way(&self, error: &LeaseError) -> bool {
+        match error {
+            LeaseError::Held(Holder { who, age }) => age.is_some_and(|age| age < JUST_BEGUN) && *self.holder < **who,
+            LeaseError::Failed(_) | LeaseError::Channel(_) => false,
+        }
     }
 
     /// Gives all leases back, and keeps the connections.

@@ -13,6 +13,7 @@ mod redact;
 mod servers;
 pub mod ssh;
 mod standing;
+mod words;
 
 pub use leases::{Holder, LOCKED_BY, LeaseError};
 pub use perform::{Call, Remote, Update};

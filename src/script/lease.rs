@@ -80,12 +80,13 @@ pub fn fence(context: &ScriptContext, holder: &str) -> String {
     )
 }
 
-/// A script that prints `age: SECONDS` and `held: WHO`, or `free`; takes nothing.
+/// A script that prints `age: SECONDS` and `held: WHO`, or `free`; takes nothing. Its first line is empty, as that of [`lease_end`]: what a
+/// start-up file of the login shell has said last may have no line feed.
 #[must_use]
 pub fn lease_sight(context: &ScriptContext) -> String {
     let folder = folder(context);
     format!(
-        "cd {folder} 2>/dev/null && [ -r lease ] && [ -r holder ] || {{ echo free; exit 0; }}\n{AGE}\
+        "echo\ncd {folder} 2>/dev/null && [ -r lease ] && [ -r holder ] || {{ echo free; exit 0; }}\n{AGE}\
          if flock -s -n lease true; then echo free; else age; printf 'held: %s\\n' \"$(cat holder)\"; fi\n"
     )
 }
@@ -108,7 +109,7 @@ pub fn lease_unused(context: &ScriptContext, holder: &str) -> String {
 pub fn lease_end(context: &ScriptContext, by: &str) -> String {
     let folder = folder(context);
     format!(
-        "umask 022\ncd {folder} 2>/dev/null || {{ echo 'ended: 0'; exit 0; }}\n\
+        "echo\numask 022\ncd {folder} 2>/dev/null || {{ echo 'ended: 0'; exit 0; }}\n\
          holders() {{\n    holders=\n    for process in /proc/[0-9]*; do\n        for file in \"$process\"/fd/*; do\n            \
          if [ \"$file\" -ef lease ] || [ \"$file\" -ef work ]; then\n                holders=\"$holders ${{process#/proc/}}\"\n                break\n            fi\n        done\n    done\n}}\n\
          printf '%s\\n' {by} >holder.new && mv holder.new holder || {{ echo 'failed: the lock cannot be written'; exit 0; }}\n\

@@ -25,9 +25,9 @@ impl Shell {
         Shell(child, lines)
     }
 
-    /// Its next line; empty at its end.
+    /// Its next line that is not empty; empty at its end.
     fn line(&mut self) -> String {
-        self.1.next().map(Result::unwrap).unwrap_or_default()
+        self.1.by_ref().map(Result::unwrap).find(|line| !line.is_empty()).unwrap_or_default()
     }
 }
 

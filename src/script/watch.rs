@@ -4,6 +4,9 @@ use super::ScriptContext;
 use super::quote::quote;
 use crate::model::Secret;
 
+/// Instead of the bytes of a secret that cannot be read.
+const UNREAD: &str = "@unread";
+
 /// What one look at a container shows.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ContainerSight {
@@ -44,10 +47,10 @@ pub fn read_sight(line: &str) -> Option<ContainerSight> {
     })
 }
 
-/// Runs a health command in a container; the script's exit code is the command's.
+/// Runs a health command in a container, after an empty line; the script's exit code is the command's.
 #[must_use]
 pub fn command_probe(context: &ScriptContext, container: &str, command: &str) -> String {
-    format!("{} exec {} sh -c {} 2>&1\n", context.docker_words(), quote(container), quote(command))
+    format!("echo\n{} exec {} sh -c {} 2>&1\n", context.docker_words(), quote(container), quote(command))
 }
 
 /// Connects from the server itself, where tunnels are forbidden: exit 0 when the port accepts. With `request`, prints the first line of
@@ -67,12 +70,13 @@ pub fn engine_version(context: &ScriptContext) -> String {
     format!("{} version --format '{{{{.Server.Version}}}}' 2>&1\n", context.docker_words())
 }
 
-/// Prints the secrets that a container was given, as [`read_last_words`] wants them, and no log.
+/// Prints the secrets that a container was given, as [`read_last_words`] wants them, and no log. One that cannot be read is said to be so. What a
+/// start-up file of the login shell has said last may have no line feed: it gets one, or the first line would be lost.
 #[must_use]
 pub fn secrets_given(context: &ScriptContext, container: &str) -> String {
     format!(
-        "{docker} inspect --type container --format '{{{{range .Mounts}}}}{{{{println .Destination .Source}}}}{{{{end}}}}' {name} 2>/dev/null |\n\
-         while read -r to from; do\ncase $to in /run/secrets/*) echo @secret; od -An -v -tx1 <\"$from\" 2>/dev/null ;; esac\ndone\n\
+        "echo\ngiven=$({docker} inspect --type container --format '{{{{range .Mounts}}}}{{{{println .Destination .Source}}}}{{{{end}}}}' {name} 2>/dev/null) || echo {UNREAD}\n\
+         printf '%s\\n' \"$given\" | while read -r to from; do\ncase $to in /run/secrets/*) echo @secret; od -An -v -tx1 2>/dev/null <\"$from\" || echo {UNREAD} ;; esac\ndone\n\
          echo @log\n",
         docker = context.docker_words(),
         name = quote(container)
@@ -96,11 +100,11 @@ pub fn last_words(context: &ScriptContext, container: &str, n_lines: u32) -> Str
     )
 }
 
-/// Takes what [`last_words`] printed apart: the values of the container's secrets, which its log must not show, and the rest. Nothing, where
-/// it ended before its log: there are only values then.
+/// Takes what [`last_words`] printed apart: the values of the container's secrets, which its log must not show, and the rest. None, where
+/// one of the values is not there: nobody can take it out of the rest then.
 #[must_use]
-pub fn read_last_words(lines: &[String]) -> (Vec<Secret>, Vec<String>) {
-    let Some(log) = lines.iter().position(|line| line == "@log") else { return (Vec::new(), Vec::new()) };
+pub fn read_last_words(lines: &[String]) -> (Option<Vec<Secret>>, Vec<String>) {
+    let Some(log) = lines.iter().position(|line| line == "@log") else { return (None, Vec::new()) };
     let mut values: Vec<Vec<u8>> = Vec::new();
     for line in &lines[..log] {
         if line == "@secret" {
@@ -109,7 +113,9 @@ pub fn read_last_words(lines: &[String]) -> (Vec<Secret>, Vec<String>) {
             value.extend(line.split_whitespace().filter_map(|byte| u8::from_str_radix(byte, 16).ok()));
         }
     }
-    (values.into_iter().map(Secret::new).collect(), lines[log + 1..].to_vec())
+    // Nobody is given an empty one.
+    let whole = !lines[..log].iter().any(|line| line == UNREAD) && !values.iter().any(Vec::is_empty);
+    (whole.then(|| values.into_iter().map(Secret::new).collect()), lines[log + 1..].to_vec())
 }
 
 #[cfg(test)]
@@ -120,8 +126,23 @@ mod tests {
     fn the_secrets_come_before_the_log_which_cannot_forge_them() {
         let lines = ["Welcome!", "@secret", " 61 62", " 0a", "@secret", " ff", "@log", "@secret", " 63", "@state exited 1 false"];
         let (values, rest) = read_last_words(&lines.map(str::to_owned));
-        assert_eq!(values, [Secret::new(b"ab\n".to_vec()), Secret::new(vec![0xff])]);
+        assert_eq!(values, Some(vec![Secret::new(b"ab\n".to_vec()), Secret::new(vec![0xff])]));
         assert_eq!(rest, ["@secret", " 63", "@state exited 1 false"]);
-        assert_eq!(read_last_words(&["@secret", " 61 62"].map(str::to_owned)), (Vec::new(), Vec::new()));
+        assert_eq!(read_last_words(&["@secret", " 61 62"].map(str::to_owned)), (None, Vec::new()), "it was cut off before the log");
+        assert_eq!(read_last_words(&["@log", "well"].map(str::to_owned)), (Some(Vec::new()), vec!["well".to_owned()]), "it was given none");
+    }
+
+    #[test]
+    fn a_secret_that_cannot_be_read_is_not_taken_for_none() {
+        for before in [
+            &["@unread"][..],
+            &["@secret", "@unread"],
+            &["@secret"],
+            &["@secret", " 61 62 63 64", "@unread"],
+            &["@secret", "@secret", " 61"],
+        ] {
+            let lines: Vec<String> = before.iter().chain(&["@log", "the word is abcd"]).map(|line| (*line).to_owned()).collect();
+            assert_eq!(read_last_words(&lines), (None, vec!["the word is abcd".to_owned()]), "{before:?}");
+        }
     }
 }

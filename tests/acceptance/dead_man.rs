@@ -2,7 +2,7 @@
 //! Deliberately absent: the shell that is left on a server, taken apart (see `revert_scripts`).
 use crate::fleet::Fleet;
 use crate::project::Project;
-use crate::server::Server;
+use crate::server::{FREE_WITHIN, Server};
 use crate::shop::{api_on, deploy, header, is, service_echo};
 use crate::traffic::Traffic;
 use std::collections::BTreeSet;
@@ -11,16 +11,6 @@ use std::time::{Duration, Instant};
 
 /// A server goes back 15 s after its lease is free, which takes 25 s at most where the run has not died but fallen silent.
 const BOUND: Duration = Duration::from_secs(90);
-
-/// Somebody else has this server's NGINX in hand: its next switch waits until it is let go, a minute at most.
-fn takes_its_nginx(server: &Server) {
-    let until = "n=0; until [ -e /tmp/let-go ] || [ $n -ge 300 ]; do sleep 0.2; n=$((n + 1)); done";
-    server.must(&format!("rm -f /tmp/let-go; (setsid flock /local/flipside/nginx/lock sh -c '{until}' >/dev/null 2>&1 </dev/null &)"));
-}
-
-fn lets_go(server: &Server) {
-    server.must("touch /tmp/let-go");
-}
 
 fn generations(servers: &[Server]) -> Vec<String> {
     servers.iter().map(|server| server.must("readlink /local/flipside/nginx/current").trim().to_owned()).collect()
@@ -46,7 +36,7 @@ fn a_run_that_dies_between_two_switches_leaves_a_fleet_that_goes_back_by_itself(
     let traffic = Traffic::http(&servers);
     project.playbook(&(header("2.0") + &api_on(3, "2.0", "")));
 
-    takes_its_nginx(&servers[2]);
+    servers[2].nginx_is_taken();
     let mut run = project.start(&["deploy", "-y"]);
     run.until("[server1] switched NGINX");
     run.until("[server2] switched NGINX");
@@ -57,7 +47,7 @@ fn a_run_that_dies_between_two_switches_leaves_a_fleet_that_goes_back_by_itself(
     assert_eq!(half.len(), 2, "the fleet is half switched");
     project.flipside(&["status"]).exits(0).says(&["MIXED", "will put itself back to generation"]);
     // server3's switch, begun before the end, comes late: it is put back with the others.
-    lets_go(&servers[2]);
+    servers[2].nginx_is_let_go();
     all_back_at(&servers[..2], &before[..2]);
     thread::sleep(Duration::from_secs(1));
     all_back_at(&servers, &before);
@@ -90,14 +80,20 @@ fn a_server_that_is_lost_during_the_undo_is_named_and_finished_later() {
     project.playbook(&(header("2.0") + &api_on(2, "2.0", "")));
 
     // server3 has switched and is cut off before server1 has; the run fails at confirming, and its undo meets a server that is away.
-    takes_its_nginx(&servers[0]);
+    servers[0].nginx_is_taken();
     let mut run = project.start(&["deploy", "-y"]);
     run.until("[server3] switched NGINX");
+    let locked = servers[2].watch_lease();
     servers[2].fault("cut", &[]);
-    lets_go(&servers[0]);
+    let cut = Instant::now();
+    servers[0].nginx_is_let_go();
     let output = run.end().exits(6).says(&["NOT PUT BACK", "server3", "resume", "finishes putting back server3"]);
     assert_eq!(generations(&servers[..2]), before[..2], "{}", output.all());
+    // The server frees its lease without a word from anybody: it hears none for longer than that takes.
+    thread::sleep(Duration::from_secs(28).saturating_sub(cut.elapsed()));
     servers[2].fault("heal", &[]);
+    let free = servers[2].lease_was_free_at() - locked;
+    assert!(free < FREE_WITHIN, "the lease of a server that was cut off was free after {free} s");
     let healed = all_back_at(&servers, &before);
     eprintln!("server3 was back by itself {healed:?} after it could be reached");
     project.flipside(&["resume"]).exits(5).says(&["everything was put back"]);
@@ -107,13 +103,13 @@ fn a_server_that_is_lost_during_the_undo_is_named_and_finished_later() {
     }
 
     // Killed between two switches, and server3 has lost its shell: it stays on the other side. A deploy does not stop at mending that.
-    takes_its_nginx(&servers[0]);
+    servers[0].nginx_is_taken();
     let mut run = project.start(&["deploy", "-y"]);
     run.until("[server3] switched NGINX");
     servers[2].must("pkill -KILL -f '[f]lipside_revert'");
     run.signal("KILL");
     run.end();
-    lets_go(&servers[0]);
+    servers[0].nginx_is_let_go();
     all_back_at(&servers[..2], &before[..2]);
     project.another_workstation();
     deploy(&project).exits(0).says(&["servers route different sides", "every server routes the same side again: now the deploy itself"]);
@@ -131,24 +127,24 @@ fn a_run_that_idles_keeps_its_locks_and_another_projects_run_waits_for_what_a_de
     project.playbook(&(header("2.0") + &api_on(3, "2.0", "")));
 
     // server1 has switched, and nothing is asked of it for longer than its revert would wait.
-    takes_its_nginx(&servers[1]);
+    servers[1].nginx_is_taken();
     let mut run = project.start(&["deploy", "-y"]);
     run.until("[server1] switched NGINX");
     servers[0].must("(setsid sh -c 'sleep 0.5; pkill -f \"^sshd.*: root@\"' >/dev/null 2>&1 </dev/null &)");
     thread::sleep(Duration::from_secs(20));
-    lets_go(&servers[1]);
+    servers[1].nginx_is_let_go();
     run.end().exits(0).says_not(&["put itself back", "was lost"]);
     is(&project, "api", "RUNNING", "secondary", "2.0");
 
     // The next one dies between two switches, and another project has work for one of these servers.
     project.playbook(&(header("3.0") + &api_on(3, "3.0", "")));
-    takes_its_nginx(&servers[2]);
+    servers[2].nginx_is_taken();
     let mut run = project.start(&["deploy", "-y"]);
     run.until("[server1] switched NGINX");
     run.until("[server2] switched NGINX");
     run.signal("KILL");
     run.end();
-    lets_go(&servers[2]);
+    servers[2].nginx_is_let_go();
     let blog = Project::new(&fleet, &(header("1.0").replace("\"shop\"", "\"blog\"") + &service_echo("1.0")));
     deploy(&blog).exits(0).says(&["s at most: server", "is about to put back what a run of another project left half switched"]);
     let began = Instant::now();

@@ -1,7 +1,9 @@
 //! Several runs at once: who waits, who is refused, and what becomes of a run that has lost its servers.
 use crate::fleet::Fleet;
 use crate::project::{Project, inventory};
+use crate::server::FREE_WITHIN;
 use crate::shop::{api_on, deploy, header, is};
+use std::process::Command;
 
 /// A project of another name on some of the servers.
 fn other(fleet: &Fleet, name: &str, numbers: &[usize]) -> Project {
@@ -9,6 +11,12 @@ fn other(fleet: &Fleet, name: &str, numbers: &[usize]) -> Project {
     let project = Project::new(fleet, &playbook);
     project.inventory(&inventory(fleet, "root", numbers));
     project
+}
+
+/// `user@machine` of this process. The program is run without USER and LOGNAME, as by cron.
+fn somebody_here() -> String {
+    let said = Command::new("sh").args(["-c", "printf '%s@%s' \"$(id -un)\" \"$(uname -n)\""]).output().expect("a shell");
+    String::from_utf8(said.stdout).expect("text")
 }
 
 #[test]
@@ -30,8 +38,7 @@ fn runs_that_wait_are_told_for_whom_and_none_waits_for_ever() {
     let mut waiting = [left.start(&["deploy", "-y", "--lock-wait", "100s"]), right.start(&["deploy", "-y", "--lock-wait", "100s"])];
     for run in &mut waiting {
         run.until("waiting, ");
-        run.until("locked by ");
-        run.until("flipside deploy of shop/prod");
+        run.until(&format!("locked by {}: flipside deploy of shop/prod (pid ", somebody_here()));
         run.until(", held for ");
     }
     let seen = project.flipside(&["unlock"]).exits(2).says(&["server1: locked by ", "flipside deploy of shop/prod", "-y"]);
@@ -63,8 +70,12 @@ fn a_run_that_froze_or_was_ended_gives_its_servers_up_and_never_comes_back_to_th
     // Frozen: the servers are free within 25 s, to somebody who has not its journal.
     let mut frozen = project.start(&["deploy", "-y"]);
     frozen.until("[server1] started shop_prod_api_secondary ");
+    let first = fleet.server(1);
+    let locked = first.watch_lease();
     frozen.signal("STOP");
     elsewhere.flipside(&["deploy", "-y", "--lock-wait", "60s"]).exits(0).says(&["waiting, ", "locked by "]);
+    let free = first.lease_was_free_at() - locked;
+    assert!(free < FREE_WITHIN, "the lease of a run that stood still was free after {free} s");
     is(&elsewhere, "api", "RUNNING", "secondary", "2.0");
     let before = fleet.snapshot();
     frozen.signal("CONT");

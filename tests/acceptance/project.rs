@@ -84,24 +84,6 @@ impl Project {
         self.start(arguments).end()
     }
 
-    /// Runs the program to its end in a terminal of its own, by script(1): all that the terminal shows is its stdout.
-    pub(crate) fn in_a_terminal(&self, arguments: &[&str]) -> Output {
-        let words = [env!("CARGO_BIN_EXE_flipside"), "--state-dir", "state", "-p", "playbook.toml", "-i", "inventory.toml"];
-        let line: Vec<&str> = words.into_iter().chain(arguments.iter().copied()).collect();
-        let (line, bound) = (line.join(" "), PATIENCE.as_secs().to_string());
-        let output = Command::new("timeout")
-            .args([&bound, "script", "-qefc", &line, "/dev/null"])
-            .current_dir(self.folder.path())
-            .env_remove("SSH_AUTH_SOCK")
-            .env("HOME", self.folder.path())
-            .env("TERM", "xterm")
-            .stdin(Stdio::null())
-            .output()
-            .expect("script runs");
-        let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
-        Output { line, exit: output.status.code(), stdout: text(&output.stdout), stderr: text(&output.stderr) }
-    }
-
     /// Starts the program: no terminal, no agent, nothing from the environment that would change what it says.
     pub(crate) fn start(&self, arguments: &[&str]) -> Running {
         let n_run = self.n_runs.get() + 1;
@@ -121,6 +103,8 @@ impl Project {
             .args(arguments)
             .env_remove("SSH_AUTH_SOCK")
             .env_remove("FLIPSIDE_ENV")
+            .env_remove("USER")
+            .env_remove("LOGNAME")
             .env("HOME", self.folder.path())
             .stdin(Stdio::null())
             .stdout(File::create(&stdout).expect("a file"))

@@ -31,17 +31,6 @@ secrets = [\"db_password\"]
 health_check = { command = \"cat /run/secrets/db_password; exit 1\", interval = \"200ms\", deadline = \"3s\" }
 ";
 
-/// A worker that tells its secret whenever it is asked how it is, and is not well when a file is there.
-const BABBLES: &str = "
-[services.babbles]
-image = \"flipside/nginx:stable\"
-command = [\"sh\", \"-c\", \"exec sleep 600\"]
-servers = [\"server1\"]
-secrets = [\"db_password\"]
-volumes = [\"/local/babbles:/babbles:ro\"]
-health_check = { command = \"cat /run/secrets/db_password; [ ! -e /babbles/ill ]\", interval = \"200ms\", deadline = \"4s\" }
-";
-
 fn give(project: &Project, value: &str, mode: u32) {
     let folder = project.path("secrets/prod");
     fs::create_dir_all(&folder).expect("a folder");
@@ -133,22 +122,4 @@ fn a_secret_is_in_its_own_file_and_nowhere_else() {
     for server in &servers {
         assert_eq!(server.run("ls -A /local/shop 2>/dev/null"), "", "{}: what nobody uses is removed", server.name);
     }
-}
-
-#[test]
-fn a_rollback_that_fails_hides_the_values_of_the_release_that_it_goes_back_to() {
-    let fleet = Fleet::take();
-    let first = fleet.server(1);
-    first.must("mkdir -p /local/babbles");
-    let project = Project::new(&fleet, &(header("1.0") + BABBLES));
-    give(&project, FIRST, 0o600);
-    hidden(deploy(&project)).exits(0);
-    give(&project, SECOND, 0o600);
-    hidden(deploy(&project)).exits(0);
-
-    // A rollback is given no values: those of the old side are on the server alone. The live lines of a terminal show every answer.
-    first.must("touch /local/babbles/ill");
-    let seen = hidden(project.in_a_terminal(&["rollback", "-y"])).exits(5);
-    assert!(seen.stdout.contains("exits 1: [secret]"), "{}", seen.stdout);
-    files_hide(&project.path("state"));
 }

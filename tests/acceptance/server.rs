@@ -9,6 +9,9 @@ use std::time::Duration;
 /// No command on a server may take longer, seconds: a loop that waits for what never comes ends its test, and no later one.
 const PATIENCE: u32 = 120;
 
+/// The lease of a run that fell silent is free within 25 s, and a busy machine looks at it late.
+pub(crate) const FREE_WITHIN: f64 = 27.0;
+
 /// One server.
 #[derive(Debug, Clone)]
 pub(crate) struct Server {
@@ -73,6 +76,30 @@ impl Server {
         tool(&line);
     }
 
+    /// Somebody else has this server's NGINX in hand: its next switch waits until it is let go, a minute at most.
+    pub(crate) fn nginx_is_taken(&self) {
+        let until = "n=0; until [ -e /tmp/let-go ] || [ $n -ge 300 ]; do sleep 0.2; n=$((n + 1)); done";
+        self.must(&format!("rm -f /tmp/let-go; (setsid flock /local/flipside/nginx/lock sh -c '{until}' >/dev/null 2>&1 </dev/null &)"));
+    }
+
+    pub(crate) fn nginx_is_let_go(&self) {
+        self.must("touch /tmp/let-go");
+    }
+
+    /// Leaves a shell there, which needs no connection, that writes down when the lease is no longer whose it is now. Answers with the
+    /// time, in seconds by the server's uptime.
+    pub(crate) fn watch_lease(&self) -> f64 {
+        let watch = "n=0; until flock -s -n lease true || ! cmp -s holder /tmp/holder || [ $n -ge 900 ]; do sleep 0.1; n=$((n + 1)); done; \
+                     cut -d \" \" -f 1 /proc/uptime >/tmp/free.new; mv /tmp/free.new /tmp/free";
+        let begin = "cd /local/flipside/lock && rm -f /tmp/free && cp holder /tmp/holder && ! flock -s -n lease true";
+        seconds(&self.must(&format!("{begin} && (setsid sh -c '{watch}' >/dev/null 2>&1 </dev/null &) && cut -d ' ' -f 1 /proc/uptime")))
+    }
+
+    /// When that was. It is waited for.
+    pub(crate) fn lease_was_free_at(&self) -> f64 {
+        seconds(&self.must("n=0; until [ -e /tmp/free ] || [ $n -ge 500 ]; do sleep 0.1; n=$((n + 1)); done; cat /tmp/free"))
+    }
+
     /// All containers, running or not, by name.
     pub(crate) fn containers(&self) -> BTreeMap<String, Container> {
         self.must("docker ps -a --no-trunc --format '{{.Names}}|{{.ID}}|{{.State}}|{{.Image}}|{{.Ports}}'")
@@ -126,6 +153,10 @@ impl Server {
                        $s->recv(my $answer, 4096); print $answer;";
         self.run(&format!("perl -e {} {port} {text} 2>&1", in_quotes(program))).trim().to_owned()
     }
+}
+
+fn seconds(text: &str) -> f64 {
+    text.trim().parse().unwrap_or_else(|problem| panic!("{problem}: {text}"))
 }
 
 /// One word for a shell.

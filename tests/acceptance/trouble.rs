@@ -91,7 +91,23 @@ fn an_sshd_that_allows_little_a_shell_that_talks_and_a_slow_server() {
         .must("{ echo 'echo Welcome; echo noise >&2; sleep 0.5; printf half'; cat /root/.bashrc; } >/root/.b && mv /root/.b /root/.bashrc");
     let stutter = "i=0; while [ $i -lt 40 ]; do i=$((i + 1)); kill -STOP $(pgrep -x dockerd); sleep 0.4; kill -CONT $(pgrep -x dockerd); sleep 0.2; done";
     third.must(&format!("setsid sh -c '{stutter}' >/dev/null 2>&1 </dev/null &"));
-    deploy(&project).exits(0).says(&["server2: its sshd forbids forwarding", "asked by the server's shell"]);
+    // server2's clock is a year behind, and two years ahead of that in the middle of the run: what is decided is not decided by it.
+    let date = "#!/bin/sh\\nexec /usr/bin/date -d \"@$(($(/usr/bin/date +%%s) + $(cat /tmp/off)))\" \"$@\"\\n";
+    let _clock = Undo(&second, "rm -f /usr/local/bin/date");
+    second.must(&format!("echo -34560000 >/tmp/off; printf '{date}' >/usr/local/bin/date; chmod +x /usr/local/bin/date"));
+    let off_by: i64 = second.must("echo $(($(date +%s) - $(/usr/bin/date +%s)))").trim().parse().expect("seconds");
+    assert!(off_by < -30_000_000, "{off_by}");
+    let mut run = project.start(&["deploy", "-y"]);
+    run.until("== start");
+    run.signal("STOP");
+    let locks = project.flipside(&["unlock"]).exits(2).stdout;
+    second.must("echo 34560000 >/tmp/off");
+    run.signal("CONT");
+    assert_eq!(locks.lines().filter(|line| line.contains(", held for ") && line.ends_with(" s")).count(), 3, "{locks}");
+    run.end()
+        .exits(0)
+        .says(&["server2: its sshd forbids forwarding", "asked by the server's shell"])
+        .says_not(&["put itself back", "was lost"]);
     is(&project, "api", "RUNNING", "primary", "1.0");
 
     // No channel at all, for one user, so that root can take it back: nothing is changed, and the others are shown.

@@ -1,6 +1,6 @@
 //! Leases over a real sshd: what becomes of them while nothing is asked of their servers. Deliberately absent: the lock itself, which
 //! has its tests beside its script.
-use crate::sshd::{Setup, Sshd, options, signal};
+use crate::sshd::{Setup, Sshd, TALKS, options, signal};
 use flipside::config::read_inventory;
 use flipside::model::ServerName;
 use flipside::remote::{Connector, LeaseError, Servers};
@@ -11,15 +11,15 @@ use std::time::{Duration, Instant};
 /// What must come, comes within this time, on the busiest machine.
 const PATIENCE: Duration = Duration::from_secs(60);
 
-/// Two addresses of one sshd.
+/// Four addresses of one sshd.
 fn sshd() -> Sshd {
-    let sshd = Sshd::start(&Setup { addresses: 2, ..Setup::default() });
-    let keys: String = [1, 2].map(|n| sshd.host_line(&format!("127.0.1.{n}"), "ed25519")).concat();
+    let sshd = Sshd::start(&Setup { addresses: 4, lines: &[TALKS], ..Setup::default() });
+    let keys: String = [1, 2, 3, 4].map(|n| sshd.host_line(&format!("127.0.1.{n}"), "ed25519")).concat();
     std::fs::write(sshd.path("known_hosts"), keys).unwrap();
     sshd
 }
 
-/// Two servers at these addresses, each with a folder of its own.
+/// Four servers at these addresses, each with a folder of its own.
 fn run(sshd: &Sshd, holder: &str) -> Servers {
     let folder = |name: &str| sshd.path(name).display().to_string();
     let hop = sshd.hop();
@@ -30,7 +30,7 @@ fn run(sshd: &Sshd, holder: &str) -> Servers {
         folder("id"),
         folder("known_hosts")
     );
-    for (name, n) in [("a", 1), ("b", 2)] {
+    for (name, n) in [("a", 1), ("b", 2), ("c", 3), ("d", 4)] {
         text += &format!("\n[servers.{name}]\naddress = \"127.0.1.{n}\"\nremote_root = \"{}\"\n", folder(name));
     }
     let inventory = read_inventory("inventory.toml", &text).unwrap_or_else(|problems| panic!("{problems}"));
@@ -38,7 +38,11 @@ fn run(sshd: &Sshd, holder: &str) -> Servers {
 }
 
 fn names() -> [ServerName; 2] {
-    ["a", "b"].map(|name| ServerName::new(name).unwrap())
+    named(["a", "b"])
+}
+
+fn named<const N: usize>(names: [&str; N]) -> [ServerName; N] {
+    names.map(|name| ServerName::new(name).unwrap())
 }
 
 async fn take(servers: &Servers, names: &[ServerName]) -> Result<(), (ServerName, LeaseError)> {
@@ -48,7 +52,10 @@ async fn take(servers: &Servers, names: &[ServerName]) -> Result<(), (ServerName
 /// Who holds the lease of this server.
 async fn holder(servers: &Servers, name: &ServerName) -> Option<String> {
     let mut all = servers.holders(&BTreeSet::from([name])).await;
-    all.remove(name).unwrap().unwrap().map(|holder| holder.who)
+    all.remove(name).unwrap().unwrap().map(|holder| {
+        assert!(holder.age.is_some(), "{name}: how long {} holds it is not known", holder.who);
+        holder.who
+    })
 }
 
 fn last_holder(sshd: &Sshd, server: &str) -> Option<String> {
@@ -105,4 +112,41 @@ async fn whoever_is_refused_one_lease_leaves_no_trace_on_the_others() {
     assert_eq!(last_holder(&sshd, "a").as_deref(), Some("bob\n"));
     bob.release().await;
     assert_eq!(last_holder(&sshd, "a").as_deref(), Some("bob\n"), "he may have changed it");
+}
+
+#[tokio::test]
+async fn of_two_runs_that_begin_together_and_overlap_in_part_one_gets_all_that_it_wants() {
+    let sshd = sshd();
+    let (ann, bob) = (run(&sshd, "ann"), run(&sshd, "bob"));
+    for _ in 0..2 {
+        // Each has been the first at one of the two servers that both want.
+        let [c, d] = named(["c", "d"]);
+        take(&ann, std::slice::from_ref(&c)).await.unwrap();
+        take(&bob, &[d]).await.unwrap();
+        let (of_ann, of_bob) = (named(["a", "c", "d"]), named(["b", "c", "d"]));
+        let (first, second) = tokio::join!(take(&ann, &of_ann), take(&bob, &of_bob));
+        first.unwrap_or_else(|(at, error)| panic!("{at}: {error}, and {second:?}"));
+        let (at, error) = second.unwrap_err();
+        assert!(at == c && error.to_string().starts_with("locked by ann"), "{at}: {error}");
+        for name in &of_ann {
+            assert_eq!(holder(&bob, name).await.as_deref(), Some("ann"), "{name}");
+        }
+        assert_eq!(holder(&bob, &of_bob[0]).await, None, "what nobody else wanted is free again");
+        ann.free_leases().await;
+        bob.free_leases().await;
+    }
+
+    // A run that has long begun gives way to nobody: whoever comes is refused at once.
+    take(&bob, &named(["c", "d"])).await.unwrap();
+    let since = sshd.path("d").join("flipside/lock/since");
+    let earlier: u64 = std::fs::read_to_string(&since).unwrap().trim().parse().unwrap();
+    std::fs::write(&since, format!("{}\n", earlier - 60)).unwrap();
+    let (at, error) = take(&ann, &named(["a", "d"])).await.unwrap_err();
+    assert!(at.as_str() == "d" && error.to_string().starts_with("locked by bob, held for 6"), "{at}: {error}");
+    assert_eq!(holder(&bob, &names()[0]).await, None);
+    // It is ended by hand.
+    assert!(ann.end_lease(&at).await.unwrap() > 0);
+    assert_eq!(holder(&ann, &at).await, None);
+    ann.release().await;
+    bob.release().await;
 }

@@ -7,6 +7,9 @@ use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 use tempfile::TempDir;
 
+/// A line of its configuration: a login shell that talks, and ends without a line feed.
+pub(crate) const TALKS: &str = "ForceCommand echo Welcome; printf half; exec /bin/sh -c \"$SSH_ORIGINAL_COMMAND\"";
+
 /// A running sshd.
 pub(crate) struct Sshd {
     pub(crate) folder: TempDir,
