@@ -7,7 +7,7 @@ use super::target::{Desired, Replica};
 use super::types::{Change, Finding, Level, Step, UndoKind};
 use crate::config::{Keep, Service};
 use crate::facts::{ContainerFact, ContainerState};
-use crate::model::{Action, Backend, BackendMode, Millis, ServerName, Side, door_name, label};
+use crate::model::{Action, Backend, BackendMode, Millis, ServerName, Side, door_name, failed_name, label, previous_name};
 use crate::nginx::{DoorForward, MeshAddress, ServiceDoor, render_door, service_door};
 use std::collections::BTreeMap;
 use std::net::Ipv4Addr;
@@ -83,6 +83,18 @@ impl Turn<'_> {
         app.into_iter().chain(door).collect()
     }
 
+    /// What waits under another name holds the port and the address that its side needs, where a restart of the server has started it: doors
+    /// of older releases of this program were run with `--restart always`.
+    fn clear(&self, server: &ServerName, app: &str) -> Vec<Step> {
+        let door = door_name(app);
+        let names = [previous_name(app), failed_name(app), previous_name(&door), failed_name(&door)];
+        let aside = self.routing.present.aside.iter().filter(|(at, container)| at == server && names.contains(&container.name));
+        let up = aside.map(|(_, container)| *container).filter(|container| !container.state.is_stopped());
+        let timeout = self.stop_timeout();
+        let stop = |name: &String| plain(format!("stop {name}, which waits"), Action::StopContainer { name: name.clone(), timeout });
+        up.map(|container| stop(&container.name)).collect()
+    }
+
     /// The steps that start one replica of the new side and wait until it answers.
     pub(super) fn start(
         &self,
@@ -116,7 +128,7 @@ impl Turn<'_> {
         let there = desired.present.and_then(|present| {
             present.units.iter().find(|unit| unit.server == *server && unit.replica == replica.number && unit.side == side)
         });
-        let mut first = Vec::new();
+        let mut first = self.clear(server, &name);
         first.extend(there.into_iter().flat_map(|unit| self.make_room(unit, desired.service)));
         if has_door(desired.service) {
             first.extend(self.door(server, desired, &place, &name, kind, findings));
@@ -191,7 +203,7 @@ impl Turn<'_> {
             let undo = if runs { Vec::new() } else { vec![Action::StopContainer { name: name.clone(), timeout }] };
             plain(format!("start {name}"), Action::StartContainer { name }).undone_by(kind, undo)
         };
-        let mut first = Vec::new();
+        let mut first = unit.app.map_or_else(Vec::new, |app| self.clear(&unit.server, &app.name));
         if let Some(door) = unit.door {
             first.push(start(door, Millis::seconds(5)));
             first.push(await_door(&door.name));
@@ -314,7 +326,7 @@ pub(super) fn finish_steps(turn: &Turn<'_>) -> Steps {
         for unit in present.side(to).filter(|_| desired.change != Change::Restore) {
             let reused = desired.servers.contains(&unit.server) && desired.replicas.iter().any(|replica| replica.number == unit.replica);
             let names = [unit.app, unit.door].into_iter().flatten().map(|container| container.name.clone());
-            gone.extend(names.map(|name| (unit.server.clone(), if reused { crate::model::previous_name(&name) } else { name })));
+            gone.extend(names.map(|name| (unit.server.clone(), if reused { previous_name(&name) } else { name })));
         }
         let leaves = turn.routing.playbook.rollout.keep == Keep::Removed && !turn.keeps(desired);
         let old = present.units.iter().filter(|unit| leaves && Some(unit.side) == desired.from && Some(unit.side) != desired.to);
