@@ -359,7 +359,7 @@ pub(super) fn forwards(routing: &Routing<'_>, wanted: impl Fn(&Desired<'_>) -> b
             project: routing.playbook.project.clone(),
             env: routing.playbook.env.clone(),
             service: desired.name.clone(),
-            protocol: desired.service.protocol,
+            protocol: desired.to.map_or(desired.service.protocol, |side| routing.protocol(desired, side)),
             internal_port: desired.internal_port?,
         })
     };

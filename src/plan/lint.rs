@@ -34,6 +34,7 @@ pub(super) fn lint(routing: &Routing<'_>) -> Vec<Finding> {
     check_images(routing, &mut findings);
     check_hosts(routing, &mut findings);
     check_reach(routing, &mut findings);
+    check_transports(routing, &mut findings);
     findings
 }
 
@@ -288,6 +289,24 @@ fn check_reach(routing: &Routing<'_>, findings: &mut Vec<Finding>) {
                     hint: format!("deploy {stay} along with {}, or deploy everything", desired.name),
                 });
             }
+        }
+    }
+}
+
+/// A door opens streams or datagrams, as what it leads to speaks: both are replaced in one deploy, or one of them talks to nobody.
+fn check_transports(routing: &Routing<'_>, findings: &mut Vec<Finding>) {
+    for used in routing.desired {
+        let Some(from) = used.from.filter(|_| used.internal_port.is_some() && used.change != Change::Restore) else { continue };
+        let (before, after) = (routing.protocol(used, from).transport(), used.service.protocol.transport());
+        let users = routing.desired.iter().filter(|user| has_door(user.service) && user.service.uses.contains_key(used.name));
+        for user in users.filter(|user| before != after && user.to.is_some() && user.moves() != used.moves()) {
+            findings.push(Finding {
+                level: Level::Fatal,
+                server: None,
+                service: Some(user.name.clone()),
+                text: format!("it uses {}, which goes from {before} to {after}: the one is of no use to the other until both are deployed", used.name),
+                hint: format!("deploy {} along with {}, or deploy everything", used.name, user.name),
+            });
         }
     }
 }

@@ -4,7 +4,7 @@ use super::record::Record;
 use super::types::{Finding, Level};
 use crate::facts::{ContainerFact, ContainerState, Facts};
 use crate::model::{
-    EnvName, ProjectName, ServerName, ServiceName, Side, container_name, door_name, failed_name, label, network_name, previous_name,
+    EnvName, ProjectName, Protocol, ServerName, ServiceName, Side, container_name, door_name, failed_name, label, network_name, previous_name,
 };
 use crate::nginx::{MeshService, read_service};
 use std::collections::{BTreeMap, BTreeSet};
@@ -107,6 +107,13 @@ impl Unit<'_> {
     #[must_use]
     pub fn number<N: std::str::FromStr>(&self, key: &str) -> Option<N> {
         self.label(key)?.parse().ok()
+    }
+
+    /// What it speaks, as the labels say it.
+    #[must_use]
+    pub fn protocol(&self) -> Option<Protocol> {
+        let word = self.label(label::PROTOCOL)?;
+        Protocol::ALL.into_iter().find(|protocol| protocol.as_str() == word)
     }
 
     /// The project's network, as the labels say it.

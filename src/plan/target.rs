@@ -1,9 +1,10 @@
 //! What each service should be: where, on which ports, on which side, and whether that is a change. Deliberately absent: steps.
 use super::behind::Behind;
 use super::claims::settle_all;
-use super::containers::{environment, has_door, spec_digest};
+use super::containers::{UsedPort, environment, spec_digest};
+use super::difference::difference;
 use super::place::Placement;
-use super::present::{Fleet, Present, PresentService, Unit};
+use super::present::{Fleet, Present, PresentService};
 use super::secrets;
 use super::show::prose::clean;
 use super::types::{Change, Finding, HALF_SWITCHED, Level};
@@ -167,7 +168,8 @@ pub(super) fn desire<'a>(
         let Some(servers) = placement.get(name) else { continue };
         let (internal, replicas) = settled.remove(name).unwrap_or_default();
         let environment = environment(service, &internal_ports);
-        let used: Vec<u16> = service.uses.keys().filter_map(|used| internal_ports.get(used).copied()).collect();
+        let used = service.uses.keys().filter_map(|used| Some((*internal_ports.get(used)?, playbook.services.get(used)?.protocol)));
+        let used: Vec<UsedPort> = used.collect();
         let bases = replicas.iter().filter_map(|replica| replica.base_port.map(|port| (replica.number, port))).collect();
         let spec = spec_digest(service, &environment, &used, mode, &bases);
         let mut desired = Desired {
@@ -343,58 +345,4 @@ fn judge_rollback(desired: &mut Desired<'_>, present: &Present<'_>, wanted: &Wan
     (desired.change, desired.to) = (Change::Restore, Some(live.other()));
     desired.servers = idle.iter().map(|unit| unit.server.clone()).collect();
     desired.internal_port = idle.iter().find_map(|unit| unit.number(label::INTERNAL_PORT)).or(desired.internal_port);
-}
-
-/// Why the live side is not what the playbook wants; None when it is.
-fn difference(desired: &Desired<'_>, live: Side, fleet: &Fleet) -> Option<String> {
-    let present = desired.present?;
-    if present.routes.is_empty() {
-        // Nobody has seen these containers to be healthy, or to be alone.
-        if desired.service.port.is_some() && present.side(live).any(Unit::runs) {
-            return Some("it runs and is not routed: a run was cut off".to_owned());
-        }
-        if Side::BOTH.into_iter().all(|side| present.level_side(side).any(Unit::is_up)) {
-            return Some("both sides run: a run was cut off".to_owned());
-        }
-    }
-    let units: Vec<_> = present.side(live).collect();
-    for unit in &units {
-        if let Some(app) = unit.app {
-            if app.image != desired.service.image {
-                return Some(format!("image {} → {}", app.image, desired.service.image));
-            }
-            let tagged =
-                fleet.get(&unit.server).and_then(|facts| facts.images.iter().find(|image| image.tags.contains(&desired.service.image)));
-            if tagged.is_some_and(|image| image.id != app.image_id) {
-                return Some(format!("{} on {} is another image now", desired.service.image, unit.server));
-            }
-        }
-    }
-    for server in &desired.servers {
-        let replicas = desired.replicas.iter().filter(|replica| !desired.missed.contains(&(server.clone(), replica.number)));
-        for replica in replicas {
-            let unit = units.iter().find(|unit| unit.server == *server && unit.replica == replica.number);
-            match unit {
-                None => return Some(format!("replica {} is not on {server}", replica.number)),
-                Some(unit) if unit.is_orphaned() => {
-                    return Some(format!("replica {} on {server} is cut off: its door was started after it", replica.number));
-                }
-                Some(unit) if !unit.runs() || (has_door(desired.service) && unit.door.is_none()) => {
-                    return Some(format!("replica {} on {server} does not run", replica.number));
-                }
-                Some(unit) if unit.is_detached() => {
-                    return Some(format!("replica {} on {server} was detached from its network", replica.number));
-                }
-                Some(_) => {}
-            }
-        }
-    }
-    let surplus = units.iter().find(|unit| {
-        unit.runs() && (!desired.servers.contains(&unit.server) || desired.replicas.iter().all(|replica| replica.number != unit.replica))
-    });
-    if let Some(unit) = surplus {
-        return Some(format!("replica {} on {} is not wanted any more", unit.replica, unit.server));
-    }
-    let changed = units.iter().any(|unit| unit.label(label::SPEC) != Some(&desired.spec)).then(|| "settings changed".to_owned());
-    changed.or_else(|| desired.secret_change.clone())
 }

@@ -255,11 +255,12 @@ fn health(unit: &Unit<'_>, service: &Service) -> Option<Action> {
     let app = unit.app?;
     let address = unit.address().unwrap_or(Ipv4Addr::LOCALHOST);
     let port = unit.number(label::PORT);
+    let protocol = unit.protocol().unwrap_or(service.protocol);
     let policy = match unit_backend(unit) {
         Some(Backend::Container { .. }) => policy_by_name(&service.health_check),
         Some(Backend::Address { .. }) | None => policy(&service.health_check),
     };
-    Some(Action::AwaitHealthy { container: app.name.clone(), probe: probe(&service.health_check, service.protocol, address, port), policy })
+    Some(Action::AwaitHealthy { container: app.name.clone(), probe: probe(&service.health_check, protocol, address, port), policy })
 }
 
 /// The old side of every service of the turn that is handed over. Complete on every server before the first container of the new side
