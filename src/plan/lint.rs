@@ -6,8 +6,8 @@ use super::show::prose::server_list;
 use super::types::{Change, Finding, Level};
 use crate::config::Server;
 use crate::facts::Facts;
-use crate::model::{Backend, BackendMode, ServerName};
-use crate::nginx::read_service;
+use crate::model::{Backend, BackendMode, ServerName, ServiceName};
+use crate::nginx::{MeshService, read_service};
 use crate::script::layout::NGINX_CONTAINER;
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::Ipv4Addr;
@@ -33,6 +33,7 @@ pub(super) fn lint(routing: &Routing<'_>) -> Vec<Finding> {
     check_engines(routing, &mut findings);
     check_images(routing, &mut findings);
     check_hosts(routing, &mut findings);
+    check_former_hosts(routing, &mut findings);
     check_reach(routing, &mut findings);
     check_transports(routing, &mut findings);
     findings
@@ -261,6 +262,28 @@ fn check_hosts(routing: &Routing<'_>, findings: &mut Vec<Finding>) {
             text: format!("the host {host} leads to {owner} on {}", servers.into_iter().collect::<Vec<_>>().join(", ")),
             hint: "give one of the two another host, or take it out of the other project and deploy that first".to_owned(),
         }));
+    }
+}
+
+/// A service that was renamed, or left the playbook, is routed until it is removed. Of two that have the same host NGINX takes one.
+fn check_former_hosts(routing: &Routing<'_>, findings: &mut Vec<Finding>) {
+    let is_former = |name: &ServiceName| !routing.playbook.services.contains_key(name) && !routing.removed.contains(name);
+    for (former, present) in routing.present.services.iter().filter(|(name, _)| is_former(name)) {
+        for desired in routing.desired.iter().filter(|desired| desired.to.is_some()) {
+            for host in desired.service.proxy.iter().flat_map(|proxy| &proxy.hosts) {
+                let has_it = |route: &MeshService| route.hosts.iter().any(|taken| taken.eq_ignore_ascii_case(host));
+                let servers: BTreeSet<_> = present.routes.iter().filter(|(_, route)| has_it(route)).map(|(server, _)| server).collect();
+                if !servers.is_empty() {
+                    findings.push(Finding {
+                        level: Level::Warning,
+                        server: None,
+                        service: Some(desired.name.clone()),
+                        text: format!("the host {host} also leads to {former}, which is not in the playbook, on {}", server_list(servers)),
+                        hint: format!("requests may all go there until it is gone: flipside remove {former}"),
+                    });
+                }
+            }
+        }
     }
 }
 
