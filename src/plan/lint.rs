@@ -153,6 +153,15 @@ fn check_services(routing: &Routing<'_>, findings: &mut Vec<Finding>) {
                 "",
             ));
         }
+        let n_servers = desired.servers.len() + desired.away.len();
+        if desired.service.singleton && n_servers > 1 && desired.to.is_some() {
+            let is_new = desired.moves() && desired.change != Change::Restore;
+            findings.push(of(
+                if is_new { Level::Fatal } else { Level::Warning },
+                format!("it is a singleton, and its tags fit {n_servers} servers: it would run on each"),
+                "name one with `servers`, or take its tag from the others",
+            ));
+        }
         let app_port = desired.service.proxy.as_ref().and_then(|proxy| proxy.app_port);
         if app_port.is_some() && app_port != desired.service.port {
             findings.push(of(
