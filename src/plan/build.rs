@@ -61,7 +61,7 @@ pub fn build(inputs: Inputs<'_>) -> Result<(Plan, Vec<Finding>), RenderError> {
     let network = network_name(&playbook.project, &playbook.env);
     let (sites, more) = Sites::survey(inventory, fleet, (&network, labels), layout::MESH_NETWORK);
     findings.extend(more);
-    let (mut desired, more) = desire(playbook, &placement, fleet, &present, wanted, secrets, &behind);
+    let (mut desired, more) = desire((playbook, inventory), &placement, fleet, &present, wanted, secrets, &behind);
     findings.extend(more);
     desired.retain(|desired| !removed.contains(desired.name));
     for desired in desired.iter_mut().filter(|desired| !removed.is_empty() && desired.change == Change::CatchUp) {

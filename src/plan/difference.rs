@@ -3,6 +3,7 @@ use super::containers::has_door;
 use super::present::{Fleet, Unit};
 use super::target::Desired;
 use crate::model::{Side, label};
+use std::net::Ipv4Addr;
 
 /// Why the live side is not what the playbook wants; None when it is.
 #[must_use]
@@ -60,6 +61,16 @@ pub(super) fn difference(desired: &Desired<'_>, live: Side, fleet: &Fleet) -> Op
     if let Some(unit) = surplus {
         return Some(format!("replica {} on {} is not wanted any more", unit.replica, unit.server));
     }
+    if let Some((unit, there, wanted)) = units.iter().copied().find_map(|unit| moved_address(desired, unit)) {
+        return Some(format!("on {} it is published at {there}, and its private_address is {wanted}", unit.server));
+    }
     let changed = units.iter().any(|unit| unit.label(label::SPEC) != Some(&desired.spec)).then(|| "settings changed".to_owned());
     changed.or_else(|| desired.secret_change.clone())
+}
+
+/// The address that a unit's port is published at, and the one that its server has by the inventory, where they differ.
+fn moved_address<'u, 'a>(desired: &Desired<'_>, unit: &'u Unit<'a>) -> Option<(&'u Unit<'a>, Ipv4Addr, Ipv4Addr)> {
+    let wanted = *desired.published_on.get(&unit.server)?;
+    let mut published = unit.owner()?.published.iter().filter_map(|published| published.address);
+    Some((unit, published.find(|there| *there != wanted)?, wanted))
 }

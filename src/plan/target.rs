@@ -8,9 +8,10 @@ use super::present::{Fleet, Present, PresentService};
 use super::secrets;
 use super::show::prose::clean;
 use super::types::{Change, Finding, HALF_SWITCHED, Level};
-use crate::config::{Playbook, Service};
+use crate::config::{Inventory, Playbook, Service};
 use crate::model::{BackendMode, Secrets, ServerName, ServiceName, Side, label};
 use std::collections::{BTreeMap, BTreeSet};
+use std::net::Ipv4Addr;
 
 /// One service as it should be.
 #[derive(Debug)]
@@ -25,6 +26,8 @@ pub(super) struct Desired<'a> {
     pub servers: BTreeSet<ServerName>,
     /// Where it should run, of the others.
     pub away: BTreeSet<ServerName>,
+    /// The private addresses of these servers, where it is published on them.
+    pub published_on: BTreeMap<ServerName, Ipv4Addr>,
     /// Copies of the live side that are yet to be started on servers that were left behind.
     pub missed: BTreeSet<(ServerName, u32)>,
     /// Why it is left as it is, where that is not what the playbook says.
@@ -150,7 +153,7 @@ pub fn backend_mode(placement: &Placement) -> BackendMode {
 /// Says what each service of the playbook should be.
 #[must_use]
 pub(super) fn desire<'a>(
-    playbook: &'a Playbook,
+    (playbook, inventory): (&'a Playbook, &Inventory),
     placement: &Placement,
     fleet: &Fleet,
     present: &'a Present<'a>,
@@ -178,6 +181,7 @@ pub(super) fn desire<'a>(
             present: present.services.get(name),
             servers: servers.difference(&behind.away).cloned().collect(),
             away: servers.intersection(&behind.away).cloned().collect(),
+            published_on: published_on(mode, inventory, servers),
             missed: BTreeSet::new(),
             held_back: None,
             replicas,
@@ -202,6 +206,15 @@ pub(super) fn desire<'a>(
     }
     wait_for_split(&mut all);
     (all, findings)
+}
+
+fn published_on(mode: BackendMode, inventory: &Inventory, servers: &BTreeSet<ServerName>) -> BTreeMap<ServerName, Ipv4Addr> {
+    match mode {
+        BackendMode::SingleServer => BTreeMap::new(),
+        BackendMode::MultiServer => {
+            servers.iter().filter_map(|server| Some((server.clone(), inventory.servers.get(server)?.private_address?))).collect()
+        }
+    }
 }
 
 /// A service that is half switched is first brought to one side. Everything else that would change does so in the deploy after that, as one
