@@ -42,6 +42,9 @@ pub(super) fn difference(desired: &Desired<'_>, live: Side, fleet: &Fleet) -> Op
             let unit = units.iter().find(|unit| unit.server == *server && unit.replica == replica.number);
             match unit {
                 None => return Some(format!("replica {} is not on {server}", replica.number)),
+                Some(unit) if unit.has_lost_its_door() => {
+                    return Some(format!("replica {} on {server} is cut off: its door is gone", replica.number));
+                }
                 Some(unit) if unit.is_orphaned() => {
                     return Some(format!("replica {} on {server} is cut off: its door was started after it", replica.number));
                 }

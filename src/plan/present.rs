@@ -81,14 +81,23 @@ impl Unit<'_> {
         self.app.is_some_and(up) && self.door.is_none_or(up) && !self.is_orphaned()
     }
 
-    /// Both run, but the door was started anew after the app had joined it: the app sits in a network namespace that is gone, and nobody
-    /// reaches it. Docker before 28.4 leaves it like this (moby #50327).
+    /// The app sits in a network namespace that is gone, and nobody reaches it: its door is gone, or both run, but the door was started anew
+    /// after the app had joined it. Docker before 28.4 leaves it like that (moby #50327).
     #[must_use]
     pub fn is_orphaned(&self) -> bool {
+        if self.has_lost_its_door() {
+            return true;
+        }
         match (self.app.and_then(|app| app.started), self.door.and_then(|door| door.started)) {
             (Some(app), Some(door)) => app < door,
             _ => false,
         }
+    }
+
+    /// The app was made to join the namespace of a door, and there is none.
+    #[must_use]
+    pub fn has_lost_its_door(&self) -> bool {
+        self.door.is_none() && self.app.is_some_and(|app| app.network_mode.starts_with("container:"))
     }
 
     /// The app has a process, or keeps getting one: it may write.
