@@ -77,6 +77,9 @@ impl Command {
             Ok(loaded) => loaded,
             Err(outcome) => return outcome,
         };
+        if let Some(outcome) = unknown_services(&loaded.playbook, services) {
+            return outcome;
+        }
         let mut patience = Patience::new(self.manner.lock_wait);
         let cut_off = match cut_off_here(global, &loaded, self.word, &mut patience).await {
             Ok(cut_off) => cut_off,
@@ -93,10 +96,7 @@ impl Command {
             Ok(surveyed) => surveyed,
             Err(outcome) => return outcome,
         };
-        let outcome = match unknown_services(&surveyed, services) {
-            Some(outcome) => outcome,
-            None => self.plan_and_run_both(global, &mut surveyed, &mut patience, &cut_off, began).await,
-        };
+        let outcome = self.plan_and_run_both(global, &mut surveyed, &mut patience, &cut_off, began).await;
         surveyed.servers.release().await;
         outcome
     }
