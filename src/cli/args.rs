@@ -148,9 +148,10 @@ pub enum Command {
     },
     /// Go back to the previous release on every server
     ///
-    /// Starts the other side's stopped containers and switches to them. Exits 3, with nothing touched, when there is no previous release.
+    /// Starts the stopped containers that the newest release replaced and switches to them; services of older releases stay. Exits 3, with
+    /// nothing touched, when there is no previous release.
     Rollback {
-        /// Only these services; without any, all of the playbook
+        /// Only these of the services that the newest release replaced; without any, all of them
         #[arg(value_name = "SERVICE", value_parser = service_name)]
         services: Vec<ServiceName>,
         /// Do not ask. Without a terminal this must be given
