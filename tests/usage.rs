@@ -38,3 +38,16 @@ fn a_service_that_is_not_in_the_playbook_is_told_before_any_server_is_asked() {
     let (code, said) = flipside(dir.path(), "plan api");
     assert_eq!(code, Some(4), "{said}");
 }
+
+#[test]
+fn a_folder_of_templates_that_is_another_programs_is_left_alone() {
+    let dir = folder();
+    fs::create_dir(dir.path().join("templates")).unwrap();
+    fs::write(dir.path().join("templates/site.j2"), "{% theirs").unwrap();
+    // Asked for by name, or beside one of ours, it is a mistake.
+    assert_eq!(flipside(dir.path(), "plan").0, Some(4));
+    let (code, said) = flipside(dir.path(), "plan --templates templates");
+    assert_eq!((code, said.contains("there is no template `site.j2`")), (Some(2), true), "{said}");
+    fs::write(dir.path().join("templates/door.conf.j2"), "# {{ forwards }}\n").unwrap();
+    assert_eq!(flipside(dir.path(), "plan").0, Some(2));
+}

@@ -271,21 +271,16 @@ impl Command {
     }
 
     fn nothing_to_do(&self, global: &Global, plan: &Plan) -> Outcome {
-        let text = format!(
-            "flipside: {} {}/{}: nothing to do, {} unchanged",
-            self.word,
-            plan.project,
-            plan.env,
-            crate::plan::prose::count(plan.services.len(), "service")
-        );
-        summary(global, "nothing_to_do", &text);
-        match self.wanted.back {
-            Back::No => Outcome::NothingToDo,
+        let n_services = crate::plan::prose::count(plan.services.len(), "service");
+        let (verdict, what, outcome) = match self.wanted.back {
+            Back::No => ("nothing_to_do", "nothing to do", Outcome::NothingToDo),
             Back::Yes => {
                 complain("there is nothing to go back to; nothing was touched");
-                Outcome::FatalFindings
+                ("nothing_to_go_back_to", "nothing to go back to", Outcome::FatalFindings)
             }
-        }
+        };
+        summary(global, verdict, &format!("flipside: {} {}/{}: {what}, {n_services} unchanged", self.word, plan.project, plan.env));
+        outcome
     }
 }
 
