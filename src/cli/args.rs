@@ -67,7 +67,7 @@ pub struct Global {
     /// How many servers are connected to at the same time
     #[arg(long, global = true, value_name = "N", default_value_t = 32, value_parser = clap::value_parser!(u16).range(1..=1000), help_heading = GLOBAL)]
     pub parallel: u16,
-    /// Say more; twice: say everything
+    /// Say more: with a plan, the changes of the NGINX files
     #[arg(short, long, global = true, action = clap::ArgAction::Count, help_heading = GLOBAL)]
     pub verbose: u8,
 }

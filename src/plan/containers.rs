@@ -103,6 +103,9 @@ pub(super) fn environment(service: &Service, internal_ports: &BTreeMap<ServiceNa
     env
 }
 
+/// Variables of every app's container: its name, its service, its version.
+pub(super) const SET_BY_US: [&str; 3] = ["FLIPSIDE_CONTAINER", "FLIPSIDE_SERVICE", "FLIPSIDE_VERSION"];
+
 /// What a replica's two containers have in common.
 pub(super) struct Place<'a> {
     /// The playbook.
@@ -138,9 +141,8 @@ impl Place<'_> {
         let service = self.desired.service;
         let name = self.name();
         let mut env = self.desired.environment.clone();
-        env.insert("FLIPSIDE_CONTAINER".to_owned(), name.clone());
-        env.insert("FLIPSIDE_SERVICE".to_owned(), self.desired.name.to_string());
-        env.insert("FLIPSIDE_VERSION".to_owned(), self.version.to_owned());
+        let values = [name.clone(), self.desired.name.to_string(), self.version.to_owned()];
+        env.extend(SET_BY_US.map(str::to_owned).into_iter().zip(values));
         let joined = has_door(service);
         ContainerSpec {
             image: service.image.clone(),

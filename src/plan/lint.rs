@@ -1,5 +1,5 @@
 //! What a careful operator would notice before running the plan.
-use super::containers::{has_door, volume_name};
+use super::containers::{SET_BY_US, has_door, volume_name};
 use super::drift::strangers;
 use super::routes::{Routing, unit_backend};
 use super::show::prose::server_list;
@@ -161,6 +161,18 @@ fn check_services(routing: &Routing<'_>, findings: &mut Vec<Finding>) {
                 format!("it is a singleton, and its tags fit {n_servers} servers: it would run on each"),
                 "name one with `servers`, or take its tag from the others",
             ));
+        }
+        let zone_of = |server| routing.inventory.servers.get(server).and_then(|settings| settings.zone.as_ref());
+        if let Some(zone) = desired.service.server_zone.as_ref() {
+            let outside: BTreeSet<&ServerName> = desired.service.servers.iter().filter(|server| zone_of(server) != Some(zone)).collect();
+            if !outside.is_empty() {
+                let text = format!("`server_zone` is {zone}, and `servers` names {}, which are elsewhere: they count", server_list(outside));
+                findings.push(of(Level::Warning, text, "leave out `server_zone`, or name servers of that zone"));
+            }
+        }
+        for name in SET_BY_US.iter().filter(|name| desired.service.env.contains_key(**name)) {
+            let text = format!("its {name} in `env` is not what the container gets: Flipside sets it");
+            findings.push(of(Level::Warning, text, "give it another name"));
         }
         let app_port = desired.service.proxy.as_ref().and_then(|proxy| proxy.app_port);
         if app_port.is_some() && app_port != desired.service.port {
