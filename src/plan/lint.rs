@@ -166,7 +166,8 @@ fn check_services(routing: &Routing<'_>, findings: &mut Vec<Finding>) {
         if let Some(zone) = desired.service.server_zone.as_ref() {
             let outside: BTreeSet<&ServerName> = desired.service.servers.iter().filter(|server| zone_of(server) != Some(zone)).collect();
             if !outside.is_empty() {
-                let text = format!("`server_zone` is {zone}, and `servers` names {}, which are elsewhere: they count", server_list(outside));
+                let text =
+                    format!("`server_zone` is {zone}, and `servers` names {}, which are elsewhere: they count", server_list(outside));
                 findings.push(of(Level::Warning, text, "leave out `server_zone`, or name servers of that zone"));
             }
         }
@@ -348,7 +349,10 @@ fn check_transports(routing: &Routing<'_>, findings: &mut Vec<Finding>) {
                 level: Level::Fatal,
                 server: None,
                 service: Some(user.name.clone()),
-                text: format!("it uses {}, which goes from {before} to {after}: the one is of no use to the other until both are deployed", used.name),
+                text: format!(
+                    "it uses {}, which goes from {before} to {after}: the one is of no use to the other until both are deployed",
+                    used.name
+                ),
                 hint: format!("deploy {} along with {}, or deploy everything", used.name, user.name),
             });
         }

@@ -4,7 +4,8 @@ use super::record::Record;
 use super::types::{Finding, Level};
 use crate::facts::{ContainerFact, ContainerState, Facts};
 use crate::model::{
-    EnvName, ProjectName, Protocol, ServerName, ServiceName, Side, container_name, door_name, failed_name, label, network_name, previous_name,
+    EnvName, ProjectName, Protocol, ServerName, ServiceName, Side, container_name, door_name, failed_name, label, network_name,
+    previous_name,
 };
 use crate::nginx::{MeshService, read_service};
 use std::collections::{BTreeMap, BTreeSet};

@@ -157,7 +157,10 @@ fn judge(service: &PresentService<'_>, n_wanted: usize, silent: &BTreeSet<Server
 fn troubles(unit: &Unit<'_>) -> Vec<String> {
     let server = &unit.server;
     if let Some(app) = unit.app.filter(|_| unit.has_lost_its_door()) {
-        return vec![format!("{} on {server} cannot be reached: its door is gone, whose network it joined; `flipside deploy` mends it", app.name)];
+        return vec![format!(
+            "{} on {server} cannot be reached: its door is gone, whose network it joined; `flipside deploy` mends it",
+            app.name
+        )];
     }
     if let (true, Some(app), Some(door)) = (unit.is_orphaned(), unit.app, unit.door) {
         return vec![format!(
