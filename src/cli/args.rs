@@ -67,7 +67,7 @@ pub struct Global {
     /// How many servers are connected to at the same time
     #[arg(long, global = true, value_name = "N", default_value_t = 32, value_parser = clap::value_parser!(u16).range(1..=1000), help_heading = GLOBAL)]
     pub parallel: u16,
-    /// Say more; twice: say everything
+    /// Say more: with a plan, the changes of the NGINX files
     #[arg(short, long, global = true, action = clap::ArgAction::Count, help_heading = GLOBAL)]
     pub verbose: u8,
 }
@@ -148,9 +148,10 @@ pub enum Command {
     },
     /// Go back to the previous release on every server
     ///
-    /// Starts the other side's stopped containers and switches to them. Exits 3, with nothing touched, when there is no previous release.
+    /// Starts the stopped containers that the newest release replaced and switches to them; services of older releases stay. Exits 3, with
+    /// nothing touched, when there is no previous release.
     Rollback {
-        /// Only these services; without any, all of the playbook
+        /// Only these of the services that the newest release replaced; without any, all of them
         #[arg(value_name = "SERVICE", value_parser = service_name)]
         services: Vec<ServiceName>,
         /// Do not ask. Without a terminal this must be given

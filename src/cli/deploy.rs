@@ -84,6 +84,9 @@ impl Command {
             Ok(loaded) => loaded,
             Err(outcome) => return outcome,
         };
+        if let Some(outcome) = unknown_services(&loaded.playbook, services) {
+            return outcome;
+        }
         let mut patience = Patience::new(self.manner.lock_wait);
         let cut_off = match cut_off_here(global, &loaded, self.word, &mut patience).await {
             Ok(cut_off) => cut_off,
@@ -100,10 +103,7 @@ impl Command {
             Ok(surveyed) => surveyed,
             Err(outcome) => return outcome,
         };
-        let outcome = match unknown_services(&surveyed, services) {
-            Some(outcome) => outcome,
-            None => self.plan_and_run_both(global, &mut surveyed, &mut patience, &cut_off, began).await,
-        };
+        let outcome = self.plan_and_run_both(global, &mut surveyed, &mut patience, &cut_off, began).await;
         surveyed.servers.release().await;
         outcome
     }
@@ -286,21 +286,16 @@ impl Command {
     }
 
     fn nothing_to_do(&self, global: &Global, plan: &Plan) -> Outcome {
-        let text = format!(
-            "flipside: {} {}/{}: nothing to do, {} unchanged",
-            self.word,
-            plan.project,
-            plan.env,
-            crate::plan::prose::count(plan.services.len(), "service")
-        );
-        summary(global, "nothing_to_do", &text);
-        match self.wanted.back {
-            Back::No => Outcome::NothingToDo,
+        let n_services = crate::plan::prose::count(plan.services.len(), "service");
+        let (verdict, what, outcome) = match self.wanted.back {
+            Back::No => ("nothing_to_do", "nothing to do", Outcome::NothingToDo),
             Back::Yes => {
                 complain("there is nothing to go back to; nothing was touched");
-                Outcome::FatalFindings
+                ("nothing_to_go_back_to", "nothing to go back to", Outcome::FatalFindings)
             }
-        }
+        };
+        summary(global, verdict, &format!("flipside: {} {}/{}: {what}, {n_services} unchanged", self.word, plan.project, plan.env));
+        outcome
     }
 }
 

@@ -5,7 +5,7 @@ use crate::model::Verdict;
 pub const DONE: u8 = 0;
 /// A bug in this program.
 pub const BUG: u8 = 1;
-/// Usage or configuration: nothing was asked of any server.
+/// Usage or configuration: nothing was asked of any server, but for a template that turns out to be wrong once there is something to fill in.
 pub const USAGE: u8 = 2;
 /// The plan has fatal findings; nothing was changed.
 pub const FATAL_FINDINGS: u8 = 3;

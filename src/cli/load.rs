@@ -90,7 +90,8 @@ fn folder(path: &Path) -> PathBuf {
     path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new(".")).to_owned()
 }
 
-/// The built-in templates, with those of `--templates`, or of a folder `templates/` here, in their place.
+/// The built-in templates, with those of `--templates`, or of a folder `templates/` here, in their place. Other programs have folders of that
+/// name, too: one that has nothing of ours is theirs.
 fn load_templates(global: &Global) -> Result<Templates, LoadError> {
     let folder = global.templates.clone().or_else(|| Some(PathBuf::from("templates")).filter(|folder| folder.is_dir()));
     let mut overrides = BTreeMap::new();
@@ -101,6 +102,9 @@ fn load_templates(global: &Global) -> Result<Templates, LoadError> {
                 overrides.insert(path.file_name().unwrap_or_default().to_string_lossy().into_owned(), read(&path)?);
             }
         }
+    }
+    if global.templates.is_none() && !Templates::names().iter().any(|name| overrides.contains_key(*name)) {
+        overrides.clear();
     }
     Ok(Templates::new(&overrides)?)
 }

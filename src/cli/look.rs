@@ -4,13 +4,14 @@ use super::exit::Outcome;
 use super::print::{complain, result, result_line};
 use super::secrets::{needed, read_secrets};
 use super::survey::{Surveyed, commands_of, read_files, survey, survey_all, survey_most};
+use crate::config::Playbook;
 use crate::model::{Action, ProbeKind, ServerName, ServiceName};
 use crate::plan::{CommandsOf, Finding, Inputs, Level, NginxFiles, Plan, State, View, Wanted, build, is_fatal, prose, revert_notes, show};
 use std::collections::{BTreeMap, BTreeSet};
 
-/// Services that were named and are not in the playbook: a mistake of the command line.
-pub(super) fn unknown_services(surveyed: &Surveyed, services: &[ServiceName]) -> Option<Outcome> {
-    let known = &surveyed.loaded.playbook.services;
+/// Services that were named and are not in the playbook: a mistake of the command line, told before any server is asked.
+pub(super) fn unknown_services(playbook: &Playbook, services: &[ServiceName]) -> Option<Outcome> {
+    let known = &playbook.services;
     let unknown = services.iter().find(|service| !known.contains_key(*service))?;
     let names: Vec<&str> = known.keys().map(ServiceName::as_str).collect();
     complain(&format!("there is no service `{unknown}` in the playbook; its services are {}", names.join(", ")));
@@ -82,6 +83,9 @@ pub(super) async fn plan(global: &Global, services: &[ServiceName], with_command
         Ok(loaded) => loaded,
         Err(outcome) => return outcome,
     };
+    if let Some(outcome) = unknown_services(&loaded.playbook, services) {
+        return outcome;
+    }
     let needed = needed(&loaded, services);
     if let Err(outcome) = read_secrets(&mut loaded, &needed).await {
         return outcome;
@@ -92,9 +96,6 @@ pub(super) async fn plan(global: &Global, services: &[ServiceName], with_command
         Err(outcome) => return outcome,
     };
     surveyed.servers.release().await;
-    if let Some(outcome) = unknown_services(&surveyed, services) {
-        return outcome;
-    }
     let (plan, findings) = match make(&surveyed, wanted, &BTreeSet::new()) {
         Ok(made) => made,
         Err(outcome) => return outcome,

@@ -35,6 +35,8 @@ pub mod label {
     pub const INTERNAL_PORT: &str = "flipside.internal_port";
     /// The container's own port.
     pub const PORT: &str = "flipside.port";
+    /// What the container speaks at that port; missing on containers of older releases of this program.
+    pub const PROTOCOL: &str = "flipside.protocol";
     /// The pair of fixed addresses that this replica owns in the project network: 0, 1, …
     pub const SLOT: &str = "flipside.slot";
     /// `single_server` or `multi_server` at the time of the run.

@@ -39,6 +39,9 @@ pub enum Protocol {
 }
 
 impl Protocol {
+    /// All of them.
+    pub const ALL: [Protocol; 3] = [Protocol::Tcp, Protocol::Udp, Protocol::Http];
+
     /// The word used in files and labels: `tcp`, `udp`, `http`.
     #[must_use]
     pub fn as_str(self) -> &'static str {

@@ -78,13 +78,15 @@ pub fn host_door(door: &HostDoor) -> ContainerSpec {
     spec
 }
 
-/// An app's door, as it should run, before the app.
+/// An app's door, as it should run, before the app. Like the app it stays down where it was stopped: with `always`, what waits on an idle
+/// side would take its port and address again at every start of the server.
 #[must_use]
 pub fn service_door(door: &ServiceDoor) -> ContainerSpec {
     let mut spec = shell(&door.name, &door.image, door.network.clone(), DOOR_PROGRAM);
     spec.env = BTreeMap::from([("FLIPSIDE_DOOR".to_owned(), door.config.clone())]);
     spec.volumes = vec![format!("{}:{MOUNT}/run:ro", layout::run_folder(&door.remote_root))];
     spec.publish = door.publish.clone();
+    "unless-stopped".clone_into(&mut spec.restart);
     spec.labels = door.labels.clone();
     spec.labels.insert(label::ROLE.to_owned(), "door".to_owned());
     spec
@@ -156,7 +158,7 @@ mod tests {
             labels: Labels::from([(label::ROLE.to_owned(), "app".to_owned())]),
         };
         let spec = service_door(&door);
-        assert_eq!(spec.labels[label::ROLE], "door");
+        assert_eq!((spec.labels[label::ROLE].as_str(), spec.restart.as_str()), ("door", "unless-stopped"));
         assert_eq!(spec.env["FLIPSIDE_DOOR"], "stream {}");
         assert_eq!(spec.volumes, ["/local/flipside/run:/flipside/run:ro"]);
         let host = host_door(&HostDoor { image: door.image, remote_root: door.remote_root });

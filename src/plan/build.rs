@@ -20,7 +20,7 @@ use super::target::{Back, Desired, Wanted, backend_mode, desire};
 use super::turn::{Turn, finish_steps, hand_over_steps, retire_steps, start_steps};
 use super::types::{Basis, Change, Finding, Intent, Level, PLAN_FORMAT, Plan, Step, Wave, WaveKind};
 use crate::config::{Inventory, Playbook};
-use crate::model::{Action, Labels, Secrets, ServerName, ServiceName, label, network_name};
+use crate::model::{Action, Labels, Secrets, ServerName, ServiceName, Side, label, network_name};
 use crate::nginx::{DoorForward, RenderError, Templates};
 use crate::script::layout;
 use std::collections::{BTreeMap, BTreeSet};
@@ -60,7 +60,7 @@ pub fn build(inputs: Inputs<'_>) -> Result<(Plan, Vec<Finding>), RenderError> {
         Labels::from([(label::PROJECT.to_owned(), playbook.project.to_string()), (label::ENV.to_owned(), playbook.env.to_string())]);
     let network = network_name(&playbook.project, &playbook.env);
     let (sites, mut findings) = Sites::survey(inventory, fleet, (&network, labels), layout::MESH_NETWORK);
-    let (mut desired, judging) = desire(playbook, &placement, fleet, &present, wanted, secrets, &behind);
+    let (mut desired, judging) = desire((playbook, inventory), &placement, fleet, &present, wanted, secrets, &behind);
     if removed.is_empty() {
         findings.extend(placing.into_iter().chain(judging));
     } else {
@@ -336,7 +336,7 @@ fn prepare_server(routing: &Routing<'_>, server: &ServerName) -> Result<(Vec<Ste
     prepare(routing, server, &images, !here.is_empty(), &door)
 }
 
-/// Which ports the host's door opens for services that change theirs.
+/// Which ports the host's door opens for services that change theirs, and for what.
 #[derive(Clone, Copy)]
 enum Doors {
     /// While the deploy runs.
@@ -351,18 +351,22 @@ fn door_text(routing: &Routing<'_>, server: &ServerName, doors: Doors) -> Result
         Doors::OldAndNew => BTreeSet::new(),
         Doors::New => routing.desired.iter().filter(|desired| deployed(desired)).map(|desired| desired.name).collect(),
     };
-    host_door_text(routing, server, &forwards(routing, deployed), &leaving)
+    let side: fn(&Desired<'_>) -> Option<Side> = match doors {
+        Doors::OldAndNew => |desired| desired.from.filter(|_| desired.to.is_some()).or(desired.to),
+        Doors::New => |desired| desired.to,
+    };
+    host_door_text(routing, server, &forwards(routing, side), &leaving)
 }
 
-/// The host doors of those of this playbook's services that are `wanted`.
-pub(super) fn forwards(routing: &Routing<'_>, wanted: impl Fn(&Desired<'_>) -> bool) -> Vec<DoorForward> {
-    let routed = routing.desired.iter().filter(|desired| wanted(desired));
+/// The host doors of this playbook's services, each as its `side` speaks.
+pub(super) fn forwards(routing: &Routing<'_>, side: impl Fn(&Desired<'_>) -> Option<Side>) -> Vec<DoorForward> {
+    let routed = routing.desired.iter();
     let forward = |desired: &Desired<'_>| {
         Some(DoorForward {
             project: routing.playbook.project.clone(),
             env: routing.playbook.env.clone(),
             service: desired.name.clone(),
-            protocol: desired.service.protocol,
+            protocol: routing.protocol(desired, side(desired)?),
             internal_port: desired.internal_port?,
         })
     };

@@ -3,7 +3,7 @@ use super::secrets;
 use super::target::{Desired, Replica};
 use crate::config::{Mesh, Playbook, Service, Volume};
 use crate::model::{
-    BackendMode, ContainerSpec, Labels, NetworkMode, Publish, SecretName, ServiceName, Side, container_name, door_name, label,
+    BackendMode, ContainerSpec, Labels, NetworkMode, Protocol, Publish, SecretName, ServiceName, Side, container_name, door_name, label,
     network_name, secondary_port,
 };
 use serde::Serialize;
@@ -32,6 +32,10 @@ struct Essence<'a> {
     port: Option<u16>,
     mesh: Mesh,
     doors: Vec<u16>,
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    udp_doors: Vec<u16>,
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    udp: bool,
     published: Option<(BackendMode, &'a BTreeMap<u32, u16>)>,
     #[serde(skip_serializing_if = "BTreeSet::is_empty")]
     secrets: &'a BTreeSet<SecretName>,
@@ -39,15 +43,22 @@ struct Essence<'a> {
     secrets_owner: Option<u32>,
 }
 
+/// The internal port of a service that is used, and what it speaks.
+pub(super) type UsedPort = (u16, Protocol);
+
 /// The digest that says whether a service's containers have to be replaced. A new version text alone does not.
 #[must_use]
 pub(super) fn spec_digest(
     service: &Service,
     env: &BTreeMap<String, String>,
-    used_ports: &[u16],
+    used_ports: &[UsedPort],
     mode: BackendMode,
     base_ports: &BTreeMap<u32, u16>,
 ) -> String {
+    let ports = |are: &dyn Fn(Protocol) -> bool| -> Vec<u16> {
+        let wanted = used_ports.iter().filter(|(_, protocol)| has_door(service) && are(*protocol));
+        wanted.map(|(port, _)| *port).collect()
+    };
     digest(&Essence {
         image: &service.image,
         command: &service.command,
@@ -55,7 +66,9 @@ pub(super) fn spec_digest(
         volumes: &service.volumes,
         port: service.port,
         mesh: service.mesh,
-        doors: if has_door(service) { used_ports.to_vec() } else { Vec::new() },
+        doors: ports(&|_| true),
+        udp_doors: ports(&|protocol| protocol == Protocol::Udp),
+        udp: service.port.is_some() && service.protocol == Protocol::Udp,
         published: service.port.map(|_| match mode {
             BackendMode::SingleServer => (mode, &EMPTY),
             BackendMode::MultiServer => (mode, base_ports),
@@ -89,6 +102,9 @@ pub(super) fn environment(service: &Service, internal_ports: &BTreeMap<ServiceNa
     }
     env
 }
+
+/// Variables of every app's container: its name, its service, its version.
+pub(super) const SET_BY_US: [&str; 3] = ["FLIPSIDE_CONTAINER", "FLIPSIDE_SERVICE", "FLIPSIDE_VERSION"];
 
 /// What a replica's two containers have in common.
 pub(super) struct Place<'a> {
@@ -125,9 +141,8 @@ impl Place<'_> {
         let service = self.desired.service;
         let name = self.name();
         let mut env = self.desired.environment.clone();
-        env.insert("FLIPSIDE_CONTAINER".to_owned(), name.clone());
-        env.insert("FLIPSIDE_SERVICE".to_owned(), self.desired.name.to_string());
-        env.insert("FLIPSIDE_VERSION".to_owned(), self.version.to_owned());
+        let values = [name.clone(), self.desired.name.to_string(), self.version.to_owned()];
+        env.extend(SET_BY_US.map(str::to_owned).into_iter().zip(values));
         let joined = has_door(service);
         ContainerSpec {
             image: service.image.clone(),
@@ -203,6 +218,9 @@ impl Place<'_> {
             if let Some(port) = port {
                 labels.insert(key.to_owned(), port.to_string());
             }
+        }
+        if self.desired.service.port.is_some() {
+            labels.insert(label::PROTOCOL.to_owned(), self.desired.service.protocol.as_str().to_owned());
         }
         labels
     }

@@ -1,13 +1,13 @@
 //! What a careful operator would notice before running the plan.
-use super::containers::{has_door, volume_name};
+use super::containers::{SET_BY_US, has_door, volume_name};
 use super::drift::strangers;
 use super::routes::{Routing, unit_backend};
 use super::show::prose::server_list;
 use super::types::{Change, Finding, Level};
 use crate::config::Server;
 use crate::facts::Facts;
-use crate::model::{Backend, BackendMode, ServerName};
-use crate::nginx::read_service;
+use crate::model::{Backend, BackendMode, ServerName, ServiceName};
+use crate::nginx::{MeshService, read_service};
 use crate::script::layout::NGINX_CONTAINER;
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::Ipv4Addr;
@@ -33,7 +33,9 @@ pub(super) fn lint(routing: &Routing<'_>) -> Vec<Finding> {
     check_engines(routing, &mut findings);
     check_images(routing, &mut findings);
     check_hosts(routing, &mut findings);
+    check_former_hosts(routing, &mut findings);
     check_reach(routing, &mut findings);
+    check_transports(routing, &mut findings);
     findings
 }
 
@@ -151,6 +153,28 @@ fn check_services(routing: &Routing<'_>, findings: &mut Vec<Finding>) {
                 "",
             ));
         }
+        let n_servers = desired.servers.len() + desired.away.len();
+        if desired.service.singleton && n_servers > 1 && desired.to.is_some() {
+            let is_new = desired.moves() && desired.change != Change::Restore;
+            findings.push(of(
+                if is_new { Level::Fatal } else { Level::Warning },
+                format!("it is a singleton, and its tags fit {n_servers} servers: it would run on each"),
+                "name one with `servers`, or take its tag from the others",
+            ));
+        }
+        let zone_of = |server| routing.inventory.servers.get(server).and_then(|settings| settings.zone.as_ref());
+        if let Some(zone) = desired.service.server_zone.as_ref() {
+            let outside: BTreeSet<&ServerName> = desired.service.servers.iter().filter(|server| zone_of(server) != Some(zone)).collect();
+            if !outside.is_empty() {
+                let text =
+                    format!("`server_zone` is {zone}, and `servers` names {}, which are elsewhere: they count", server_list(outside));
+                findings.push(of(Level::Warning, text, "leave out `server_zone`, or name servers of that zone"));
+            }
+        }
+        for name in SET_BY_US.iter().filter(|name| desired.service.env.contains_key(**name)) {
+            let text = format!("its {name} in `env` is not what the container gets: Flipside sets it");
+            findings.push(of(Level::Warning, text, "give it another name"));
+        }
         let app_port = desired.service.proxy.as_ref().and_then(|proxy| proxy.app_port);
         if app_port.is_some() && app_port != desired.service.port {
             findings.push(of(
@@ -263,6 +287,28 @@ fn check_hosts(routing: &Routing<'_>, findings: &mut Vec<Finding>) {
     }
 }
 
+/// A service that was renamed, or left the playbook, is routed until it is removed. Of two that have the same host NGINX takes one.
+fn check_former_hosts(routing: &Routing<'_>, findings: &mut Vec<Finding>) {
+    let is_former = |name: &ServiceName| !routing.playbook.services.contains_key(name) && !routing.removed.contains(name);
+    for (former, present) in routing.present.services.iter().filter(|(name, _)| is_former(name)) {
+        for desired in routing.desired.iter().filter(|desired| desired.to.is_some()) {
+            for host in desired.service.proxy.iter().flat_map(|proxy| &proxy.hosts) {
+                let has_it = |route: &MeshService| route.hosts.iter().any(|taken| taken.eq_ignore_ascii_case(host));
+                let servers: BTreeSet<_> = present.routes.iter().filter(|(_, route)| has_it(route)).map(|(server, _)| server).collect();
+                if !servers.is_empty() {
+                    findings.push(Finding {
+                        level: Level::Warning,
+                        server: None,
+                        service: Some(desired.name.clone()),
+                        text: format!("the host {host} also leads to {former}, which is not in the playbook, on {}", server_list(servers)),
+                        hint: format!("requests may all go there until it is gone: flipside remove {former}"),
+                    });
+                }
+            }
+        }
+    }
+}
+
 /// A fleet that grows publishes ports: what stays behind, reached by name on its own server alone, is of no use to what moves elsewhere.
 fn check_reach(routing: &Routing<'_>, findings: &mut Vec<Finding>) {
     for desired in routing.desired.iter().filter(|desired| desired.moves()) {
@@ -288,6 +334,27 @@ fn check_reach(routing: &Routing<'_>, findings: &mut Vec<Finding>) {
                     hint: format!("deploy {stay} along with {}, or deploy everything", desired.name),
                 });
             }
+        }
+    }
+}
+
+/// A door opens streams or datagrams, as what it leads to speaks: both are replaced in one deploy, or one of them talks to nobody.
+fn check_transports(routing: &Routing<'_>, findings: &mut Vec<Finding>) {
+    for used in routing.desired {
+        let Some(from) = used.from.filter(|_| used.internal_port.is_some() && used.change != Change::Restore) else { continue };
+        let (before, after) = (routing.protocol(used, from).transport(), used.service.protocol.transport());
+        let users = routing.desired.iter().filter(|user| has_door(user.service) && user.service.uses.contains_key(used.name));
+        for user in users.filter(|user| before != after && user.to.is_some() && user.moves() != used.moves()) {
+            findings.push(Finding {
+                level: Level::Fatal,
+                server: None,
+                service: Some(user.name.clone()),
+                text: format!(
+                    "it uses {}, which goes from {before} to {after}: the one is of no use to the other until both are deployed",
+                    used.name
+                ),
+                hint: format!("deploy {} along with {}, or deploy everything", used.name, user.name),
+            });
         }
     }
 }

@@ -3,6 +3,7 @@ mod behind;
 mod build;
 mod claims;
 mod containers;
+mod difference;
 mod drift;
 mod going_back;
 mod leftovers;

@@ -4,7 +4,8 @@ use super::record::Record;
 use super::types::{Finding, Level};
 use crate::facts::{ContainerFact, ContainerState, Facts};
 use crate::model::{
-    EnvName, ProjectName, ServerName, ServiceName, Side, container_name, door_name, failed_name, label, network_name, previous_name,
+    EnvName, ProjectName, Protocol, ServerName, ServiceName, Side, container_name, door_name, failed_name, label, network_name,
+    previous_name,
 };
 use crate::nginx::{MeshService, read_service};
 use std::collections::{BTreeMap, BTreeSet};
@@ -81,14 +82,23 @@ impl Unit<'_> {
         self.app.is_some_and(up) && self.door.is_none_or(up) && !self.is_orphaned()
     }
 
-    /// Both run, but the door was started anew after the app had joined it: the app sits in a network namespace that is gone, and nobody
-    /// reaches it. Docker before 28.4 leaves it like this (moby #50327).
+    /// The app sits in a network namespace that is gone, and nobody reaches it: its door is gone, or both run, but the door was started anew
+    /// after the app had joined it. Docker before 28.4 leaves it like that (moby #50327).
     #[must_use]
     pub fn is_orphaned(&self) -> bool {
+        if self.has_lost_its_door() {
+            return true;
+        }
         match (self.app.and_then(|app| app.started), self.door.and_then(|door| door.started)) {
             (Some(app), Some(door)) => app < door,
             _ => false,
         }
+    }
+
+    /// The app was made to join the namespace of a door, and there is none.
+    #[must_use]
+    pub fn has_lost_its_door(&self) -> bool {
+        self.door.is_none() && self.app.is_some_and(|app| app.network_mode.starts_with("container:"))
     }
 
     /// The app has a process, or keeps getting one: it may write.
@@ -107,6 +117,13 @@ impl Unit<'_> {
     #[must_use]
     pub fn number<N: std::str::FromStr>(&self, key: &str) -> Option<N> {
         self.label(key)?.parse().ok()
+    }
+
+    /// What it speaks, as the labels say it.
+    #[must_use]
+    pub fn protocol(&self) -> Option<Protocol> {
+        let word = self.label(label::PROTOCOL)?;
+        Protocol::ALL.into_iter().find(|protocol| protocol.as_str() == word)
     }
 
     /// The project's network, as the labels say it.

@@ -24,7 +24,7 @@ pub(super) fn remove_waves(routing: &Routing<'_>) -> Result<Vec<Wave>, RenderErr
     let (mut prepared, mut switches, mut drains) = (BTreeMap::new(), BTreeMap::new(), BTreeMap::new());
     let mut tidy = BTreeMap::new();
     let leaving: BTreeSet<&ServiceName> = routing.removed.iter().collect();
-    let staying = forwards(routing, |desired| desired.from.is_some());
+    let staying = forwards(routing, |desired| desired.from);
     for (server, facts) in routing.fleet {
         let Some(settings) = routing.inventory.servers.get(server) else { continue };
         if facts.nginx.live.is_none() {

@@ -154,6 +154,16 @@ impl Routing<'_> {
         backends
     }
 
+    /// What a side speaks: what is started, what the playbook says; what is there, what it was started as.
+    #[must_use]
+    pub(super) fn protocol(&self, desired: &Desired<'_>, side: Side) -> Protocol {
+        let is_new = desired.moves() && desired.to == Some(side) && desired.change != super::types::Change::Restore;
+        let routed = || desired.present?.level_routes().find(|route| route.live == side).map(|route| route.protocol);
+        let labelled = || desired.present?.side(side).find_map(Unit::protocol);
+        let there = if is_new { None } else { routed().or_else(labelled) };
+        there.unwrap_or(desired.service.protocol)
+    }
+
     fn private_address(&self, server: &ServerName) -> Option<std::net::Ipv4Addr> {
         self.inventory.servers.get(server)?.private_address
     }
@@ -178,7 +188,8 @@ impl Routing<'_> {
             let routed = || desired.present?.level_routes().next().map(|route| route.version.as_str());
             unit.and_then(|unit| unit.label(label::VERSION)).or_else(routed).unwrap_or_default().to_owned()
         };
-        let hosts = match desired.service.protocol {
+        let protocol = self.protocol(desired, side);
+        let hosts = match protocol {
             Protocol::Http => desired.service.proxy.iter().flat_map(|proxy| proxy.hosts.clone()).collect(),
             Protocol::Tcp | Protocol::Udp => Vec::new(),
         };
@@ -186,7 +197,7 @@ impl Routing<'_> {
             project: self.playbook.project.clone(),
             env: self.playbook.env.clone(),
             service: desired.name.clone(),
-            protocol: desired.service.protocol,
+            protocol,
             internal_port,
             live: side,
             version,
@@ -250,9 +261,9 @@ impl Routing<'_> {
                     .filter(|path| live_files.contains_key(path) && rendered.as_ref().is_none_or(|(written, _)| written != path)),
             );
             if let (Some(service), Some((path, text))) = (service, rendered) {
-                let known = self.routed_port(server, desired.name);
-                if known != Some(service.internal_port) {
-                    listeners.push(listener(&service));
+                let listener = listener(&service);
+                if self.listener_there(server, desired.name).as_ref() != Some(&listener) {
+                    listeners.push(listener);
                 }
                 ours.insert(path, text);
             }
@@ -298,8 +309,8 @@ impl Routing<'_> {
         Ok(Some(Generation { id, files: ours, remove, listeners }))
     }
 
-    fn routed_port(&self, server: &ServerName, service: &ServiceName) -> Option<u16> {
-        Some(self.present.services.get(service)?.routes.get(server)?.internal_port)
+    fn listener_there(&self, server: &ServerName, service: &ServiceName) -> Option<StagedListener> {
+        Some(listener(self.present.services.get(service)?.routes.get(server)?))
     }
 }
 

@@ -20,9 +20,9 @@ use std::collections::{BTreeMap, BTreeSet};
 pub enum State {
     /// Every replica of the live side runs, and every NGINX routes to it.
     Running,
-    /// Part of the live side does not run, or servers disagree about side or version: some requests may fail or differ.
+    /// Part of the live side does not run or is cut off from its door, or servers disagree about side or version: some requests may fail or differ.
     Mixed,
-    /// All of it runs, but something that it needs for the next failure does not: a door, or a server that does not answer.
+    /// All of it runs, but something is not as it should be: the other side runs too, or a server does not answer.
     Degraded,
     /// Nothing of the live side runs.
     Down,
@@ -156,6 +156,12 @@ fn judge(service: &PresentService<'_>, n_wanted: usize, silent: &BTreeSet<Server
 /// What is wrong with a unit that should run, and what to do.
 fn troubles(unit: &Unit<'_>) -> Vec<String> {
     let server = &unit.server;
+    if let Some(app) = unit.app.filter(|_| unit.has_lost_its_door()) {
+        return vec![format!(
+            "{} on {server} cannot be reached: its door is gone, whose network it joined; `flipside deploy` mends it",
+            app.name
+        )];
+    }
     if let (true, Some(app), Some(door)) = (unit.is_orphaned(), unit.app, unit.door) {
         return vec![format!(
             "{} on {server} runs and cannot be reached: its door {} was started anew after it (Docker before 28.4 does that, moby #50327); `flipside deploy` mends it",

@@ -60,7 +60,7 @@ pub(super) fn route_check(routing: &Routing<'_>, server: &ServerName, desired: &
     if routing.backends(server, desired, side).is_empty() {
         return None;
     }
-    let kind = match desired.service.protocol {
+    let kind = match routing.protocol(desired, side) {
         Protocol::Http => ProbeKind::Http {
             path: desired.service.health_check.path.clone().unwrap_or_else(|| "/".to_owned()),
             host: "localhost".to_owned(),

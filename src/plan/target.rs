@@ -1,15 +1,17 @@
 //! What each service should be: where, on which ports, on which side, and whether that is a change. Deliberately absent: steps.
 use super::behind::Behind;
 use super::claims::settle_all;
-use super::containers::{environment, has_door, spec_digest};
+use super::containers::{UsedPort, environment, spec_digest};
+use super::difference::difference;
 use super::going_back::judge_rollback;
 use super::place::Placement;
-use super::present::{Fleet, Present, PresentService, Unit};
+use super::present::{Fleet, Present, PresentService};
 use super::secrets;
 use super::types::{Change, Finding, HALF_SWITCHED, Level};
-use crate::config::{Playbook, Service};
+use crate::config::{Inventory, Playbook, Service};
 use crate::model::{BackendMode, Secrets, ServerName, ServiceName, Side, label};
 use std::collections::{BTreeMap, BTreeSet};
+use std::net::Ipv4Addr;
 
 /// One service as it should be.
 #[derive(Debug)]
@@ -24,6 +26,8 @@ pub(super) struct Desired<'a> {
     pub servers: BTreeSet<ServerName>,
     /// Where it should run, of the others.
     pub away: BTreeSet<ServerName>,
+    /// The private addresses of these servers, where it is published on them.
+    pub published_on: BTreeMap<ServerName, Ipv4Addr>,
     /// Copies of the live side that are yet to be started on servers that were left behind.
     pub missed: BTreeSet<(ServerName, u32)>,
     /// Why it is left as it is, where that is not what the playbook says.
@@ -156,7 +160,7 @@ pub fn backend_mode(placement: &Placement) -> BackendMode {
 /// Says what each service of the playbook should be.
 #[must_use]
 pub(super) fn desire<'a>(
-    playbook: &'a Playbook,
+    (playbook, inventory): (&'a Playbook, &Inventory),
     placement: &Placement,
     fleet: &Fleet,
     present: &'a Present<'a>,
@@ -174,7 +178,8 @@ pub(super) fn desire<'a>(
         let Some(servers) = placement.get(name) else { continue };
         let (internal, replicas) = settled.remove(name).unwrap_or_default();
         let environment = environment(service, &internal_ports);
-        let used: Vec<u16> = service.uses.keys().filter_map(|used| internal_ports.get(used).copied()).collect();
+        let used = service.uses.keys().filter_map(|used| Some((*internal_ports.get(used)?, playbook.services.get(used)?.protocol)));
+        let used: Vec<UsedPort> = used.collect();
         let bases = replicas.iter().filter_map(|replica| replica.base_port.map(|port| (replica.number, port))).collect();
         let spec = spec_digest(service, &environment, &used, mode, &bases);
         let mut desired = Desired {
@@ -183,6 +188,7 @@ pub(super) fn desire<'a>(
             present: present.services.get(name),
             servers: servers.difference(&behind.away).cloned().collect(),
             away: servers.intersection(&behind.away).cloned().collect(),
+            published_on: published_on(mode, inventory, servers),
             missed: BTreeSet::new(),
             held_back: None,
             replicas,
@@ -207,6 +213,15 @@ pub(super) fn desire<'a>(
     }
     wait_for_split(&mut all);
     (all, findings)
+}
+
+fn published_on(mode: BackendMode, inventory: &Inventory, servers: &BTreeSet<ServerName>) -> BTreeMap<ServerName, Ipv4Addr> {
+    match mode {
+        BackendMode::SingleServer => BTreeMap::new(),
+        BackendMode::MultiServer => {
+            servers.iter().filter_map(|server| Some((server.clone(), inventory.servers.get(server)?.private_address?))).collect()
+        }
+    }
 }
 
 /// A service that is half switched is first brought to one side. Everything else that would change does so in the deploy after that, as one
@@ -314,58 +329,4 @@ fn judge(desired: &mut Desired<'_>, fleet: &Fleet, wanted: &Wanted, findings: &m
         }
         (None, Force::No) => "unchanged".clone_into(&mut desired.reason),
     }
-}
-
-/// Why the live side is not what the playbook wants; None when it is.
-fn difference(desired: &Desired<'_>, live: Side, fleet: &Fleet) -> Option<String> {
-    let present = desired.present?;
-    if present.routes.is_empty() {
-        // Nobody has seen these containers to be healthy, or to be alone.
-        if desired.service.port.is_some() && present.side(live).any(Unit::runs) {
-            return Some("it runs and is not routed: a run was cut off".to_owned());
-        }
-        if Side::BOTH.into_iter().all(|side| present.level_side(side).any(Unit::is_up)) {
-            return Some("both sides run: a run was cut off".to_owned());
-        }
-    }
-    let units: Vec<_> = present.side(live).collect();
-    for unit in &units {
-        if let Some(app) = unit.app {
-            if app.image != desired.service.image {
-                return Some(format!("image {} → {}", app.image, desired.service.image));
-            }
-            let tagged =
-                fleet.get(&unit.server).and_then(|facts| facts.images.iter().find(|image| image.tags.contains(&desired.service.image)));
-            if tagged.is_some_and(|image| image.id != app.image_id) {
-                return Some(format!("{} on {} is another image now", desired.service.image, unit.server));
-            }
-        }
-    }
-    for server in &desired.servers {
-        let replicas = desired.replicas.iter().filter(|replica| !desired.missed.contains(&(server.clone(), replica.number)));
-        for replica in replicas {
-            let unit = units.iter().find(|unit| unit.server == *server && unit.replica == replica.number);
-            match unit {
-                None => return Some(format!("replica {} is not on {server}", replica.number)),
-                Some(unit) if unit.is_orphaned() => {
-                    return Some(format!("replica {} on {server} is cut off: its door was started after it", replica.number));
-                }
-                Some(unit) if !unit.runs() || (has_door(desired.service) && unit.door.is_none()) => {
-                    return Some(format!("replica {} on {server} does not run", replica.number));
-                }
-                Some(unit) if unit.is_detached() => {
-                    return Some(format!("replica {} on {server} was detached from its network", replica.number));
-                }
-                Some(_) => {}
-            }
-        }
-    }
-    let surplus = units.iter().find(|unit| {
-        unit.runs() && (!desired.servers.contains(&unit.server) || desired.replicas.iter().all(|replica| replica.number != unit.replica))
-    });
-    if let Some(unit) = surplus {
-        return Some(format!("replica {} on {} is not wanted any more", unit.replica, unit.server));
-    }
-    let changed = units.iter().any(|unit| unit.label(label::SPEC) != Some(&desired.spec)).then(|| "settings changed".to_owned());
-    changed.or_else(|| desired.secret_change.clone())
 }

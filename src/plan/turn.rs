@@ -7,7 +7,7 @@ use super::target::{Desired, Replica};
 use super::types::{Change, Finding, Level, Step, UndoKind};
 use crate::config::{Keep, Service};
 use crate::facts::{ContainerFact, ContainerState};
-use crate::model::{Action, Backend, BackendMode, Millis, ServerName, Side, door_name, label};
+use crate::model::{Action, Backend, BackendMode, Millis, ServerName, Side, door_name, failed_name, label, previous_name};
 use crate::nginx::{DoorForward, MeshAddress, ServiceDoor, render_door, service_door};
 use std::collections::BTreeMap;
 use std::net::Ipv4Addr;
@@ -90,6 +90,18 @@ impl Turn<'_> {
         app.into_iter().chain(door).collect()
     }
 
+    /// What waits under another name holds the port and the address that its side needs, where a restart of the server has started it: doors
+    /// of older releases of this program were run with `--restart always`.
+    fn clear(&self, server: &ServerName, app: &str) -> Vec<Step> {
+        let door = door_name(app);
+        let names = [previous_name(app), failed_name(app), previous_name(&door), failed_name(&door)];
+        let aside = self.routing.present.aside.iter().filter(|(at, container)| at == server && names.contains(&container.name));
+        let up = aside.map(|(_, container)| *container).filter(|container| !container.state.is_stopped());
+        let timeout = self.stop_timeout();
+        let stop = |name: &String| plain(format!("stop {name}, which waits"), Action::StopContainer { name: name.clone(), timeout });
+        up.map(|container| stop(&container.name)).collect()
+    }
+
     /// The steps that start one replica of the new side and wait until it answers.
     pub(super) fn start(
         &self,
@@ -123,7 +135,7 @@ impl Turn<'_> {
         let there = desired.present.and_then(|present| {
             present.units.iter().find(|unit| unit.server == *server && unit.replica == replica.number && unit.side == side)
         });
-        let mut first = Vec::new();
+        let mut first = self.clear(server, &name);
         first.extend(there.into_iter().flat_map(|unit| self.make_room(unit, desired)));
         if has_door(desired.service) {
             first.extend(self.door(server, desired, &place, &name, kind, findings));
@@ -198,7 +210,7 @@ impl Turn<'_> {
             let undo = if runs { Vec::new() } else { vec![Action::StopContainer { name: name.clone(), timeout }] };
             plain(format!("start {name}"), Action::StartContainer { name }).undone_by(kind, undo)
         };
-        let mut first = Vec::new();
+        let mut first = unit.app.map_or_else(Vec::new, |app| self.clear(&unit.server, &app.name));
         if let Some(door) = unit.door {
             first.push(start(door, Millis::seconds(5)));
             first.push(await_door(&door.name));
@@ -250,11 +262,12 @@ fn health(unit: &Unit<'_>, service: &Service) -> Option<Action> {
     let app = unit.app?;
     let address = unit.address().unwrap_or(Ipv4Addr::LOCALHOST);
     let port = unit.number(label::PORT);
+    let protocol = unit.protocol().unwrap_or(service.protocol);
     let policy = match unit_backend(unit) {
         Some(Backend::Container { .. }) => policy_by_name(&service.health_check),
         Some(Backend::Address { .. }) | None => policy(&service.health_check),
     };
-    Some(Action::AwaitHealthy { container: app.name.clone(), probe: probe(&service.health_check, service.protocol, address, port), policy })
+    Some(Action::AwaitHealthy { container: app.name.clone(), probe: probe(&service.health_check, protocol, address, port), policy })
 }
 
 /// The old side of every service of the turn that is handed over. Complete on every server before the first container of the new side
@@ -321,7 +334,7 @@ pub(super) fn finish_steps(turn: &Turn<'_>) -> Steps {
         for unit in present.side(to).filter(|_| desired.change != Change::Restore) {
             let reused = desired.servers.contains(&unit.server) && desired.replicas.iter().any(|replica| replica.number == unit.replica);
             let names = [unit.app, unit.door].into_iter().flatten().map(|container| container.name.clone());
-            gone.extend(names.map(|name| (unit.server.clone(), if reused { crate::model::previous_name(&name) } else { name })));
+            gone.extend(names.map(|name| (unit.server.clone(), if reused { previous_name(&name) } else { name })));
         }
         let leaves = turn.routing.playbook.rollout.keep == Keep::Removed && !turn.keeps(desired);
         let old = present.units.iter().filter(|unit| leaves && Some(unit.side) == desired.from && Some(unit.side) != desired.to);

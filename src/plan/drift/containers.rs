@@ -7,7 +7,7 @@ use crate::model::{ServerName, ServiceName, Side, container_name, door_name, lab
 use crate::plan::present::{Fleet, Present, PresentService, Unit, is_ours};
 use crate::plan::types::{Finding, Level};
 
-/// What a container of an app restarts by; a door's is `always`.
+/// What a container restarts by. Doors that an older release of this program made have `always`, which is left so.
 const RESTARTS: [&str; 2] = ["unless-stopped", "always"];
 
 /// A server, the name that a container has, and the one that it gets back.
@@ -73,8 +73,7 @@ fn of_unit(unit: &Unit<'_>) -> Vec<Trouble> {
         }
         if !container.restart.is_empty() && !RESTARTS.contains(&container.restart.as_str()) {
             let text = format!("container {name} was given the restart policy `{}` by hand", container.restart);
-            let wanted = if container.labels.get(label::ROLE).is_some_and(|role| role == "door") { RESTARTS[1] } else { RESTARTS[0] };
-            troubles.push(told(text, &format!("as it was made: docker update --restart {wanted} {name}")));
+            troubles.push(told(text, &format!("as it was made: docker update --restart {} {name}", RESTARTS[0])));
         }
     }
     troubles

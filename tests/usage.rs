@@ -1,0 +1,53 @@
+//! Mistakes that need no server to be told. Deliberately absent: what clap refuses by itself (see `cli/args_tests.rs`).
+#![expect(clippy::unwrap_used, reason = "a test may panic")]
+use std::fs;
+use std::path::Path;
+use std::process::{Command, Stdio};
+
+const PLAYBOOK: &str = "[project]\nname = \"shop\"\nversion = \"1\"\n\n[env.prod]\n\n[services.api]\nimage = \"shop/api:1\"\n";
+/// Nothing listens there: to ask this server is to exit with 4.
+const INVENTORY: &str = "[servers.s1]\naddress = \"127.0.0.1\"\nport = 1\n";
+
+/// A folder with a playbook and an inventory.
+fn folder() -> tempfile::TempDir {
+    let dir = tempfile::tempdir().unwrap();
+    for (path, text) in [("playbooks/shop.toml", PLAYBOOK), ("inventory/fleet.toml", INVENTORY)] {
+        let path = dir.path().join(path);
+        fs::create_dir(path.parent().unwrap()).unwrap();
+        fs::write(path, text).unwrap();
+    }
+    dir
+}
+
+/// The exit code, and what was said.
+fn flipside(dir: &Path, line: &str) -> (Option<i32>, String) {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_flipside"));
+    let state = dir.join("state");
+    let output = command.current_dir(dir).args(line.split(' ')).arg("--state-dir").arg(state).stdin(Stdio::null()).output().unwrap();
+    (output.status.code(), String::from_utf8(output.stderr).unwrap())
+}
+
+#[test]
+fn a_service_that_is_not_in_the_playbook_is_told_before_any_server_is_asked() {
+    let dir = folder();
+    for line in ["deploy -y apj", "plan apj", "rollback -y apj"] {
+        let (code, said) = flipside(dir.path(), line);
+        assert_eq!(code, Some(2), "{line}: {said}");
+        assert!(said.contains("no service `apj` in the playbook; its services are api"), "{line}: {said}");
+    }
+    let (code, said) = flipside(dir.path(), "plan api");
+    assert_eq!(code, Some(4), "{said}");
+}
+
+#[test]
+fn a_folder_of_templates_that_is_another_programs_is_left_alone() {
+    let dir = folder();
+    fs::create_dir(dir.path().join("templates")).unwrap();
+    fs::write(dir.path().join("templates/site.j2"), "{% theirs").unwrap();
+    // Asked for by name, or beside one of ours, it is a mistake.
+    assert_eq!(flipside(dir.path(), "plan").0, Some(4));
+    let (code, said) = flipside(dir.path(), "plan --templates templates");
+    assert_eq!((code, said.contains("there is no template `site.j2`")), (Some(2), true), "{said}");
+    fs::write(dir.path().join("templates/door.conf.j2"), "# {{ forwards }}\n").unwrap();
+    assert_eq!(flipside(dir.path(), "plan").0, Some(2));
+}
