@@ -6,7 +6,7 @@ use std::process::{Command, Stdio};
 
 const PLAYBOOK: &str = "[project]\nname = \"shop\"\nversion = \"1\"\n\n[env.prod]\n\n[services.api]\nimage = \"shop/api:1\"\n";
 /// Nothing listens there: to ask this server is to exit with 4.
-const INVENTORY: &str = "[servers.s1]\naddress = \"127.0.0.1\"\nport = 1\n";
+const INVENTORY: &str = "[servers.s1]\naddress = \"127.0.0.1\"\nport = 1\nuser = \"deploy\"\n";
 
 /// A folder with a playbook and an inventory.
 fn folder() -> tempfile::TempDir {
