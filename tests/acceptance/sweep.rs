@@ -149,7 +149,11 @@ impl Sweep {
             for name in server.containers().into_keys().filter(|name| name.starts_with("shop_")) {
                 let side =
                     name.trim_end_matches(".previous").trim_end_matches(".failed").trim_end_matches(".door").trim_end_matches("_secondary");
-                assert!(SERVICES.iter().any(|service| side == format!("shop_prod_{service}") || side == format!("shop_prod_{service}_r2")), "{what}: {name} is left on {}", server.name);
+                assert!(
+                    SERVICES.iter().any(|service| side == format!("shop_prod_{service}") || side == format!("shop_prod_{service}_r2")),
+                    "{what}: {name} is left on {}",
+                    server.name
+                );
             }
         }
     }

@@ -50,7 +50,7 @@ look() {
         image=${found%%|*} labels=${found#*|}
     else
         case $found in
-            *[Nn]"o such"*) ;;
+            *[Nn]"o such container"* | *[Nn]"o such object"*) ;;
             *) fail "docker cannot say whether there is a container $name: $found" '' '' ;;
         esac
     fi
@@ -84,7 +84,7 @@ case $state in
         ;;
 esac
 attempt() {
-    message=$(sudo docker run -d --name shop_prod_api_secondary --pull never --sig-proxy=false --restart unless-stopped --stop-timeout 30 --log-driver json-file --log-opt 'max-size=10m' --log-opt 'max-file=3' --network shop_prod_network --ip 10.210.4.11 -p 10.0.0.10:18959:8000/tcp --env 'GREETING=it'\''s $HOME' --label 'flipside.env=prod' --label 'flipside.project=shop' --label 'flipside.replica=1' --label 'flipside.role=app' --label 'flipside.service=api' --label 'flipside.side=secondary' --label 'flipside.spec=3f2a' --label 'flipside.version=1.4.0 "beta"' registry.example.com/shop/api:1.4.0 2>&1 8<&-) && return
+    message=$(sudo docker run -d --name shop_prod_api_secondary --pull never '--sig-proxy=false' --restart unless-stopped --stop-timeout 30 --log-driver json-file --log-opt 'max-size=10m' --log-opt 'max-file=3' --network shop_prod_network --ip 10.210.4.11 -p 10.0.0.10:18959:8000/tcp --env 'GREETING=it'\''s $HOME' --label 'flipside.env=prod' --label 'flipside.project=shop' --label 'flipside.replica=1' --label 'flipside.role=app' --label 'flipside.service=api' --label 'flipside.side=secondary' --label 'flipside.spec=3f2a' --label 'flipside.version=1.4.0 "beta"' registry.example.com/shop/api:1.4.0 2>&1 8<&-) && return
     code=$?
     printf '%s\n' "$message"
     look

@@ -22,7 +22,7 @@ look() {
         image=${found%%|*} labels=${found#*|}
     else
         case $found in
-            *[Nn]"o such"*) ;;
+            *[Nn]"o such container"* | *[Nn]"o such object"*) ;;
             *) fail "docker cannot say whether there is a container $name: $found" '' '' ;;
         esac
     fi
