@@ -6,3 +6,4 @@ mod ends;
 mod keys;
 mod leases;
 mod sshd;
+mod steps;
