@@ -42,12 +42,11 @@ name=shop_prod_api_secondary
 owner='project=shop env=prod service=api role=app'
 same='side=secondary replica=1 spec=3f2a mesh='
 look() {
-    state= its_owner= its_same= image= labels=
-    if found=$(sudo docker inspect --type container --format '{{.State.Status}}|project={{index .Config.Labels "flipside.project"}} env={{index .Config.Labels "flipside.env"}} service={{index .Config.Labels "flipside.service"}} role={{index .Config.Labels "flipside.role"}}|side={{index .Config.Labels "flipside.side"}} replica={{index .Config.Labels "flipside.replica"}} spec={{index .Config.Labels "flipside.spec"}} mesh={{index .Config.Labels "flipside.mesh"}}|{{.Config.Image}}|{{json .Config.Labels}}' shop_prod_api_secondary 2>&1); then
+    state= its_owner= its_same= image=
+    if found=$(sudo docker inspect --type container --format '{{.State.Status}}|project={{index .Config.Labels "flipside.project"}} env={{index .Config.Labels "flipside.env"}} service={{index .Config.Labels "flipside.service"}} role={{index .Config.Labels "flipside.role"}}|side={{index .Config.Labels "flipside.side"}} replica={{index .Config.Labels "flipside.replica"}} spec={{index .Config.Labels "flipside.spec"}} mesh={{index .Config.Labels "flipside.mesh"}}|{{.Config.Image}}' shop_prod_api_secondary 2>&1); then
         state=${found%%|*} found=${found#*|}
         its_owner=${found%%|*} found=${found#*|}
-        its_same=${found%%|*} found=${found#*|}
-        image=${found%%|*} labels=${found#*|}
+        its_same=${found%%|*} image=${found#*|}
     else
         case $found in
             *[Nn]"o such container"* | *[Nn]"o such object"*) ;;
@@ -56,7 +55,7 @@ look() {
     fi
 }
 check_owner() {
-    [ "$its_owner" = "$owner" ] || fail "the name $name is taken by a container of image $image ($state) with the labels $labels" \
+    [ "$its_owner" = "$owner" ] || fail "the name $name is taken by a container of image $image ($state) with $its_owner" \
         "no container of this name, or one with $owner" "rename or remove it: sudo docker rename $name $name.other"
 }
 look
