@@ -266,7 +266,7 @@ fn flaky_docker(folder: &Path, n_failures: u32) -> ScriptContext {
          \x20   >created\n    echo 'failed to create task: OCI runtime create failed: read init-p: connection reset by peer' >&2\n    exit 125 ;;\n\
          rm) rm created ;;\n\
          inspect)\n    [ -e created ] || {{ echo 'Error: No such container' >&2; exit 1; }}\n\
-         \x20   echo 'created|project=shop env=prod service=api role=app|side=secondary replica=1 spec=3f2a mesh=|image|{{}}' ;;\nesac\n",
+         \x20   echo 'created|project=shop env=prod service=api role=app|side=secondary replica=1 spec=3f2a mesh=|image' ;;\nesac\n",
         folder.display()
     );
     fs::write(&path, text).unwrap();
@@ -360,4 +360,18 @@ fn an_engine_that_is_gone_is_no_engine_without_the_container() {
             assert!(secrets.exists(), "{said}");
         }
     }
+}
+
+#[test]
+fn of_a_pull_that_fails_late_the_last_line_is_the_error() {
+    let folder = tempfile::tempdir().unwrap();
+    let docker = folder.path().join("docker");
+    fs::write(&docker, "#!/bin/sh\n[ $1 = pull ] && printf 'a1: Pulling\\nb2: Pulling\\nread: connection reset by peer\\n'\nexit 1\n")
+        .unwrap();
+    fs::set_permissions(&docker, fs::Permissions::from_mode(0o755)).unwrap();
+    let ctx = ScriptContext { docker: docker.to_str().unwrap().to_owned(), remote_root: "/local".to_owned() };
+    perform(&docker::pull_image(&ctx, "image"), |code, output| {
+        let said = "a1: Pulling\nb2: Pulling\nread: connection reset by peer\nerror: docker could not pull image: read: connection reset by peer\n";
+        assert!(code == 1 && output.starts_with(said), "{output}");
+    });
 }
