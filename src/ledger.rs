@@ -88,6 +88,12 @@ impl Ledger {
         self.steps.get(step).cloned().unwrap_or(StepState::Pending)
     }
 
+    /// Some step has begun, and its end is not known yet.
+    #[must_use]
+    pub fn runs(&self) -> bool {
+        self.steps.values().any(|state| *state == StepState::Running)
+    }
+
     /// The number of the next event.
     #[must_use]
     pub fn next_seq(&self) -> u64 {

@@ -266,7 +266,7 @@ fn flaky_docker(folder: &Path, n_failures: u32) -> ScriptContext {
          \x20   >created\n    echo 'failed to create task: OCI runtime create failed: read init-p: connection reset by peer' >&2\n    exit 125 ;;\n\
          rm) rm created ;;\n\
          inspect)\n    [ -e created ] || {{ echo 'Error: No such container' >&2; exit 1; }}\n\
-         \x20   echo 'created|project=shop env=prod service=api role=app|side=secondary replica=1 spec=3f2a mesh=|image|{{}}' ;;\nesac\n",
+         \x20   echo 'created|project=shop env=prod service=api role=app|side=secondary replica=1 spec=3f2a mesh=|image' ;;\nesac\n",
         folder.display()
     );
     fs::write(&path, text).unwrap();
@@ -319,4 +319,59 @@ fn an_error_of_the_runtime_is_tried_once_more() {
             fs::remove_file(folder.path().join("log")).unwrap();
         });
     }
+}
+
+/// What docker 29 says where its daemon is stopped, and what a shell says where there is no docker.
+#[test]
+fn an_engine_that_is_gone_is_no_engine_without_the_container() {
+    let stopped = "failed to connect to the docker API at unix:///var/run/docker.sock; check if the path is correct and if the daemon is \
+        running: dial unix /var/run/docker.sock: connect: no such file or directory";
+    let folder = tempfile::tempdir().unwrap();
+    let (docker, secrets) = (folder.path().join("docker"), folder.path().join("shop/prod/secrets/api/3"));
+    fs::create_dir_all(&secrets).unwrap();
+    let ctx = ScriptContext { docker: docker.to_str().unwrap().to_owned(), remote_root: "/local".to_owned() };
+    let network = NetworkSpec { name: "n".to_owned(), subnet: "10.210.4.0/22".to_owned(), ip_range: String::new(), labels: Labels::new() };
+    for said in [stopped, "docker: command not found", "error during connect: dial tcp: lookup engine: no such host"] {
+        for (there, rest) in [("", ""), ("ps) echo 0123; echo 4567; exit ;;", "echo /app /data; echo 'Error: No such container: 0123' >&2")]
+        {
+            fs::write(&docker, format!("#!/bin/sh\ncase $1 in {there} inspect) {rest} ;; esac\necho '{said}' >&2\nexit 1\n")).unwrap();
+            fs::set_permissions(&docker, fs::Permissions::from_mode(0o755)).unwrap();
+            let mut bodies = vec![docker::remove_secrets(&ctx, secrets.to_str().unwrap())];
+            if there.is_empty() {
+                bodies.extend([
+                    docker::run_container(&ctx, &spec()),
+                    docker::set_aside(&ctx, "a", "a.previous", Some("6"), Millis::seconds(30)),
+                    docker::start_container(&ctx, "a"),
+                    docker::stop_container(&ctx, "a", Millis::seconds(30)),
+                    docker::remove_container(&ctx, "a", Millis::seconds(30)),
+                    docker::rename_container(&ctx, "a", "b"),
+                    docker::ensure_network(&ctx, &network),
+                    docker::remove_network(&ctx, "n"),
+                    docker::connect_network(&ctx, "n", "a", &[]),
+                    docker::pull_image(&ctx, "image"),
+                ]);
+            }
+            for body in bodies {
+                perform(&body, |code, output| {
+                    let cannot = ["error: docker cannot", "error: docker could not"].iter().any(|words| output.contains(words));
+                    assert!(code == 1 && cannot && output.contains(said), "{said}: {output}\n{body}");
+                });
+            }
+            assert!(secrets.exists(), "{said}");
+        }
+    }
+}
+
+#[test]
+fn of_a_pull_that_fails_late_the_last_line_is_the_error() {
+    let folder = tempfile::tempdir().unwrap();
+    let docker = folder.path().join("docker");
+    fs::write(&docker, "#!/bin/sh\n[ $1 = pull ] && printf 'a1: Pulling\\nb2: Pulling\\nread: connection reset by peer\\n'\nexit 1\n")
+        .unwrap();
+    fs::set_permissions(&docker, fs::Permissions::from_mode(0o755)).unwrap();
+    let ctx = ScriptContext { docker: docker.to_str().unwrap().to_owned(), remote_root: "/local".to_owned() };
+    perform(&docker::pull_image(&ctx, "image"), |code, output| {
+        let said = "a1: Pulling\nb2: Pulling\nread: connection reset by peer\nerror: docker could not pull image: read: connection reset by peer\n";
+        assert!(code == 1 && output.starts_with(said), "{output}");
+    });
 }

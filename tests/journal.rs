@@ -145,3 +145,21 @@ fn a_run_that_cannot_be_written_down_never_was() {
     let error = Journal::create(&blocked, &plan(), &mut Ledger::default()).unwrap_err();
     assert!(error.to_string().contains("cannot make"), "{error}");
 }
+
+/// As those of two lines of cron do, which start at the same moment.
+#[test]
+fn runs_that_begin_together_clear_old_ones_away_together() {
+    let state = tempfile::tempdir().unwrap();
+    for number in 0..400 {
+        let folder = state.path().join(format!("{number:04}"));
+        fs::create_dir(&folder).unwrap();
+        fs::write(folder.join("journal.jsonl"), "").unwrap();
+    }
+    std::thread::scope(|scope| {
+        let threads: Vec<_> = (0..4).map(|_| scope.spawn(|| left_runs(state.path()).map(|left| left.len()))).collect();
+        for thread in threads {
+            assert_eq!(thread.join().unwrap().unwrap(), 0);
+        }
+    });
+    assert_eq!(fs::read_dir(state.path()).unwrap().count(), 50);
+}

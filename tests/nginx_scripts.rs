@@ -232,6 +232,40 @@ fn a_switch_that_comes_late_does_not_begin_and_waits_for_the_lock_only_so_long()
     begins(switch_here(&server, "ab", "50"));
 }
 
+/// As [`switch_here`], where an NGINX serves the first generation, and takes over no other. `reload` is done in the place of its reload.
+fn switch_in_vain(server: &Server, reload: &str) -> String {
+    let (folder, root) = (server.nginx().display().to_string(), server.root.path().display().to_string());
+    let socket = "0: 00000002 00000000 00010000 0001 01 1 /flipside/run/generation-bootstrap.sock\n";
+    fs::write(server.root.path().join("unix"), socket).unwrap();
+    fs::create_dir_all(server.nginx().join("releases/ab")).unwrap();
+    fs::write(server.nginx().join("releases/ab/nginx.conf"), "").unwrap();
+    let text = format!(
+        "#!/bin/sh\n[ $1 = exec ] || exit 0\nshift 4; script=$(printf '%s\\n' \"$1\" | sed 's,/flipside/nginx,{folder},g;s,/proc/net/unix,{root}/unix,;\
+         s,/proc/\\[0-9,{root}/none/[0-9,;s,+ 1000,+ 10,;s,kill -HUP 1,{reload},'); shift\nexec sh -c \"$script\" \"$@\"\n"
+    );
+    fs::write(server.root.path().join("docker"), text).unwrap();
+    let (done, output) = server.run(&switch(&server.context(), None, &GenerationId("ab".to_owned())));
+    assert!(!done, "{output}");
+    output
+}
+
+/// Here a folder is in the way of the link; on a server it would be a disk that is full.
+#[test]
+fn a_link_that_cannot_be_moved_is_not_said_to_be_moved() {
+    let server = Server::new("");
+    let switching = server.nginx().join("switching");
+    let output = switch_in_vain(&server, "true");
+    assert!(output.contains("and bootstrap was put back on disk"), "{output}");
+    fs::remove_file(&switching).unwrap();
+    let output = switch_in_vain(&server, "mkdir current.tmp");
+    assert!(output.contains("the link current cannot be moved back to bootstrap") && !output.contains("was put back"), "{output}");
+    fs::remove_file(server.nginx().join("current")).unwrap();
+    symlink("releases/bootstrap", server.nginx().join("current")).unwrap();
+    fs::remove_file(&switching).unwrap();
+    let output = switch_in_vain(&server, "true");
+    assert!(output.contains("error: the link current cannot be moved to ab\n") && !switching.exists(), "{output}");
+}
+
 #[test]
 fn a_container_that_is_away_is_named() {
     let server = Server::new("echo 'Error response from daemon: No such container: flipside_nginx' >&2; exit 1");

@@ -160,6 +160,11 @@ fn a_switch_that_is_confirmed_stays_and_no_shell_does() {
     let holder = server.lock();
     server.arm(&["b1"]);
     server.point_to("b1");
+    // What cannot be taken away will put the server back: that is not said to stay.
+    fs::create_dir_all(server.path("revert/confirmed/armed")).unwrap();
+    let (done, output) = server.run(&confirm(&server.context(), &id("b1")));
+    assert!(!done && output.contains("cannot be taken away") && output.contains("hint: look at the disk"), "{output}");
+    fs::remove_dir_all(server.path("revert/confirmed")).unwrap();
     for _ in 0..2 {
         assert_eq!(server.run(&confirm(&server.context(), &id("b1"))), (true, "seen: generation b1 stays\n".to_owned()));
     }

@@ -51,7 +51,8 @@ fn listed(frames: &Frames<'_>, name: &str) -> Result<String, FactsError> {
     let section = frames.get(name)?;
     let gone = |line: &str| {
         let line = line.to_ascii_lowercase();
-        line.contains("no such") || line.contains("not found")
+        ["no such container", "no such object", "no such network"].iter().any(|words| line.contains(words))
+            || line.split_once("network ").is_some_and(|(_, rest)| rest.contains("not found"))
     };
     if section.stderr.is_empty() || !section.stderr.split("; ").all(gone) {
         section.succeeded(name)?;
@@ -178,6 +179,11 @@ mod tests {
         assert_eq!(listed(&Frames::cut(answer.as_bytes()).unwrap(), "containers").unwrap(), "{}");
         let answer = frames("containers", "{}", 1, &format!("{gone}@@flipside stderr Cannot connect\n"));
         assert!(listed(&Frames::cut(answer.as_bytes()).unwrap(), "containers").is_err());
+        let stopped = "failed to connect to the docker API at unix:///run/docker.sock: dial unix /run/docker.sock: connect: no such file or directory";
+        for other in [stopped, "sh: docker: not found"] {
+            let answer = frames("containers", "{}", 1, &format!("{gone}@@flipside stderr {other}\n"));
+            assert!(listed(&Frames::cut(answer.as_bytes()).unwrap(), "containers").is_err(), "{other}");
+        }
         let answer = frames("containers", "", 1, "");
         assert!(listed(&Frames::cut(answer.as_bytes()).unwrap(), "containers").is_err(), "a failure without a word is one all the same");
     }

@@ -290,7 +290,7 @@ pub enum ProbeKind {
 /// How often a container is asked, and how long.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub struct HealthPolicy {
-    /// A container that exits in this time, from its start, may be started again by the engine; afterwards it has failed.
+    /// A container that exits in this time, from when the wait for it began, may be started again by the engine; afterwards it has failed.
     pub start_period: Millis,
     /// Between two questions.
     pub interval: Millis,
@@ -298,7 +298,7 @@ pub struct HealthPolicy {
     pub timeout: Millis,
     /// Passes in a row that count as healthy.
     pub retries: u32,
-    /// In all, from the container's start.
+    /// In all, from when the wait for it began.
     pub deadline: Millis,
 }
 

@@ -28,7 +28,8 @@ impl fmt::Display for StepId {
 pub struct Event {
     /// 0, 1, 2, … without a gap.
     pub seq: u64,
-    /// Milliseconds since the Unix epoch, by the workstation's clock. For people; nothing is decided by it.
+    /// Milliseconds since the Unix epoch, by the workstation's clock. For people; but for which requests of the run's probes failed before it was
+    /// complete, nothing is decided by it.
     pub at: u64,
     /// What happened.
     pub kind: EventKind,

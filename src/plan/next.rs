@@ -3,6 +3,7 @@
 use super::types::{Plan, Step, UndoKind, Wave, WaveKind};
 use crate::ledger::{Ledger, StepState};
 use crate::model::{Action, ServerName, StepId, Verdict, WaveIndex};
+use std::collections::BTreeSet;
 
 /// One thing that the run does next. Moves of one server in one answer are in order and may travel together.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -77,19 +78,17 @@ fn forward_on(wave: WaveIndex, kind: WaveKind, server: &ServerName, steps: &[Ste
 }
 
 fn backward(plan: &Plan, ledger: &Ledger) -> Vec<Move> {
-    if plan.step_ids().any(|id| matches!(ledger.state(&id), StepState::Running)) {
+    if ledger.runs() {
         return Vec::new();
     }
-    let stuck = plan.step_ids().any(|id| is_stuck(plan, ledger, &id));
-    let gone = old_side_gone(plan, ledger);
+    let left = Left::of(plan, ledger);
+    let stuck = !left.servers.is_empty();
+    let gone = left.old_side_gone();
     for (index, wave) in plan.waves.iter().enumerate().rev() {
         let mut moves = Vec::new();
         let mut busy = false;
         for (server, steps) in &wave.servers {
-            let server_stuck = (0..plan.waves.len()).any(|w| {
-                let n_steps = plan.waves[w].servers.get(server).map_or(0, Vec::len);
-                (0..n_steps).any(|i| is_stuck(plan, ledger, &StepId { wave: w, server: server.clone(), index: i }))
-            });
+            let server_stuck = left.servers.contains(server);
             for (position, step) in steps.iter().enumerate().rev() {
                 let id = StepId { wave: index, server: server.clone(), index: position };
                 match ledger.state(&id) {
@@ -98,7 +97,7 @@ fn backward(plan: &Plan, ledger: &Ledger) -> Vec<Move> {
                         let skipped = step.undo.is_empty()
                             || match step.undo_kind {
                                 UndoKind::Restores => {
-                                    server_stuck || gone.is_some_and(|wave| index < wave) || second_writer(plan, ledger, &id, step)
+                                    server_stuck || gone.is_some_and(|wave| index < wave) || left.second_writer(&id, step)
                                 }
                                 UndoKind::Cleans => stuck,
                             };
@@ -120,43 +119,68 @@ fn backward(plan: &Plan, ledger: &Ledger) -> Vec<Move> {
     vec![Move::Close(if stuck { Verdict::Stuck } else { Verdict::PutBack })]
 }
 
-/// The wave that stopped an old side which could not be started again on any server, or must not be: whoever is not switched back to it
-/// yet stays where everything runs. Where it runs on another server, that one answers, and whoever can be put back is put back.
-fn old_side_gone(plan: &Plan, ledger: &Ledger) -> Option<WaveIndex> {
-    let stops = |id: &StepId| plan.step(id).filter(|step| matches!(step.action, Action::StopContainer { .. }));
-    let stays_down = |id: &StepId, step: &Step| is_left(plan, ledger, id) || second_writer(plan, ledger, id, step);
-    let elsewhere = |id: &StepId, step: &Step| {
-        plan.step_ids().any(|other| {
-            let same = stops(&other).filter(|found| found.service == step.service);
-            other.server != id.server && same.is_some_and(|found| !stays_down(&other, found))
-        })
-    };
-    let gone = plan.step_ids().filter(|id| stops(id).is_some_and(|step| stays_down(id, step) && !elsewhere(id, step)));
-    gone.map(|id| id.wave).max()
+/// What is not taken back any more. Found once for every question: a big fleet has ten thousand steps, and all of them may be undone.
+struct Left<'a> {
+    ledger: &'a Ledger,
+    /// The servers where an undo has failed on which requests hang.
+    servers: BTreeSet<&'a ServerName>,
+    /// What started a container of a service, and is left as it is.
+    starts: Vec<(StepId, &'a Step)>,
+    /// What stopped one, or tried.
+    stops: Vec<(StepId, &'a Step)>,
 }
 
-/// Taking the step back would start the old one of a service beside a new one that could not be stopped, on whatever server that is. Only
-/// of what must not run twice is the new one in the way of the old one.
-fn second_writer(plan: &Plan, ledger: &Ledger, id: &StepId, step: &Step) -> bool {
-    let starts = |action: &Action| matches!(action, Action::RunContainer(_) | Action::StartContainer { .. });
-    let in_the_way = |at: &StepId| {
-        let failed = plan.step(at).filter(|failed| starts(&failed.action) && failed.service.is_some() && failed.service == step.service);
-        at.wave > id.wave && failed.is_some() && is_left(plan, ledger, at)
-    };
-    matches!(step.action, Action::StopContainer { .. }) && plan.step_ids().any(|at| in_the_way(&at))
-}
+impl<'a> Left<'a> {
+    fn of(plan: &'a Plan, ledger: &'a Ledger) -> Left<'a> {
+        let restores = |id: &&StepId| plan.step(id).is_some_and(|step| step.undo_kind == UndoKind::Restores);
+        let servers = ledger.undo_failures.keys().filter(restores).map(|id| &id.server).collect();
+        let mut left = Left { ledger, servers, starts: Vec::new(), stops: Vec::new() };
+        if left.servers.is_empty() {
+            return left;
+        }
+        for (id, step) in plan.waves.iter().enumerate().flat_map(|(index, wave)| ids(index, wave)) {
+            if matches!(step.action, Action::StopContainer { .. }) {
+                left.stops.push((id, step));
+            } else if matches!(step.action, Action::RunContainer(_) | Action::StartContainer { .. })
+                && step.service.is_some()
+                && left.is_left(&id, step)
+            {
+                left.starts.push((id, step));
+            }
+        }
+        left
+    }
 
-/// What requests hang on is not taken back any more: its undo has failed, or that of another step of its server.
-fn is_left(plan: &Plan, ledger: &Ledger, id: &StepId) -> bool {
-    let takes_back = |step: &Step| step.undo_kind == UndoKind::Restores && !step.undo.is_empty();
-    let waits =
-        matches!(ledger.state(id), StepState::Done | StepState::Failed | StepState::Unknown) && plan.step(id).is_some_and(takes_back);
-    is_stuck(plan, ledger, id) || (waits && plan.step_ids().any(|other| other.server == id.server && is_stuck(plan, ledger, &other)))
-}
+    /// The wave that stopped an old side which could not be started again on any server, or must not be: whoever is not switched back to it
+    /// yet stays where everything runs. Where it runs on another server, that one answers, and whoever can be put back is put back.
+    fn old_side_gone(&self) -> Option<WaveIndex> {
+        let (down, up): (Vec<_>, Vec<_>) = self.stops.iter().partition(|(id, step)| self.stays_down(id, step));
+        let elsewhere =
+            |id: &StepId, step: &Step| up.iter().any(|(other, found)| other.server != id.server && found.service == step.service);
+        down.iter().filter(|(id, step)| !elsewhere(id, step)).map(|(id, _)| id.wave).max()
+    }
 
-/// An undo on which requests hang has failed.
-fn is_stuck(plan: &Plan, ledger: &Ledger, id: &StepId) -> bool {
-    ledger.state(id) == StepState::UndoFailed && plan.step(id).is_some_and(|step| step.undo_kind == UndoKind::Restores)
+    /// A step that stopped an old side is not taken back.
+    fn stays_down(&self, id: &StepId, step: &Step) -> bool {
+        self.ledger.state(id) != StepState::Pending && (self.is_left(id, step) || self.second_writer(id, step))
+    }
+
+    /// Taking the step back would start the old one of a service beside a new one that could not be stopped, on whatever server that is. Only
+    /// of what must not run twice is the new one in the way of the old one.
+    fn second_writer(&self, id: &StepId, step: &Step) -> bool {
+        let in_the_way = |(at, started): &(StepId, &Step)| at.wave > id.wave && started.service == step.service;
+        matches!(step.action, Action::StopContainer { .. }) && self.starts.iter().any(in_the_way)
+    }
+
+    /// What requests hang on is not taken back any more: its undo has failed, or that of another step of its server.
+    fn is_left(&self, id: &StepId, step: &Step) -> bool {
+        step.undo_kind == UndoKind::Restores
+            && match self.ledger.state(id) {
+                StepState::UndoFailed => true,
+                StepState::Done | StepState::Failed | StepState::Unknown => !step.undo.is_empty() && self.servers.contains(&id.server),
+                StepState::Pending | StepState::Running | StepState::Undoing | StepState::Undone => false,
+            }
+    }
 }
 
 fn ids(index: WaveIndex, wave: &Wave) -> impl Iterator<Item = (StepId, &Step)> + '_ {

@@ -15,6 +15,7 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 use tokio::sync::mpsc::{UnboundedSender, unbounded_channel};
+use tokio::time::timeout;
 
 /// Scripts are ended by the deadlines of their steps, and by nothing else.
 const FOREVER: Duration = Duration::from_secs(30 * 24 * 3600);
@@ -254,6 +255,11 @@ impl Servers {
             }
         }
         let Some((item, mut failure)) = failed else { return true };
+        // Nothing was seen of the containers then: over a new connection they are asked again.
+        if timeout(Duration::ZERO, connection.lost()).await.is_ok() {
+            work.stop(item.call, Outcome::Unknown(failure));
+            return false;
+        }
         self.explain(&connection, site, &item.action, &mut failure).await;
         work.stop(item.call, Outcome::Failed(failure));
         false

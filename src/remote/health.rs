@@ -16,6 +16,9 @@ use tokio::sync::watch;
 use tokio::task::JoinSet;
 use tokio::time::{Instant, sleep, timeout};
 
+/// The answer to a question that is asked just before the deadline is waited for so long, where its own time is not shorter.
+const LAST_ANSWER: Duration = Duration::from_secs(1);
+
 /// What the watcher knows.
 #[derive(Default)]
 struct Sights {
@@ -117,7 +120,6 @@ struct Patient {
 
 impl Patient {
     async fn wait(&self) -> Result<String, Failure> {
-        let began = self.began;
         let mut n_passes = 0;
         let mut n_probes = 0_u32;
         let mut last;
@@ -125,9 +127,12 @@ impl Patient {
         loop {
             let at = Instant::now();
             n_probes += 1;
+            // The last question, too, is over soon after the deadline: the watcher goes on for a few seconds only.
+            let within = self.policy.timeout.duration().min(self.left().max(LAST_ANSWER));
             let answer = tokio::select! {
-                answer = timeout(self.policy.timeout.duration(), self.ask(&mut by_shell)) => match answer {
+                answer = timeout(within, self.ask(&mut by_shell)) => match answer {
                     Ok(answer) => answer,
+                    Err(_) if within < self.policy.timeout.duration() => Err("the last question was not answered by then".to_owned()),
                     Err(_) => Err(format!("no answer within {}", self.policy.timeout)),
                 },
                 failure = self.fall() => return Err(failure),
@@ -149,17 +154,22 @@ impl Patient {
                 last = format!("{last}, but docker has not said yet whether it runs");
             }
             if enough && self.is_up() {
-                let elapsed = began.elapsed();
+                let elapsed = self.began.elapsed();
                 return Ok(format!("{last} after {}.{} s", elapsed.as_secs(), elapsed.subsec_millis() / 100));
             }
-            if began.elapsed() >= self.policy.deadline.duration() {
+            if self.left().is_zero() {
                 return Err(self.too_late(&last, n_probes));
             }
             tokio::select! {
-                () = sleep(self.policy.interval.duration().saturating_sub(at.elapsed())) => {}
+                () = sleep(self.policy.interval.duration().saturating_sub(at.elapsed()).min(self.left())) => {}
                 failure = self.fall() => return Err(failure),
             }
         }
+    }
+
+    /// Until the deadline.
+    fn left(&self) -> Duration {
+        self.policy.deadline.duration().saturating_sub(self.began.elapsed())
     }
 
     /// Comes back when the container is seen to have exited.

@@ -28,6 +28,7 @@ pub enum Update {
 /// Servers on which actions can be performed.
 pub trait Remote: Send + Sync + 'static {
     /// Performs the calls on one server, in order, and tells how each ended. The first that is not done ends it: those behind it
-    /// are told as [`Outcome::NotReached`]. Always comes back within the calls' deadlines.
+    /// are told as [`Outcome::NotReached`]. Always comes back: within the calls' deadlines, and
+    /// what connecting and taking the lease again may take.
     fn perform(&self, server: ServerName, calls: Vec<Call>, tell: UnboundedSender<Update>) -> impl Future<Output = ()> + Send;
 }

@@ -13,9 +13,15 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 use tokio::sync::Mutex;
 use tokio::task::JoinSet;
+use tokio::time::{Instant, sleep};
 
 /// The facts of one server may take this long.
 const FACTS_DEADLINE: Duration = Duration::from_secs(30);
+/// Reaching a server that was reached in this run before is tried for so long, also where nothing leads to it at once: the network of this
+/// machine may be gone for a moment.
+const AGAIN_WITHIN: Duration = Duration::from_secs(10);
+/// Between two of these tries.
+const PAUSE: Duration = Duration::from_millis(500);
 /// Reaching a server that was out of reach when it was tried last may take this long: a run that is put back asks it for one undo after another.
 const RECONNECT_DEADLINE: Duration = Duration::from_secs(5);
 /// Asking whether there are tunnels may take this long.
@@ -66,6 +72,8 @@ pub(super) struct Site {
     pub(super) connection: Mutex<Option<Connection>>,
     pub(super) lease: Mutex<Option<Held>>,
     pub(super) keeper: Keeper,
+    /// There was a connection to it in this run.
+    was_reached: AtomicBool,
     /// The last connection to it was not to be had.
     out_of_reach: AtomicBool,
     /// Its engine did not answer when it was asked last.
@@ -99,6 +107,7 @@ impl Servers {
                 lease: Mutex::new(None),
                 keeper: Keeper::default(),
                 engine_hangs: AtomicBool::new(false),
+                was_reached: AtomicBool::new(false),
                 out_of_reach: AtomicBool::new(false),
             };
             sites.insert(name.clone(), Arc::new(site));
@@ -194,6 +203,7 @@ impl Servers {
             *lease = Some(held);
         }
         *slot = Some(connection.clone());
+        site.was_reached.store(true, Ordering::Relaxed);
         Ok(connection)
     }
 
@@ -204,10 +214,21 @@ impl Servers {
         slot.clone()
     }
 
-    /// A new connection. A server that was out of reach a moment ago is given less time: what is undone on it is many steps, one by one.
+    /// A new connection. One to a server that was reached before is tried for again and again. A server that was out of reach a moment ago is
+    /// given less time: what is undone on it is many steps, one by one.
     async fn connect(&self, site: &Site) -> Result<Connection, SurveyError> {
-        let connecting = self.connector.connect(&site.target);
-        let connected = if site.out_of_reach.load(Ordering::Relaxed) {
+        let was_out_of_reach = site.out_of_reach.load(Ordering::Relaxed);
+        let until = Instant::now() + if was_out_of_reach { RECONNECT_DEADLINE } else { AGAIN_WITHIN };
+        let again = || site.was_reached.load(Ordering::Relaxed) && Instant::now() + PAUSE < until;
+        let connecting = async {
+            loop {
+                match self.connector.connect(&site.target).await {
+                    Err(error) if error.is_unreachable() && again() => sleep(PAUSE).await,
+                    answer => break answer,
+                }
+            }
+        };
+        let connected = if was_out_of_reach {
             let late = |_| SurveyError::StillOutOfReach { server: site.target.name.clone(), seconds: RECONNECT_DEADLINE.as_secs() };
             tokio::time::timeout(RECONNECT_DEADLINE, connecting).await.map_err(late)?
         } else {

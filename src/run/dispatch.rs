@@ -70,30 +70,41 @@ pub async fn dispatch<R: Remote>(
     let mut tasks = JoinSet::new();
     let mut under_way: BTreeSet<StepId> = BTreeSet::new();
     let (mut since, mut pause) = (Instant::now(), QUIET);
+    // Only the end of a step changes what is next, and somebody who wants the run to stop.
+    let mut has_news = true;
     loop {
         if let Some(verdict) = ledger.closed {
             return Ok(verdict);
         }
-        let moves = next(plan, ledger);
-        if moves.is_empty() && under_way.is_empty() {
-            return Err(RunError::Stalled);
+        if has_news {
+            let moves = next(plan, ledger);
+            if moves.is_empty() && under_way.is_empty() {
+                return Err(RunError::Stalled);
+            }
+            let (events, calls) = sort(plan, moves);
+            record(ledger, journal, events, tell)?;
+            for (server, calls) in calls {
+                under_way.extend(calls.iter().map(|call| call.id.clone()));
+                let (remote, sender) = (Arc::clone(remote), sender.clone());
+                tasks.spawn(async move { remote.perform(server, calls, sender).await });
+            }
+            if under_way.is_empty() {
+                continue;
+            }
         }
-        let (events, calls) = sort(plan, moves);
-        record(ledger, journal, events, tell)?;
-        for (server, calls) in calls {
-            under_way.extend(calls.iter().map(|call| call.id.clone()));
-            let (remote, sender) = (Arc::clone(remote), sender.clone());
-            tasks.spawn(async move { remote.perform(server, calls, sender).await });
-        }
-        if under_way.is_empty() {
-            continue;
-        }
+        has_news = false;
         tokio::select! {
             Some(update) = updates.recv() => {
-                if matches!(update, Update::Ended(..)) {
-                    (since, pause) = (Instant::now(), QUIET);
+                // What came together is taken in together: the question what is next is not cheap in a big fleet.
+                let mut update = Some(update);
+                while let Some(now) = update {
+                    if matches!(now, Update::Ended(..)) {
+                        (since, pause) = (Instant::now(), QUIET);
+                        has_news = true;
+                    }
+                    take(ledger, journal, &mut under_way, now, tell)?;
+                    update = updates.try_recv().ok();
                 }
-                take(ledger, journal, &mut under_way, update, tell)?;
             }
             () = sleep_until(since + pause) => {
                 tell(Notice::Quiet(pause));
@@ -119,6 +130,7 @@ pub async fn dispatch<R: Remote>(
                     events.extend(std::mem::take(&mut under_way).into_iter().map(|step| EventKind::StepEnded { step, outcome: outcome.clone() }));
                 }
                 record(ledger, journal, events, tell)?;
+                has_news = true;
             }
         }
     }

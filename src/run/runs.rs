@@ -71,7 +71,7 @@ pub fn open_runs(state: &Path) -> Result<Vec<OpenRun>, JournalError> {
 }
 
 /// The runs of this project and environment that were begun and not closed, oldest first, whether or not they can be read. Those whose
-/// place a later run has taken are closed. Old closed runs are cleared away.
+/// place a later run has taken are closed. Old closed runs are cleared away, where they can be.
 ///
 /// # Errors
 /// [`JournalError`] when the folder cannot be read.
@@ -86,13 +86,18 @@ pub fn left_runs(state: &Path) -> Result<Vec<LeftRun>, JournalError> {
             continue;
         }
         // Asked before it is read: what a run writes after it was asked for is not missed.
-        let is_running = is_owned(&path)?;
+        let is_running = match is_owned(&path) {
+            // Another run has cleared it away meanwhile.
+            Err(error) if is_gone(&error) => continue,
+            answer => answer?,
+        };
         match read_events(&path) {
             Ok(ledger) if ledger.closed.is_some() || ledger.next_seq() == 0 => closed.push(folder),
             Ok(ledger) => {
                 let read = read_plan(&folder.join(PLAN)).map(|plan| (plan, ledger));
                 left.push(LeftRun { folder, is_running, read });
             }
+            Err(error) if is_gone(&error) => {}
             // A plan of another version says so more clearly than the first event that is not known.
             Err(error) => {
                 let read = Err(read_plan(&folder.join(PLAN)).err().unwrap_or(error));
@@ -102,7 +107,8 @@ pub fn left_runs(state: &Path) -> Result<Vec<LeftRun>, JournalError> {
     }
     let surplus = closed.len().saturating_sub(KEPT);
     for folder in closed.into_iter().take(surplus) {
-        fs::remove_dir_all(&folder).map_err(io_error("remove", &folder))?;
+        // Another run may do the same at this moment; and what cannot be removed stops no deploy.
+        let _ = fs::remove_dir_all(&folder);
     }
     Ok(left)
 }
@@ -119,6 +125,11 @@ pub fn stuck_run(state: &Path) -> Result<Option<OpenRun>, JournalError> {
     }
     let plan = read_plan(&folder.join(PLAN))?;
     Ok(Some(OpenRun { folder, plan, ledger, is_running: false }))
+}
+
+/// There is no such file (any more).
+fn is_gone(error: &JournalError) -> bool {
+    matches!(error, JournalError::Io { source, .. } if source.kind() == io::ErrorKind::NotFound)
 }
 
 /// The folders of all runs, oldest first.

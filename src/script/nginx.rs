@@ -34,7 +34,6 @@ const RESTORE: &str = include_str!("nginx/restore.sh");
 const DROP: &str = include_str!("nginx/drop.sh");
 const PRUNE: &str = include_str!("nginx/prune.sh");
 const DOOR_READY: &str = include_str!("nginx/door_ready.sh");
-const SERVED: &str = "serving\n[ -n \"$serving\" ] || fail 'NGINX does not say which generation it serves'\nsay \"seen:$serving\"\n";
 
 /// StageNginx: writes the generation beside the live one, with the base's other files, and tests it in the running container.
 ///
@@ -112,7 +111,7 @@ fn switch_words(context: &ScriptContext, expect: &str, to: &GenerationId) -> Str
 
 /// CheckRoute: one real request through the service's socket reaches a backend; repeated until the deadline.
 ///
-/// http: any status but 502, 503 and 504. tcp: NGINX keeps the connection open for 150 ms and is not still connecting to a backend.
+/// http: any status but 502, 503 and 504. tcp: NGINX keeps the connection open for 300 ms and is not still connecting to a backend.
 /// An http service asked with `Tcp` gets `GET /`. Asked with the server's own perl or python3, through the socket; where it has neither,
 /// with curl from the NGINX image (the official ones have it).
 #[must_use]
@@ -168,12 +167,6 @@ pub fn prune_generations(context: &ScriptContext, keep: u32) -> String {
     subshell(&format!("{}set -- {keep}\n{LIB}{PRUNE}", assignments(&[("folder", &folder)])))
 }
 
-/// Reads which generation NGINX serves: `seen: <id>`.
-#[must_use]
-pub fn served_generation(context: &ScriptContext) -> String {
-    inside(context, NGINX_CONTAINER, &format!("{LIB}{SERVED}"), &[], "")
-}
-
 /// Waits until a door that was just run listens on all its ports. `docker run -d` returns earlier: run this before the app starts.
 #[must_use]
 pub fn door_ready(context: &ScriptContext, door: &str, deadline: Millis) -> String {
@@ -183,7 +176,7 @@ pub fn door_ready(context: &ScriptContext, door: &str, deadline: Millis) -> Stri
 /// Makes a door read its file again, after the file was put in place, and waits until it listens on all its ports. Connections stay.
 #[must_use]
 pub fn door_reload(context: &ScriptContext, door: &str, deadline: Millis) -> String {
-    let script = format!("kill -HUP 1\nsleep 0.2\n{LIB}{DOOR_READY}");
+    let script = format!("{LIB}kill -HUP 1\nnap 0.2\n{DOOR_READY}");
     inside(context, door, &script, &[&centiseconds(deadline)], &door_log(context, door))
 }
 

@@ -28,7 +28,7 @@ pub fn watch(context: &ScriptContext, containers: &[&str]) -> String {
     let names: Vec<String> = containers.iter().map(|name| quote(name)).collect();
     format!(
         "echo\nwhile :; do\nsaid=$({} inspect --type container --format 'sight {{{{.Name}}}} {{{{.State.Status}}}} {{{{.State.ExitCode}}}} {{{{.State.OOMKilled}}}} {{{{.RestartCount}}}}' {} 2>&1)\n\
-         case $said in *'sight '*) ;; *) said=\"unseen $(printf '%s' \"$said\" | tr '\\n' ' ')\" ;; esac\nprintf '%s\\n' \"$said\"\nsleep 0.5\ndone\n",
+         case $said in *'sight '*) ;; *) said=\"unseen $(printf '%s' \"$said\" | tr '\\n' ' ')\" ;; esac\nprintf '%s\\n' \"$said\"\nsleep 0.5 2>/dev/null || sleep 1\ndone\n",
         context.docker_words(),
         names.join(" ")
     )
@@ -92,7 +92,7 @@ pub fn last_words(context: &ScriptContext, container: &str, n_lines: u32) -> Str
         "tries=0\nwhile [ \"$tries\" -lt 15 ]; do\n\
          state=$({docker} inspect --type container --format '@state {{{{.State.Status}}}} {{{{.State.ExitCode}}}} {{{{.State.OOMKilled}}}} {{{{.RestartCount}}}}' {name} 2>/dev/null)\n\
          case $state in '@state running '*' 0' | '') break ;; '@state running '*) ;; *) break ;; esac\n\
-         tries=$((tries + 1))\nsleep 0.2\ndone\n\
+         tries=$((tries + 1))\nsleep 0.2 2>/dev/null || {{ sleep 1 && tries=$((tries + 4)); }}\ndone\n\
          [ -n \"$state\" ] || exit 0\n\
          {}\
          {docker} logs --tail {n_lines} {name} 2>&1\necho\necho \"${{state% *}}\"\n",

@@ -29,7 +29,8 @@ message=$(sudo docker pull --quiet registry.example.com/shop/api:1.4.0 2>&1) || 
             hint="make room: sudo docker image prune" ;;
         *) hint="try it on the server: sudo docker pull $image" ;;
     esac
-    fail "docker could not pull $image: $message" "image $image on this server" "$hint"
+    # What came before its last line is shown as it came.
+    fail "docker could not pull $image: $(printf '%s\n' "$message" | tail -n 1)" "image $image on this server" "$hint"
 }
 id=$(sudo docker image inspect --format '{{.Id}}' registry.example.com/shop/api:1.4.0 2>&1) || fail "image $image was pulled and is not there: $id" "image $image on this server" ''
 done_with "image $image pulled, $id"

@@ -17,7 +17,7 @@ find_network() {
         [ -n "$found" ] || found=' '
     else
         case $found in
-            *[Nn]"o such"* | *"not found"*) found= ;;
+            *[Nn]"o such network"* | *[Nn]"etwork "*"not found"*) found= ;;
             *) fail "docker cannot say whether there is a network $name: $found" '' '' ;;
         esac
     fi

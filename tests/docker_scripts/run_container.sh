@@ -42,21 +42,20 @@ name=shop_prod_api_secondary
 owner='project=shop env=prod service=api role=app'
 same='side=secondary replica=1 spec=3f2a mesh='
 look() {
-    state= its_owner= its_same= image= labels=
-    if found=$(sudo docker inspect --type container --format '{{.State.Status}}|project={{index .Config.Labels "flipside.project"}} env={{index .Config.Labels "flipside.env"}} service={{index .Config.Labels "flipside.service"}} role={{index .Config.Labels "flipside.role"}}|side={{index .Config.Labels "flipside.side"}} replica={{index .Config.Labels "flipside.replica"}} spec={{index .Config.Labels "flipside.spec"}} mesh={{index .Config.Labels "flipside.mesh"}}|{{.Config.Image}}|{{json .Config.Labels}}' shop_prod_api_secondary 2>&1); then
+    state= its_owner= its_same= image=
+    if found=$(sudo docker inspect --type container --format '{{.State.Status}}|project={{index .Config.Labels "flipside.project"}} env={{index .Config.Labels "flipside.env"}} service={{index .Config.Labels "flipside.service"}} role={{index .Config.Labels "flipside.role"}}|side={{index .Config.Labels "flipside.side"}} replica={{index .Config.Labels "flipside.replica"}} spec={{index .Config.Labels "flipside.spec"}} mesh={{index .Config.Labels "flipside.mesh"}}|{{.Config.Image}}' shop_prod_api_secondary 2>&1); then
         state=${found%%|*} found=${found#*|}
         its_owner=${found%%|*} found=${found#*|}
-        its_same=${found%%|*} found=${found#*|}
-        image=${found%%|*} labels=${found#*|}
+        its_same=${found%%|*} image=${found#*|}
     else
         case $found in
-            *[Nn]"o such"*) ;;
+            *[Nn]"o such container"* | *[Nn]"o such object"*) ;;
             *) fail "docker cannot say whether there is a container $name: $found" '' '' ;;
         esac
     fi
 }
 check_owner() {
-    [ "$its_owner" = "$owner" ] || fail "the name $name is taken by a container of image $image ($state) with the labels $labels" \
+    [ "$its_owner" = "$owner" ] || fail "the name $name is taken by a container of image $image ($state) with $its_owner" \
         "no container of this name, or one with $owner" "rename or remove it: sudo docker rename $name $name.other"
 }
 look
@@ -84,7 +83,7 @@ case $state in
         ;;
 esac
 attempt() {
-    message=$(sudo docker run -d --name shop_prod_api_secondary --pull never --sig-proxy=false --restart unless-stopped --stop-timeout 30 --log-driver json-file --log-opt 'max-size=10m' --log-opt 'max-file=3' --network shop_prod_network --ip 10.210.4.11 -p 10.0.0.10:18959:8000/tcp --env 'GREETING=it'\''s $HOME' --label 'flipside.env=prod' --label 'flipside.project=shop' --label 'flipside.replica=1' --label 'flipside.role=app' --label 'flipside.service=api' --label 'flipside.side=secondary' --label 'flipside.spec=3f2a' --label 'flipside.version=1.4.0 "beta"' registry.example.com/shop/api:1.4.0 2>&1 8<&-) && return
+    message=$(sudo docker run -d --name shop_prod_api_secondary --pull never '--sig-proxy=false' --restart unless-stopped --stop-timeout 30 --log-driver json-file --log-opt 'max-size=10m' --log-opt 'max-file=3' --network shop_prod_network --ip 10.210.4.11 -p 10.0.0.10:18959:8000/tcp --env 'GREETING=it'\''s $HOME' --label 'flipside.env=prod' --label 'flipside.project=shop' --label 'flipside.replica=1' --label 'flipside.role=app' --label 'flipside.service=api' --label 'flipside.side=secondary' --label 'flipside.spec=3f2a' --label 'flipside.version=1.4.0 "beta"' registry.example.com/shop/api:1.4.0 2>&1 8<&-) && return
     code=$?
     printf '%s\n' "$message"
     look

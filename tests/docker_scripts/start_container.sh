@@ -19,7 +19,7 @@ look() {
         owner=${found%%|*} image=${found#*|}
     else
         case $found in
-            *[Nn]"o such"*) ;;
+            *[Nn]"o such container"* | *[Nn]"o such object"*) ;;
             *) fail "docker cannot say whether there is a container $1: $found" '' '' ;;
         esac
     fi

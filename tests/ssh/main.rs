@@ -6,4 +6,5 @@ mod ends;
 mod keys;
 mod leases;
 mod sshd;
+mod steps;
 mod words;

@@ -68,16 +68,28 @@ impl Sshd {
         std::fs::write(folder.path().join("sshd_config"), config).unwrap();
         // Where sshd is not run by root it needs no such folder.
         let _ = std::fs::create_dir_all("/run/sshd");
-        let child = Command::new("/usr/sbin/sshd")
-            .args(["-D", "-f", &at("sshd_config"), "-E", &at("log")])
-            .stdin(Stdio::null())
-            .spawn()
-            .expect("these tests need sshd: install the package openssh-server");
+        let child = spawn(folder.path());
         let mut sshd = Sshd { folder, port, child };
         sshd.wait_until_it_listens();
         let keys = host_keys.iter().map(|kind| sshd.host_line("127.0.0.1", kind)).collect::<String>();
         std::fs::write(sshd.path("known_hosts"), keys).unwrap();
         sshd
+    }
+
+    /// Nobody is there any more: connections break, and new ones are refused at once.
+    pub(crate) fn go(&mut self) {
+        for child in self.children() {
+            signal("KILL", child);
+        }
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+
+    /// It is back after [`Sshd::go`].
+    pub(crate) fn come_back(&mut self) {
+        std::fs::write(self.path("log"), "").unwrap();
+        self.child = spawn(self.folder.path());
+        self.wait_until_it_listens();
     }
 
     fn wait_until_it_listens(&mut self) {
@@ -123,19 +135,28 @@ impl Sshd {
     /// The processes that serve connections.
     pub(crate) fn children(&self) -> Vec<u32> {
         let id = self.child.id();
-        let text = std::fs::read_to_string(format!("/proc/{id}/task/{id}/children")).unwrap();
+        // Empty where it has gone.
+        let text = std::fs::read_to_string(format!("/proc/{id}/task/{id}/children")).unwrap_or_default();
         text.split_ascii_whitespace().map(|id| id.parse().unwrap()).collect()
     }
 }
 
 impl Drop for Sshd {
     fn drop(&mut self) {
-        for child in self.children() {
-            signal("KILL", child);
-        }
-        let _ = self.child.kill();
-        let _ = self.child.wait();
+        self.go();
     }
+}
+
+fn spawn(folder: &Path) -> Child {
+    Command::new("/usr/sbin/sshd")
+        .arg("-D")
+        .arg("-f")
+        .arg(folder.join("sshd_config"))
+        .arg("-E")
+        .arg(folder.join("log"))
+        .stdin(Stdio::null())
+        .spawn()
+        .expect("these tests need sshd: install the package openssh-server")
 }
 
 pub(crate) fn signal(name: &str, process: u32) {

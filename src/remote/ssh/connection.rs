@@ -76,7 +76,7 @@ impl Connection {
     /// `guard.rs`: SIGTERM to its process group, SIGKILL five seconds later).
     ///
     /// # Errors
-    /// [`ChannelError`]; after any but `Refused` the script may have done all, something or nothing.
+    /// [`ChannelError`]; after any but `Refused` and `NoChannel` the script may have done all, something or nothing.
     pub async fn run_script(
         &self,
         script: &str,
@@ -144,7 +144,7 @@ impl Connection {
         }
     }
 
-    /// Resolves when the connection is gone, within 15 s of the server's last sign of life; never for this machine.
+    /// Resolves when the connection is gone, within 12 s of the server's last sign of life; never for this machine.
     pub async fn lost(&self) -> Lost {
         match &self.0.way {
             Way::Ssh(session) => session.lost().await,

@@ -21,7 +21,8 @@ message=$(@PULL@ 2>&1) || {
             hint="make room: @DOCKER@ image prune" ;;
         *) hint="try it on the server: @DOCKER@ pull $image" ;;
     esac
-    fail "docker could not pull $image: $message" "image $image on this server" "$hint"
+    # What came before its last line is shown as it came.
+    fail "docker could not pull $image: $(printf '%s\n' "$message" | tail -n 1)" "image $image on this server" "$hint"
 }
 id=$(@INSPECT@ 2>&1) || fail "image $image was pulled and is not there: $id" "image $image on this server" ''
 done_with "image $image pulled, $id"

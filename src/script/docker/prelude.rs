@@ -21,7 +21,8 @@ fail() {
 }
 "#;
 
-/// Fills `state`, `owner` and `image` of the container `$1`. All are empty where there is none.
+/// Fills `state`, `owner` and `image` of the container `$1`. All are empty where there is none. "No such file or directory" is what docker
+/// says, too, where its socket is gone with its daemon: only the whole words mean that there is none.
 const LOOK: &str = r#"look() {
     state= owner= image=
     if found=$(INSPECT "$1" 2>&1); then
@@ -29,7 +30,7 @@ const LOOK: &str = r#"look() {
         owner=${found%%|*} image=${found#*|}
     else
         case $found in
-            *[Nn]"o such"*) ;;
+            *[Nn]"o such container"* | *[Nn]"o such object"*) ;;
             *) fail "docker cannot say whether there is a container $1: $found" '' '' ;;
         esac
     fi

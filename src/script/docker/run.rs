@@ -14,21 +14,20 @@ name=@NAME@
 owner=@OWNER@
 same=@SAME@
 look() {
-    state= its_owner= its_same= image= labels=
+    state= its_owner= its_same= image=
     if found=$(@INSPECT@ 2>&1); then
         state=${found%%|*} found=${found#*|}
         its_owner=${found%%|*} found=${found#*|}
-        its_same=${found%%|*} found=${found#*|}
-        image=${found%%|*} labels=${found#*|}
+        its_same=${found%%|*} image=${found#*|}
     else
         case $found in
-            *[Nn]"o such"*) ;;
+            *[Nn]"o such container"* | *[Nn]"o such object"*) ;;
             *) fail "docker cannot say whether there is a container $name: $found" '' '' ;;
         esac
     fi
 }
 check_owner() {
-    [ "$its_owner" = "$owner" ] || fail "the name $name is taken by a container of image $image ($state) with the labels $labels" \
+    [ "$its_owner" = "$owner" ] || fail "the name $name is taken by a container of image $image ($state) with $its_owner" \
         "no container of this name, or one with $owner" "rename or remove it: @DOCKER@ rename $name $name.other"
 }
 look
@@ -102,16 +101,12 @@ fi
 
 /// `docker run -d`. A container of this name with the same labels that runs is left, one that is stopped or was never
 /// started is replaced, and any other is refused. What a failed start leaves behind is removed, and whoever holds the
-/// port is named. An error of the container runtime before the container has started is tried once more: under load it
+/// port is named. Of a stranger's labels only ours are told: others hold secrets. An error of the container runtime before the container has started is tried once more: under load it
 /// loses a connection to its own child now and then. The lock that the script holds as long as it lives (see [`crate::script::fence`]) is
 /// not the container's: podman's monitor, a child of `podman run`, lives as long as that does. A shell in front of the app is noted, since it swallows SIGTERM.
 #[must_use]
 pub fn run_container(ctx: &ScriptContext, spec: &ContainerSpec) -> String {
-    let template = format!(
-        "{{{{.State.Status}}}}|{}|{}|{{{{.Config.Image}}}}|{{{{json .Config.Labels}}}}",
-        labels_template(&OWNER),
-        labels_template(&SAME)
-    );
+    let template = format!("{{{{.State.Status}}}}|{}|{}|{{{{.Config.Image}}}}", labels_template(&OWNER), labels_template(&SAME));
     let mut body = report();
     body.push_str(
         &BODY

@@ -57,8 +57,12 @@ service=${folder%/*}
 ids=$(@PS@ 2>&1) || fail "docker cannot list its containers: $ids" '' ''
 users=
 if [ -n "$ids" ]; then
+    # One may go away meanwhile: each line that is no mount has to say so.
     mounts=$(@MOUNTS@ $ids 2>&1) || case $mounts in
-        *[Nn]"o such"*) ;;
+        *[Nn]"o such container"* | *[Nn]"o such object"*)
+            other=$(printf '%s\n' "$mounts" | grep -Ev '^([^ ]* (/.*)?)?$' | grep -Eiv 'no such (container|object)')
+            [ -z "$other" ] || fail "docker cannot say what its containers mount: $other" '' ''
+            ;;
         *) fail "docker cannot say what its containers mount: $mounts" '' '' ;;
     esac
     users=$(printf '%s\n' "$mounts" | grep -F " $folder/" | cut -d ' ' -f 1 | sort -u | tr -d / | tr '\n' ' ')

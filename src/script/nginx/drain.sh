@@ -40,7 +40,7 @@ while :; do
     if [ "$over" -ge "$quiet" ]; then
         left "$@"
         # So nothing has to be left twice in a row.
-        if [ "$n_left" -eq 0 ] && sleep 0.05 && left "$@" && [ "$n_left" -eq 0 ]; then
+        if [ "$n_left" -eq 0 ] && nap 0.05 && left "$@" && [ "$n_left" -eq 0 ]; then
             say "seen: drained $(show_centis $over) after the switch: no connection to the old side is left ($(count $leaving) old workers serve others)"
             exit 0
         fi
@@ -53,5 +53,5 @@ while :; do
         say "seen: drain_timeout is over $(show_centis $over) after the switch, before the quiet time; connections left to $where: $n_left"
         exit 0
     fi
-    sleep 0.1
+    nap 0.1
 done

@@ -1,5 +1,5 @@
-# What the scripts inside the NGINX container share. Of the image they need sh, cat, ln, mv, rm, sleep and readlink; with grep they are
-# quicker where there are many connections.
+# What the scripts inside the NGINX container share. Of the image they need sh, cat, ln, mv (with -T), rm, sleep and readlink, a door's tr, too;
+# with grep they are quicker where there are many connections, and with flock no lock outlives whoever holds it.
 say() { printf '%s\n' "$*"; }
 fail() {
     say "error: $1"
@@ -25,6 +25,8 @@ workers() {
     done
 }
 count() { echo $#; }
+# A moment; not every sleep knows parts of a second.
+nap() { sleep "$1" 2>/dev/null || sleep 1; }
 # The rows of the tables $2… in the states $1, a pattern such as `0[12]`; without grep all rows, so readers look at the state again. A busy
 # server has tens of thousands of rows, TIME_WAIT most of them, and a shell reads its input byte by byte.
 sockets() {

@@ -37,7 +37,7 @@ ask_tcp() {
     out=$(mktemp) || fail 'no temporary file can be made' 'is the disk full?'
     ask tcp >"$out" 2>/dev/null &
     asker=$!
-    sleep 0.3
+    nap 0.3
     hesitated= calm= late=
     now
     asked=$centis
@@ -53,7 +53,7 @@ ask_tcp() {
             # The news that NGINX gave up needs a moment to get here.
             calm=1
         fi
-        sleep 0.2
+        nap 0.2
     done
     if [ -s "$out" ]; then
         reached=0 seen='the backend spoke'
@@ -86,7 +86,7 @@ while :; do
     now
     [ $((centis - began)) -lt "$deadline" ] ||
         fail "$service is not reached through NGINX: $seen; $n_tries tries in $(show_centis $((centis - began)))" "its log says which backend was tried: $docker logs $container"
-    sleep 0.2
+    nap 0.2
 done
 now
 say "seen: $seen after $(show_centis $((centis - began))), try $n_tries"

@@ -27,7 +27,7 @@ proven() {
     now
     until_centis=$((centis + 1000))
     while [ "$centis" -lt "$until_centis" ]; do
-        sleep 0.05
+        nap 0.05
         workers
         staying=
         for pid in $before; do
@@ -67,7 +67,10 @@ workers
 before=$active
 # A switch that is cut off here is not taken for somebody's who moved the link by hand.
 printf '%s\n' "$to" >switching
-point_to "$to" || fail "the link current cannot be moved to $to"
+point_to "$to" || {
+    rm -f switching
+    fail "the link current cannot be moved to $to" 'look at the disk of this server'
+}
 kill -HUP 1
 if proven "$to"; then
     record
@@ -78,7 +81,8 @@ serving
 got=${serving:- nothing} held=$staying
 workers
 before=$active
-point_to "$expect"
+point_to "$expect" ||
+    fail "NGINX did not take over generation $to within 10 s: it listens for$got, and the link current cannot be moved back to $expect" 'look at the disk of this server'
 kill -HUP 1
 if proven "$expect"; then
     rm -f switching
