@@ -136,9 +136,9 @@ fn a_life() {
 #[test]
 fn a_client_that_is_stopped_does_not_stop_what_it_starts() {
     let _leaves = leaves(&["facts_test_spared"], &[]);
-    let line = flipside::docker::run("docker", &spec("spared", "trap 'exit 0' TERM; sleep 300 & wait")).to_string();
+    let words = flipside::docker::run("docker", &spec("spared", "trap 'exit 0' TERM; sleep 300 & wait")).0;
     // As the guard does it with a script whose connection is lost: the whole process group, while the client waits for the engine.
-    let mut client = Command::new("sh").args(["-c", &line]).stdout(Stdio::null()).process_group(0).spawn().unwrap();
+    let mut client = Command::new(&words[0]).args(&words[1..]).stdout(Stdio::null()).process_group(0).spawn().unwrap();
     thread::sleep(Duration::from_millis(100));
     let sent = Command::new("kill").args(["-TERM", "--", &format!("-{}", client.id())]).status().unwrap();
     assert!(sent.success(), "the client had ended within 100 ms");
