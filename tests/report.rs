@@ -6,53 +6,20 @@
 mod fixture;
 #[path = "report_cases/plan_text.rs"]
 mod plan_text;
+#[path = "report_cases/sinks.rs"]
+mod sinks;
 
 use fixture::{Fault, Script, crash, engine_away, findings, nginx, plan, reload_fails, server, service};
 use flipside::ledger::Ledger;
 use flipside::model::{Action, Event, EventKind, Failure, Millis, Outcome, ProbeTally, ServerName, ServiceName};
 use flipside::plan::{Change, Finding, Level, Paint, Plan, View, describe, show};
 use flipside::report::{Ending, Reporter, Serving, Sinks, Style, serving};
-use indicatif::{InMemoryTerm, ProgressDrawTarget, TermLike};
+use indicatif::{InMemoryTerm, ProgressDrawTarget};
+use sinks::{Page, Screen};
 use std::collections::BTreeMap;
-use std::io::{self, Write};
+use std::io;
 use std::path::Path;
-use std::sync::{Arc, Mutex};
 use std::time::Duration;
-
-/// A sink that can be read afterwards.
-#[derive(Clone, Default)]
-struct Page(Arc<Mutex<Vec<u8>>>);
-
-impl Write for Page {
-    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        self.0.lock().unwrap().extend_from_slice(bytes);
-        Ok(bytes.len())
-    }
-
-    fn flush(&mut self) -> io::Result<()> {
-        Ok(())
-    }
-}
-
-impl Page {
-    fn text(&self) -> String {
-        String::from_utf8(self.0.lock().unwrap().clone()).unwrap()
-    }
-}
-
-/// A sink that is the terminal's own screen.
-struct Screen(InMemoryTerm);
-
-impl Write for Screen {
-    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        self.0.write_str(&std::str::from_utf8(bytes).unwrap().replace('\n', "\r\n"))?;
-        Ok(bytes.len())
-    }
-
-    fn flush(&mut self) -> io::Result<()> {
-        Ok(())
-    }
-}
 
 fn golden(name: &str, text: &str) {
     let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/report_cases").join(name);
@@ -398,5 +365,5 @@ fn what_a_server_serves_follows_from_the_steps_that_requests_hang_on() {
 #[test]
 fn a_reporter_can_be_shared_between_threads() {
     fn shared<T: Send>() {}
-    shared::<Mutex<Reporter>>();
+    shared::<std::sync::Mutex<Reporter>>();
 }

@@ -53,6 +53,13 @@ pub(super) struct Desired<'a> {
 }
 
 impl Desired<'_> {
+    /// Its live side was started with the settings that the playbook has now.
+    #[must_use]
+    pub(super) fn is_as_wanted(&self) -> bool {
+        let mut units = self.present.zip(self.from).into_iter().flat_map(|(present, live)| present.side(live));
+        units.all(|unit| unit.label(label::SPEC) == Some(&self.spec))
+    }
+
     /// Whatever the playbook says, it is left as it is: something else is taken away.
     pub(super) fn stays(&mut self) {
         (self.change, self.to, self.held_back) = (Change::Keep, self.from, None);

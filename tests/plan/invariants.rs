@@ -4,7 +4,7 @@ use flipside::config::{Inventory, Playbook};
 use flipside::facts::ContainerFact;
 use flipside::model::{Backend, ServerName, ServiceName, failed_name, label};
 use flipside::nginx::{BackendRole, MeshService, read_service};
-use flipside::plan::present;
+use flipside::plan::{PresentService, Unit, present};
 use flipside::remote::fake::{FakeServer, is_up};
 use std::cell::RefCell;
 use std::collections::{BTreeMap, BTreeSet, HashMap};
@@ -162,15 +162,18 @@ impl Snapshot {
 }
 
 /// Takes a snapshot. Mesh containers and what is set aside for people or for pruning are left out. On a side that is not live it does
-/// not matter whether a container runs: a cut-off run may have left it so.
+/// not matter whether a container runs: a cut-off run may have left it so. Nor does it of an app whose door is gone: nobody reaches it.
 #[must_use]
 pub fn snapshot(servers: &Servers, playbook: &Playbook) -> Snapshot {
     let fleet = servers.iter().map(|(name, server)| (name.clone(), server.facts())).collect();
     let present = present(&playbook.project, &playbook.env, &fleet);
+    let is_idle = |service: &PresentService<'_>, unit: &Unit<'_>| {
+        unit.has_lost_its_door() || service.live().is_some_and(|live| unit.side == live.other() && !unit.is_stale)
+    };
     let idle: BTreeSet<(ServerName, String)> = present
         .services
         .values()
-        .flat_map(|service| service.live().into_iter().flat_map(|live| service.side(live.other())))
+        .flat_map(|service| service.units.iter().filter(move |unit| is_idle(service, unit)))
         .flat_map(|unit| [unit.app, unit.door].into_iter().flatten().map(|container| (unit.server.clone(), container.name.clone())))
         .collect();
     let mut snapshot = Snapshot { routes: BTreeMap::new(), containers: BTreeMap::new() };
