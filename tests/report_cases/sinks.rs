@@ -5,7 +5,7 @@ use std::sync::{Arc, Mutex};
 
 /// A sink that can be read afterwards.
 #[derive(Clone, Default)]
-pub struct Page(Arc<Mutex<Vec<u8>>>);
+pub(crate) struct Page(Arc<Mutex<Vec<u8>>>);
 
 impl Write for Page {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
@@ -20,13 +20,13 @@ impl Write for Page {
 
 impl Page {
     /// All that was written.
-    pub fn text(&self) -> String {
+    pub(crate) fn text(&self) -> String {
         String::from_utf8(self.0.lock().unwrap().clone()).unwrap()
     }
 }
 
 /// A sink that is the terminal's own screen.
-pub struct Screen(pub InMemoryTerm);
+pub(crate) struct Screen(pub(crate) InMemoryTerm);
 
 impl Write for Screen {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
