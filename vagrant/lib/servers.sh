@@ -50,11 +50,13 @@ server_run() {
   esac
 }
 
+# Disks that are left of a server whose container somebody removed by hand go first: a new server has new host keys.
 # The flags make sshd, dockerd and its containers work without --privileged, which fails on machines whose own set of
 # capabilities is not complete. overlayfs cannot be stacked on overlayfs, hence the volume.
 server_create() {
   local name=$1 container
   container=$(container_of "$name")
+  docker volume rm "${container}_docker" "${container}_state" >/dev/null 2>&1 || true
   docker run -d --name "$container" --hostname "$name" --label "$FLEET_LABEL" \
     --network "$FLEET_NAME" --ip "$(address_of "$name")" \
     --cap-add ALL --cap-drop SYS_RESOURCE --security-opt seccomp=unconfined --security-opt apparmor=unconfined \
