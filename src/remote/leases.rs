@@ -118,10 +118,11 @@ impl Servers {
         refused
     }
 
-    /// Whether it is held by a run that may be taking its leases at this moment, as we are, and that would give way to us.
+    /// Whether it is held by a run that may be taking its leases at this moment, as we are, and that would give way to us. A run that is
+    /// giving it back shows no age, and the words of whoever had it before.
     fn is_given_way(&self, error: &LeaseError) -> bool {
         match error {
-            LeaseError::Held(Holder { who, age }) => age.is_some_and(|age| age < JUST_BEGUN) && *self.holder < **who,
+            LeaseError::Held(Holder { who, age }) => age.is_none_or(|age| age < JUST_BEGUN && *self.holder < **who),
             LeaseError::Failed(_) | LeaseError::Channel(_) => false,
         }
     }

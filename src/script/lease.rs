@@ -92,11 +92,13 @@ pub fn lease_sight(context: &ScriptContext) -> String {
 }
 
 /// A script for whoever holds the lease and has begun nothing under it: `holder` is as it was, so that a run that lost the lease to us may
-/// still take it again. The lease is to be let go of right after it. Says nothing.
+/// still take it again. The lease is to be let go of right after it: until then `since` is gone, so that whoever asks is not told that the one
+/// in `holder` has it. Says nothing.
 #[must_use]
 pub fn lease_unused(context: &ScriptContext, holder: &str) -> String {
     format!(
         "cd {folder} 2>/dev/null && [ \"$(cat holder 2>/dev/null)\" = {holder} ] && [ -e {BEFORE} ] || exit 0\n\
+         rm -f since\n\
          if [ -s {BEFORE} ]; then mv {BEFORE} holder; else rm -f {BEFORE} holder; fi\n",
         folder = folder(context),
         holder = quote(holder)
