@@ -77,9 +77,10 @@ fn is_switched_by(plan: &Plan, service: &ServiceName, switch: &StepId) -> bool {
 
 #[cfg(test)]
 mod tests {
+    use super::super::sample::deploy_of;
     use super::*;
-    use crate::model::{BackendMode, EnvName, GenerationId, ProjectName, Protocol, ServerName, Side};
-    use crate::plan::{Basis, Change, Intent, PLAN_FORMAT, ServicePlan, UndoKind, Wave, WaveKind};
+    use crate::model::{GenerationId, Protocol, ServerName, Side};
+    use crate::plan::{Change, ServicePlan, UndoKind, Wave, WaveKind};
     use std::collections::BTreeSet;
 
     const STOP: usize = 0;
@@ -121,18 +122,7 @@ mod tests {
             internal_port: None,
             hands_over: true,
         };
-        Plan {
-            format: PLAN_FORMAT,
-            intent: Intent::Deploy,
-            project: ProjectName::new("shop").unwrap(),
-            env: EnvName::new("prod").unwrap(),
-            version: String::new(),
-            mode: BackendMode::MultiServer,
-            basis: Basis { playbook: String::new(), inventory: String::new(), templates: String::new(), facts: BTreeMap::new() },
-            services: [(db.clone(), service)].into(),
-            left_out: BTreeSet::new(),
-            waves,
-        }
+        deploy_of([(db.clone(), service)].into(), waves)
     }
 
     fn id(wave: usize, server: &str) -> StepId {

@@ -4,6 +4,8 @@ mod gaps;
 mod journal;
 mod probes;
 mod runs;
+#[cfg(test)]
+mod sample;
 
 pub use dispatch::{Notice, RunError, Stop, dispatch};
 pub use gaps::Gaps;

@@ -1,9 +1,8 @@
 //! Which requests are sent when, and which failures count: `api` moves on two servers, `db` is handed over, `web` is new, `old` leaves `s2`.
+use super::super::sample::deploy_of;
 use super::*;
-use crate::model::{
-    BackendMode, EnvName, Failure, Millis, ProbeAsk, ProbeKind, ProjectName, Protocol, RouteCheck, ServerName, Side, Verdict,
-};
-use crate::plan::{Basis, Change, Intent, PLAN_FORMAT, ServicePlan, Step, UndoKind, Wave};
+use crate::model::{Failure, Millis, ProbeAsk, ProbeKind, Protocol, RouteCheck, ServerName, Side, Verdict};
+use crate::plan::{Change, ServicePlan, Step, UndoKind, Wave};
 use std::collections::BTreeSet;
 
 fn server(name: &str) -> ServerName {
@@ -64,28 +63,19 @@ fn plan() -> Plan {
     let lock = || vec![step(None, Action::Lock)];
     let stop = |name: &str| vec![step(Some(name), Action::StopContainer { name: name.to_owned(), timeout: Millis::seconds(1) })];
     let work = WaveKind::Work;
-    Plan {
-        format: PLAN_FORMAT,
-        intent: Intent::Deploy,
-        project: ProjectName::new("shop").unwrap(),
-        env: EnvName::new("prod").unwrap(),
-        version: String::new(),
-        mode: BackendMode::MultiServer,
-        basis: Basis { playbook: String::new(), inventory: String::new(), templates: String::new(), facts: BTreeMap::new() },
-        services: BTreeMap::from([
-            (service("api"), planned(Change::Toggle, false)),
-            (service("db"), planned(Change::Toggle, true)),
-            (service("web"), planned(Change::Create, false)),
-        ]),
-        left_out: std::collections::BTreeSet::new(),
-        waves: vec![
-            wave("lock", work, &[("s1", lock()), ("s2", lock())]),
-            wave("stop", work, &[("s1", stop("db"))]),
-            wave("switch", work, &[("s1", vec![switch(), check("api"), check("db"), check("web")]), ("s2", vec![switch(), check("api")])]),
-            wave("retire", work, &[("s1", stop("api"))]),
-            wave("finish", WaveKind::Cleanup, &[("s1", vec![step(None, Action::PruneGenerations { keep: 5 })])]),
-        ],
-    }
+    let services = BTreeMap::from([
+        (service("api"), planned(Change::Toggle, false)),
+        (service("db"), planned(Change::Toggle, true)),
+        (service("web"), planned(Change::Create, false)),
+    ]);
+    let waves = vec![
+        wave("lock", work, &[("s1", lock()), ("s2", lock())]),
+        wave("stop", work, &[("s1", stop("db"))]),
+        wave("switch", work, &[("s1", vec![switch(), check("api"), check("db"), check("web")]), ("s2", vec![switch(), check("api")])]),
+        wave("retire", work, &[("s1", stop("api"))]),
+        wave("finish", WaveKind::Cleanup, &[("s1", vec![step(None, Action::PruneGenerations { keep: 5 })])]),
+    ];
+    deploy_of(services, waves)
 }
 
 fn probed(name: &str, machine: &str, is_live: bool) -> Probed {
