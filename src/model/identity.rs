@@ -37,10 +37,11 @@ pub mod label {
     pub const PORT: &str = "flipside.port";
     /// What the container speaks at that port; missing on containers of older releases of this program.
     pub const PROTOCOL: &str = "flipside.protocol";
+    /// How the container proves itself, on the app alone: the playbook's `health_check` of its release, as JSON. Missing on containers of
+    /// older releases of this program.
+    pub const HEALTH_CHECK: &str = "flipside.health_check";
     /// The pair of fixed addresses that this replica owns in the project network: 0, 1, …
     pub const SLOT: &str = "flipside.slot";
-    /// `single_server` or `multi_server` at the time of the run.
-    pub const MODE: &str = "flipside.mode";
     /// Digest of everything that makes a mesh container (NGINX, host door) differ.
     pub const MESH: &str = "flipside.mesh";
 }

@@ -149,7 +149,7 @@ impl Place<'_> {
             network: if joined { NetworkMode::Container { name: door_name(&name) } } else { self.network(&name) },
             publish: if joined { Vec::new() } else { self.publish() },
             env,
-            labels: self.labels("app"),
+            labels: self.app_labels(),
             volumes: service.volumes.iter().map(|volume| self.volume(volume)).collect(),
             secrets: secrets::mounts(self.playbook, self.remote_root, self.desired, self.release),
             entrypoint: None,
@@ -190,6 +190,12 @@ impl Place<'_> {
         })
     }
 
+    fn app_labels(&self) -> Labels {
+        let mut labels = self.labels("app");
+        labels.extend(serde_json::to_string(&self.desired.service.health_check).map(|json| (label::HEALTH_CHECK.to_owned(), json)));
+        labels
+    }
+
     /// Labels of the app or the door.
     #[must_use]
     pub(super) fn labels(&self, role: &str) -> Labels {
@@ -205,7 +211,6 @@ impl Place<'_> {
                 (label::SPEC, self.desired.spec.clone()),
                 (label::SLOT, self.replica.slot.to_string()),
                 (label::RELEASE, self.release.to_string()),
-                (label::MODE, if self.private_address.is_some() { "multi_server" } else { "single_server" }.to_owned()),
             ]
             .map(|(key, value)| (key.to_owned(), value)),
         );

@@ -2,6 +2,7 @@
 //! Deliberately absent: what should be there.
 use super::record::Record;
 use super::types::{Finding, Level};
+use crate::config::HealthCheck;
 use crate::facts::{ContainerFact, ContainerState, Facts};
 use crate::model::{
     EnvName, ProjectName, Protocol, ServerName, ServiceName, Side, container_name, door_name, failed_name, label, network_name,
@@ -124,6 +125,12 @@ impl Unit<'_> {
     pub fn protocol(&self) -> Option<Protocol> {
         let word = self.label(label::PROTOCOL)?;
         Protocol::ALL.into_iter().find(|protocol| protocol.as_str() == word)
+    }
+
+    /// How it was to prove itself when it was deployed, as its label says it.
+    #[must_use]
+    pub fn health_check(&self) -> Option<HealthCheck> {
+        serde_json::from_str(self.app?.labels.get(label::HEALTH_CHECK)?).ok()
     }
 
     /// The project's network, as the labels say it.

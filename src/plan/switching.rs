@@ -6,7 +6,8 @@ use super::routes::{Generation, Routing, base_generation, reaches, unit_backend}
 use super::steps::{plain, switch};
 use super::target::Desired;
 use super::turn::Turn;
-use super::types::{Step, UndoKind};
+use super::types::{Change, Step, UndoKind};
+use crate::config::HealthCheck;
 use crate::facts::Facts;
 use crate::model::{Action, Backend, DrainPolicy, Millis, ProbeKind, Protocol, RouteCheck, ServerName, Side};
 use crate::nginx::MainSettings;
@@ -61,10 +62,9 @@ pub(super) fn route_check(routing: &Routing<'_>, server: &ServerName, desired: &
         return None;
     }
     let kind = match routing.protocol(desired, side) {
-        Protocol::Http => ProbeKind::Http {
-            path: desired.service.health_check.path.clone().unwrap_or_else(|| "/".to_owned()),
-            host: "localhost".to_owned(),
-        },
+        Protocol::Http => {
+            ProbeKind::Http { path: health_check(desired, side).path.unwrap_or_else(|| "/".to_owned()), host: "localhost".to_owned() }
+        }
         Protocol::Tcp => ProbeKind::Tcp,
         Protocol::Udp => return None,
     };
@@ -76,6 +76,17 @@ pub(super) fn route_check(routing: &Routing<'_>, server: &ServerName, desired: &
         deadline: Millis::seconds(15),
     };
     Some(plain(format!("check that the mesh reaches {}", desired.name), Action::CheckRoute(check)).of(desired.name))
+}
+
+/// What is started anew proves itself as the playbook says, what is there as it did before.
+fn health_check(desired: &Desired<'_>, side: Side) -> HealthCheck {
+    let own = match desired.change {
+        Change::Create | Change::Toggle => None,
+        Change::Restore | Change::Keep | Change::CatchUp | Change::Remove => {
+            desired.present.and_then(|present| present.side(side).find_map(Unit::health_check))
+        }
+    };
+    own.unwrap_or_else(|| desired.service.health_check.clone())
 }
 
 pub(super) fn drain_policy(routing: &Routing<'_>) -> DrainPolicy {

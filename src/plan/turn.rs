@@ -256,17 +256,18 @@ fn await_door(door: &str) -> Step {
     plain(format!("wait for {door} to listen"), Action::AwaitDoor { container: door.to_owned() })
 }
 
-/// The health check of a container that is there, by its own labels.
+/// The health check of a container that is there, by its own labels: the playbook may have another one by now, which that release fails.
 fn health(unit: &Unit<'_>, service: &Service) -> Option<Action> {
     let app = unit.app?;
     let address = unit.address().unwrap_or(Ipv4Addr::LOCALHOST);
     let port = unit.number(label::PORT);
     let protocol = unit.protocol().unwrap_or(service.protocol);
+    let check = unit.health_check().unwrap_or_else(|| service.health_check.clone());
     let policy = match unit_backend(unit) {
-        Some(Backend::Container { .. }) => policy_by_name(&service.health_check),
-        Some(Backend::Address { .. }) | None => policy(&service.health_check),
+        Some(Backend::Container { .. }) => policy_by_name(&check),
+        Some(Backend::Address { .. }) | None => policy(&check),
     };
-    Some(Action::AwaitHealthy { container: app.name.clone(), probe: probe(&service.health_check, protocol, address, port), policy })
+    Some(Action::AwaitHealthy { container: app.name.clone(), probe: probe(&check, protocol, address, port), policy })
 }
 
 /// The old side of every service of the turn that is handed over. Complete on every server before the first container of the new side
