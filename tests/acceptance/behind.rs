@@ -1,9 +1,9 @@
 //! A server that the workstation cannot reach and that goes on serving: left behind within the budget, brought level once it is back.
-//! Cut off by a wrong SSH port in the inventory: everything else of the server is as it should be.
+//! Cut off by a wrong SSH port in the inventory, where all else of the server is as it should be, and by the loss of its power.
 use crate::fleet::Fleet;
 use crate::project::{Project, inventory};
 use crate::shop::{api_on, deploy, header, is};
-use crate::traffic::Traffic;
+use crate::traffic::{HOST, Traffic};
 
 fn playbook(version: &str, floor: u32) -> String {
     let budget = "[rollout]\nmax_unreachable = 1";
@@ -62,9 +62,17 @@ fn a_server_that_cannot_be_reached_is_left_behind_and_brought_level() {
     assert_eq!(running(&fleet), vec![vec!["shop_prod_api_secondary", "shop_prod_worker_secondary"]; 3]);
     other.flipside(&["catch-up", "-y"]).exits(0).says(&["nothing to do"]);
 
-    // Left behind once more, and back for another release.
-    project.playbook(&playbook("3.0", 2));
-    deploy(&project).exits(0).says(&["WITHOUT server3"]);
+    traffic.end().none_failed().versions(&["1.0", "2.0"]);
+
+    // Left behind once more, by the loss of its power, and back for another release. What the others' clients ask is answered all the time.
+    let last = fleet.server(3);
+    let traffic = Traffic::http(&fleet.servers()[..2]);
+    last.fault("stop", &[]);
+    other.playbook(&playbook("3.0", 2));
+    deploy(&other).exits(0).says(&["server3: it cannot be reached, and is left behind", "WITHOUT server3"]);
+    last.fault("start", &[]);
+    other.flipside(&["status"]).exits(0).says(&["server3: it is behind: it has api 2.0, and the fleet has 3.0"]);
+    assert_eq!(last.get(HOST, "/").0, 200, "it serves what it has, with its power back");
     other.playbook(&playbook("1.0", 2));
     deploy(&other).exits(0).says(&["server3: it was left behind by an earlier run: this one brings it level"]);
     is(&other, "api", "RUNNING", "secondary", "1.0");

@@ -2,7 +2,7 @@
 //! Deliberately absent: `resume` (see `interrupt`).
 use crate::fleet::Fleet;
 use crate::project::Project;
-use crate::shop::{api_on, deploy, header, is};
+use crate::shop::{api_on, deploy, header, is, status};
 use crate::traffic::Traffic;
 use std::fs;
 use std::path::PathBuf;
@@ -77,6 +77,24 @@ fn a_killed_run_is_undone_by_abort_or_replaced_by_the_next_deploy() {
     project.flipside(&["abort"]).exits(3).says(&["past undoing", "resume` finishes it", "rollback` goes back"]);
     project.flipside(&["resume"]).exits(0);
     project.flipside(&["abort"]).exits(0).says(&["no run of shop/prod was cut off"]);
+    another_versions_run(&project);
+}
+
+/// A run that another version of the program has begun: it is not guessed at, and a deploy starts from what the servers show.
+fn another_versions_run(project: &Project) {
+    project.playbook(&(header("4.0") + &api_on(3, "2.0", "")));
+    killed(project, "== switch");
+    let plan = newest_journal(project).with_file_name("plan.json");
+    let text = fs::read_to_string(&plan).expect("a plan");
+    fs::write(&plan, text.replacen("\"format\": ", "\"format\": 9", 1)).expect("a plan");
+    for command in ["resume", "abort"] {
+        let said = ["is no plan that this version can read: it has format 9", "starts from what the servers show"];
+        project.flipside(&[command]).exits(2).says(&said);
+    }
+    deploy(project).exits(0);
+    deploy(project).exits(0).says(&["nothing to do"]);
+    let seen = status(project, "api");
+    assert_eq!((&seen["state"], &seen["versions"]), (&"RUNNING".into(), &serde_json::json!(["4.0"])), "{seen:#}");
 }
 
 fn newest_journal(project: &Project) -> PathBuf {

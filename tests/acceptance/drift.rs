@@ -88,6 +88,30 @@ fn what_was_changed_by_hand_is_told_and_never_overwritten_silently() {
     for server in &servers {
         assert_eq!(server.running("shop_prod_api"), ["shop_prod_api_secondary"]);
     }
+    // Under the names that the next side needs: a container of another project, and one that somebody started by hand.
+    traffic.phase("strangers");
+    first.must("docker rm -f shop_prod_api && docker run -d --name shop_prod_api --label flipside.project=blog --label flipside.env=prod flipside/app:1.0");
+    second.must("docker rm -f shop_prod_api && docker run -d --name shop_prod_api flipside/app:1.0");
+    project.playbook(&(header("3.0") + &api_on(3, "3.0", "")));
+    let before = fleet.snapshot();
+    let words = [
+        "server1, api: a container of blog/prod that is not this project's has the name shop_prod_api (image flipside/app:1.0)",
+        "server2, api: a container that is not this project's has the name shop_prod_api (image flipside/app:1.0)",
+        "rename it: docker rename shop_prod_api shop_prod_api_other",
+    ];
+    project.flipside(&["plan"]).exits(3).says(&words);
+    project.flipside(&["deploy", "-y", "--repair"]).exits(3).says(&words).says(&["nothing was changed on any server"]);
+    project.flipside(&["status"]).exits(0).says(&words[..2]);
+    assert_eq!(fleet.snapshot(), before, "what is not ours is not touched, not even to repair");
+    for server in [first, second] {
+        server.must("docker rename shop_prod_api shop_prod_api_other");
+    }
+    project.playbook(&(header("2.0") + &api_on(3, "2.0", "")));
+    deploy(&project).exits(0).says(&["nothing to do"]);
+    for server in [first, second] {
+        assert_eq!(server.running("shop_prod_api"), ["shop_prod_api_other", "shop_prod_api_secondary"]);
+        server.must("docker rm -f shop_prod_api_other");
+    }
     traffic.phase("2.0");
     thread::sleep(Duration::from_millis(500));
     traffic.end().none_failed().only("repaired", "2.0").only("gone", "2.0").only("2.0", "2.0");

@@ -16,6 +16,7 @@ pub(crate) struct Project {
     n_runs: std::cell::Cell<usize>,
     n_workstations: std::cell::Cell<usize>,
     clock: std::cell::Cell<Option<&'static str>>,
+    variable: std::cell::Cell<Option<(&'static str, &'static str)>>,
 }
 
 /// What a run of the program came to.
@@ -48,6 +49,7 @@ impl Project {
             n_runs: std::cell::Cell::new(0),
             n_workstations: std::cell::Cell::new(1),
             clock: std::cell::Cell::new(None),
+            variable: std::cell::Cell::new(None),
         };
         project.playbook(playbook);
         project.inventory(&inventory(fleet, "root", &[1, 2, 3]));
@@ -79,6 +81,11 @@ impl Project {
         self.clock.set(by);
     }
 
+    /// From now on the program is run with this variable in its environment.
+    pub(crate) fn variable(&self, name: &'static str, value: &'static str) {
+        self.variable.set(Some((name, value)));
+    }
+
     /// Runs the program to its end.
     pub(crate) fn flipside(&self, arguments: &[&str]) -> Output {
         self.start(arguments).end()
@@ -97,6 +104,7 @@ impl Project {
         if let Some(by) = self.clock.get() {
             command.envs(wrong_clock(by));
         }
+        command.envs(self.variable.get());
         command
             .current_dir(self.folder.path())
             .args(["--state-dir", &state, "-p", "playbook.toml", "-i", "inventory.toml"])

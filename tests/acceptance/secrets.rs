@@ -12,13 +12,15 @@ use std::thread::{self, JoinHandle};
 
 const FIRST: &str = "sentinel-one-4f1c";
 const SECOND: &str = "sentinel-two-9b7e";
+/// Handed over by a variable of the workstation, which no server may have.
+const TOKEN: &str = "sentinel-env-5d20";
 /// Any bytes that a file of a test can be given.
 const ODD: &str = "-n it's \"$HOME\" `id` \\0 100%s\n\n  ü two\n";
 
 fn playbook(more: &str) -> String {
     header("1.0")
-        + &api_on(2, "1.0", "secrets = [\"db_password\", \"odd\"]")
-        + "\n[secrets]\nodd = { command = [\"sh\", \"-c\", \"cat odd; echo\"] }\n"
+        + &api_on(2, "1.0", "secrets = [\"db_password\", \"odd\", \"token\"]")
+        + "\n[secrets]\nodd = { command = [\"sh\", \"-c\", \"cat odd; echo\"] }\ntoken = { env = \"SHOP_TOKEN\" }\n"
         + more
 }
 
@@ -53,7 +55,7 @@ fn watch(server: &Server) -> JoinHandle<String> {
 
 #[track_caller]
 fn hides(what: &str, text: &str) {
-    for value in [FIRST, SECOND] {
+    for value in [FIRST, SECOND, TOKEN] {
         assert!(!text.contains(value), "{what} shows {value}:\n{text}");
     }
 }
@@ -65,7 +67,7 @@ fn hidden(output: Output) -> Output {
 
 /// Every file below a folder of this machine, by `grep`.
 fn files_hide(folder: &Path) {
-    for value in [FIRST, SECOND] {
+    for value in [FIRST, SECOND, TOKEN] {
         let found = Command::new("grep").args(["-r", "-l", "-a", value]).arg(folder).output().expect("grep");
         assert_eq!(String::from_utf8_lossy(&found.stdout), "", "{value}");
     }
@@ -79,6 +81,8 @@ fn a_secret_is_in_its_own_file_and_nowhere_else() {
     give(&project, FIRST, 0o644);
     hidden(deploy(&project)).exits(2).says(&["can be read by others (mode 644): chmod 600 ./secrets/prod/db_password"]);
     give(&project, FIRST, 0o600);
+    hidden(deploy(&project)).exits(2).says(&["SHOP_TOKEN"]);
+    project.variable("SHOP_TOKEN", TOKEN);
     hidden(deploy(&project)).exits(0);
     let servers: Vec<Server> = fleet.servers().into_iter().filter(|server| !server.running("shop_prod_api").is_empty()).collect();
     assert_eq!(servers.len(), 2);
@@ -86,6 +90,7 @@ fn a_secret_is_in_its_own_file_and_nowhere_else() {
         for server in &servers {
             assert_eq!(server.get(HOST, "/file?path=/run/secrets/db_password"), (200, format!("{value}\n")), "{}", server.name);
             assert_eq!(server.get(HOST, "/file?path=/run/secrets/odd"), (200, ODD.to_owned()), "every byte as it was");
+            assert_eq!(server.get(HOST, "/file?path=/run/secrets/token"), (200, TOKEN.to_owned()), "{}", server.name);
         }
     };
     has(FIRST);
