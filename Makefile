@@ -1,7 +1,7 @@
 # What one types in this repository. `make help` lists it. Rules only call scripts and cargo: all that they do can be typed by hand.
 SHELL := /bin/bash
 .DEFAULT_GOAL := help
-.PHONY: help demo build test unit lint bench sweep soak fleet fleet-down
+.PHONY: help demo build test unit lint bench sweep soak crowd fleet fleet-down
 
 help: ## List the rules
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-11s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -29,6 +29,9 @@ sweep: ## Kill, cut or interrupt a deploy at every one of its events, and every 
 
 soak: ## A thousand toggles under full load, every request counted: some hours. TOGGLES=100 MINUTES=20 SERVERS=3 PAUSE=20 for others
 	@tests/bench/soak $(or $(TOGGLES),1000) $(or $(MINUTES),360) $(or $(SERVERS),1) $(or $(PAUSE),2)
+
+crowd: ## Fifty real servers behind one sshd as it is shipped, deployed to under traffic: some 40 minutes, 16 GB of disk. SERVERS=20 for fewer
+	@tests/bench/crowd $(or $(SERVERS),50)
 
 fleet: ## Start the local fleet: three servers, named by inventory/local.toml
 	@vagrant/fleet up

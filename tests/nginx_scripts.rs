@@ -274,6 +274,22 @@ fn a_container_that_is_away_is_named() {
     assert!(output.ends_with("error: the container flipside_nginx cannot be asked: is it running?\n"), "{output}");
 }
 
+#[test]
+fn a_runtime_that_fails_before_the_program_has_begun_is_asked_again() {
+    let fails = "OCI runtime exec failed: exec failed: unable to start container process: read init-p: connection reset by peer: unknown";
+    let times = |n_failures: u32| {
+        let count = "here=${0%/*}; printf x >>$here/asked; asked=$(cat $here/asked)";
+        Server::new(&format!("{count}\n[ ${{#asked}} -gt {n_failures} ] || {{ echo '{fails}' >&2; exit 126; }}\necho 'seen: all well'"))
+    };
+    let policy = DrainPolicy { quiet: Millis(0), timeout: Millis(0) };
+    let server = times(2);
+    assert_eq!(server.run(&drain(&server.context(), &[], &policy)), (true, "seen: all well\n".to_owned()));
+    let server = times(9);
+    let (done, output) = server.run(&drain(&server.context(), &[], &policy));
+    assert!(!done && output.ends_with("error: the container flipside_nginx cannot be asked: is it running?\n"), "{output}");
+    assert_eq!(fs::read_to_string(server.root.path().join("asked")).unwrap(), "xxxx", "four times, and no more");
+}
+
 /// Asks a socket that answers each connection with `answer`, or says nothing and keeps it open, or hangs up.
 fn route(answer: Option<&'static str>, kind: ProbeKind) -> (bool, String) {
     // No curl in the image, and no backend that is still being connected to.

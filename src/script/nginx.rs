@@ -18,6 +18,7 @@ pub const NGINX_PROGRAM: &str = include_str!("nginx/nginx_program.sh");
 pub const DOOR_PROGRAM: &str = include_str!("nginx/door_program.sh");
 
 const LIB: &str = include_str!("nginx/lib.sh");
+const ASK: &str = include_str!("nginx/ask.sh");
 const LOCK: &str = include_str!("nginx/lock.sh");
 const TEST: &str = include_str!("nginx/test.sh");
 const STAGE: &str = include_str!("nginx/stage.sh");
@@ -66,7 +67,7 @@ pub fn stage_nginx(
         ("inner", &format!("{LIB}{TEST}")),
         ("listeners", &listeners.join(" ")),
     ];
-    subshell(&format!("{}{}{LIB}{write}{STAGE}", engine(context), assignments(&variables)))
+    subshell(&format!("{}{}{LIB}{ASK}{write}{STAGE}", engine(context), assignments(&variables)))
 }
 
 /// DropGeneration: removes a generation that is not live.
@@ -193,13 +194,13 @@ fn inside(context: &ScriptContext, container: &str, script: &str, arguments: &[&
 
 /// As [`inside`], with arguments that are words of the shell already, and what comes `first` on the server.
 fn inside_words(context: &ScriptContext, container: &str, script: &str, arguments: &[String], first: &str, on_failure: &str) -> String {
-    let fixed = ["exec", container, "sh", "-c", script, "flipside"].map(quote);
+    let fixed = [container, "sh", "-c", script, "flipside"].map(quote);
     let words: Vec<&str> = fixed.iter().chain(arguments).map(String::as_str).collect();
     let gone = quote(&format!("error: the container {container} cannot be asked: is it running?"));
     subshell(&format!(
-        "{first}answer=$({} {} 2>&1) && {{ printf '%s\\n' \"$answer\"; exit 0; }}\n{on_failure}printf '%s\\n' \"$answer\"\n\
+        "{}{ASK}{first}ask {} && {{ printf '%s\\n' \"$answer\"; exit 0; }}\n{on_failure}printf '%s\\n' \"$answer\"\n\
          case $answer in *'error: '*) ;; *) printf '%s\\n' {gone} ;; esac\nexit 1\n",
-        context.docker_words(),
+        engine(context),
         words.join(" ")
     ))
 }

@@ -42,11 +42,16 @@ fn a_broken_release_is_put_back_and_its_reason_told() {
         }
     }
 
-    // What was put back can be deployed over, without any clearing up.
+    // What was put back can be deployed over, without any clearing up; here with a health check that the old version does not pass.
     traffic.phase("2.0");
-    project.playbook(&(header("2.0") + &api_on(3, "2.0", "")));
+    let mounted = "secrets = [\"new\"]\n\n[secrets]\nnew = { env = \"NEW\" }";
+    project.variable("NEW", "anything");
+    project.playbook(&(header("2.0") + &api_on(3, "2.0", mounted)).replace("/up", "/file?path=/run/secrets/new"));
     deploy(&project).exits(0);
     is(&project, "api", "RUNNING", "secondary", "2.0");
+    // The way back asks the old containers as they were asked when they were deployed.
+    project.flipside(&["rollback", "-y"]).exits(0);
+    is(&project, "api", "RUNNING", "primary", "1.0");
     traffic.end().none_failed().versions(&["1.0", "2.0"]).only("3.0-exit", "1.0").only("3.0-unhealthy", "1.0");
 }
 

@@ -28,7 +28,7 @@ if command -v sha256sum >/dev/null 2>&1; then
 fi
 find . -type d -exec chmod 755 {} + && find . -type f -exec chmod 644 {} + || discard 'the modes of the files cannot be set'
 cd "$folder" || fail "the folder $folder is gone"
-answer=$(engine exec "$container" sh -c "$inner" flipside "/flipside/nginx/$candidate/nginx.conf" $listeners 2>&1) || {
+ask "$container" sh -c "$inner" flipside "/flipside/nginx/$candidate/nginx.conf" $listeners || {
     # NGINX writes a line with its name, or, once it has read `error_log stderr`, one with the time. The last only says that the test failed.
     reason=$(printf '%s\n' "$answer" | sed -n 's/^error: //p;s/^nginx: \[/[/p;s,^[0-9]*/[0-9]*/[0-9]* [0-9:]* \(\[[a-z]*\]\) [0-9#]*: ,\1 ,p' | grep -v -e '^\[warn\]' -e '^\[notice\]' | head -n 1)
     discard "NGINX refuses generation $generation: ${reason:-$(printf '%s\n' "$answer" | tail -n 1)}" "$(printf '%s\n' "$answer" | sed -n 's/^hint: //p' | tail -n 1)"
