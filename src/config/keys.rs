@@ -9,6 +9,7 @@ pub(super) enum Part {
     Rollout,
     Service,
     HealthCheck,
+    Balance,
     Proxy,
     Secret,
     Inventory,
@@ -76,6 +77,7 @@ impl Part {
                 "mesh",
                 "health_check",
                 "proxy",
+                "balance",
                 "host_port",
                 "internal_port",
                 "overlap",
@@ -85,6 +87,9 @@ impl Part {
                 "min_healthy",
             ],
             Part::HealthCheck => &["path", "command", "start_period", "interval", "timeout", "retries", "deadline"],
+            Part::Balance => {
+                &["strategy", "active", "method", "key", "max_fails", "fail_timeout", "tries", "tries_timeout", "zone_routing"]
+            }
             Part::Proxy => &["hosts", "app_port"],
             Part::Secret => &["file", "env", "command"],
             Part::Inventory => &["defaults", "servers", "nginx"],
@@ -128,11 +133,12 @@ impl Part {
     fn inner(self) -> &'static [(&'static str, Part)] {
         match self {
             Part::Playbook => &[("project", Part::Project), ("rollout", Part::Rollout)],
-            Part::Service => &[("health_check", Part::HealthCheck), ("proxy", Part::Proxy)],
+            Part::Service => &[("health_check", Part::HealthCheck), ("proxy", Part::Proxy), ("balance", Part::Balance)],
             Part::Inventory => &[("defaults", Part::Defaults), ("nginx", Part::Nginx)],
             Part::Project
             | Part::Rollout
             | Part::HealthCheck
+            | Part::Balance
             | Part::Proxy
             | Part::Secret
             | Part::Defaults
@@ -154,9 +160,17 @@ impl Part {
                 ("hosts", "write it in `proxy`: `proxy = { hosts = [\"…\"] }`"),
                 ("host", "write it in `proxy`: `proxy = { hosts = [\"…\"] }`"),
                 ("healthcheck", "write `health_check`"),
+                ("load_balancing", "write `balance`"),
+                ("lb_policy", "write `balance = { method = \"…\" }`"),
                 ("build", "build and push the image beforehand, and name it with `image`"),
                 ("restart", "remove it: containers are always started again"),
                 ("secret", "write `secrets = [\"NAME\"]`"),
+            ],
+            Part::Balance => &[
+                ("policy", "write `method`"),
+                ("next_upstream_tries", "write `tries`"),
+                ("next_upstream_timeout", "write `tries_timeout`"),
+                ("backup", "write `strategy = \"active-passive\"`"),
             ],
             Part::HealthCheck => &[("test", "write `command`"), ("url", "write `path`")],
             Part::Server => &[

@@ -11,6 +11,7 @@ mod naming;
 mod values;
 mod walk;
 
+mod balance;
 mod environment;
 mod playbook;
 mod reach;
@@ -30,7 +31,7 @@ pub use playbook::read_playbook;
 pub use problem::{Place, Problem, Problems};
 pub use starter::{starter_inventory, starter_playbook};
 pub use types::{
-    EnvPrefix, HealthCheck, HostKeyPolicy, Ingress, Inventory, Keep, Mesh, NginxSettings, OnFailure, Playbook, Proxy, Rollout,
-    SecretSource, Server, Service, Strategy, Volume,
+    Balance, EnvPrefix, HealthCheck, HostKeyPolicy, Ingress, Inventory, Keep, Mesh, NginxSettings, OnFailure, Playbook, Proxy, Rollout,
+    SecretSource, Server, Service, Strategy, Takes, Volume, ZoneRouting,
 };
 pub use values::duration;

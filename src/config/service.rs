@@ -1,4 +1,5 @@
 //! One service: image, command, port, placement, volumes. Deliberately absent: how it is reached (`reach`), and its neighbours (`cross`).
+use super::balance::balance;
 use super::keys::Part;
 use super::node::Value;
 use super::reach;
@@ -43,6 +44,7 @@ pub(super) fn read(walk: &mut Walk<'_>, section: &Section<'_>) -> Service {
         mesh,
         health_check: reach::health_check(walk, section, protocol),
         proxy: reach::proxy(walk, section, protocol),
+        balance: balance(walk, section),
         host_port,
         internal_port,
         overlap: walk.flag(section, "overlap").is_some_and(|(overlap, _)| overlap),
@@ -110,7 +112,7 @@ fn needs_port(walk: &mut Walk<'_>, section: &Section<'_>) {
     if section.table.get("port").is_some() {
         return;
     }
-    for key in ["protocol", "host_port", "internal_port", "proxy"] {
+    for key in ["protocol", "host_port", "internal_port", "proxy", "balance"] {
         if let Some(entry) = section.table.get(key) {
             let title = format!("{} has `{key}` but no `port`", section.what);
             walk.report(entry.key_span, title, "add `port`, the port that the container listens on");

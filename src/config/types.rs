@@ -1,5 +1,5 @@
 //! What a playbook and an inventory say, after environments are merged, defaults are filled in and names are checked.
-use crate::model::{EnvName, Millis, ProjectName, Protocol, SecretName, ServerName, ServiceName, Zone};
+use crate::model::{EnvName, Millis, ProjectName, Protocol, SecretName, ServerName, ServiceName, Upstream, Zone};
 use serde::{Deserialize, Serialize};
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::Ipv4Addr;
@@ -111,6 +111,9 @@ pub struct Service {
     pub health_check: HealthCheck,
     /// Public hosts, for http services.
     pub proxy: Option<Proxy>,
+    /// How requests are spread over its copies.
+    #[serde(default, skip_serializing_if = "is_default")]
+    pub balance: Balance,
     /// Pins the base port, 1024..=22767.
     pub host_port: Option<u16>,
     /// Pins the internal port, 1024..=32767.
@@ -142,6 +145,10 @@ fn is_one(number: &u32) -> bool {
 #[expect(clippy::trivially_copy_pass_by_ref, reason = "serde wants it so")]
 fn is_zero(number: &u32) -> bool {
     *number == 0
+}
+
+fn is_default(balance: &Balance) -> bool {
+    *balance == Balance::default()
 }
 
 impl Service {
@@ -195,6 +202,39 @@ pub struct HealthCheck {
     pub retries: u32,
     /// In all. Default 60 s.
     pub deadline: Millis,
+}
+
+/// How requests are spread over a service's copies.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+pub struct Balance {
+    /// Which copies take requests while all are well.
+    pub takes: Takes,
+    /// Whether a server's NGINX goes to copies in its own zone first.
+    pub zone_routing: ZoneRouting,
+    /// How NGINX chooses among them.
+    pub upstream: Upstream,
+}
+
+/// Which copies take requests while all are well.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Takes {
+    /// `strategy = "active-active"`: all of them.
+    #[default]
+    All,
+    /// `strategy = "active-passive"`: so many, the same ones for every NGINX; the others wait until none of these answers.
+    First(u32),
+}
+
+/// Whether a server's NGINX goes to copies in its own zone first.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum ZoneRouting {
+    /// Those of other zones wait until none of its own zone answers.
+    #[default]
+    Local,
+    /// All are alike.
+    Global,
 }
 
 /// Public hosts of an http service.

@@ -9,6 +9,7 @@ mod redact;
 mod secret;
 mod side;
 mod time;
+mod upstream;
 
 pub use action::{Action, Backend, DrainPolicy, HealthPolicy, NetworkSpec, Probe, ProbeKind, RouteCheck, StagedListener};
 pub use container::{ContainerSpec, NetworkMode, Publish};
@@ -23,6 +24,7 @@ pub use redact::Redactor;
 pub use secret::{LARGEST_SECRET, MissingSecret, Secret, Secrets, SecretsProof};
 pub use side::Side;
 pub use time::Millis;
+pub use upstream::{Method, Upstream};
 
 use serde::{Deserialize, Serialize};
 

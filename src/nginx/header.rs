@@ -1,7 +1,7 @@
 //! The comments that let a rendered file be read back: its header and the words after each `server` line. Both directions in one place.
 use super::error::ReadError;
 use super::types::{MeshBackend, MeshService};
-use crate::model::{Backend, EnvName, NameError, ProjectName, Protocol, ServerName, ServiceName, Side};
+use crate::model::{Backend, EnvName, NameError, ProjectName, Protocol, ServerName, ServiceName, Side, Upstream};
 use std::collections::BTreeMap;
 use std::net::Ipv4Addr;
 
@@ -18,12 +18,18 @@ pub(super) struct Header {
     pub(super) live: Side,
     pub(super) version: String,
     pub(super) hosts: Vec<String>,
+    pub(super) upstream: Upstream,
 }
 
 /// The header of a service's file, without a newline at the end.
 pub(super) fn write_header(service: &MeshService) -> String {
     let version = serde_json::Value::from(service.version.as_str());
-    format!(
+    // Left out where nothing is set: files of releases that did not have it are read, and written, as they are.
+    let upstream = match serde_json::to_string(&service.upstream) {
+        Ok(json) if service.upstream != Upstream::default() => format!("\n# upstream: {json}"),
+        Ok(_) | Err(_) => String::new(),
+    };
+    let text = format!(
         "{FIRST_LINE}: rendered, not edited; what is changed here is found and refused.\n\
          # project: {}\n# env: {}\n# service: {}\n# protocol: {}\n# internal port: {}\n# live: {}\n# version: {version}\n# hosts: {}",
         service.project,
@@ -33,9 +39,8 @@ pub(super) fn write_header(service: &MeshService) -> String {
         service.internal_port,
         service.live,
         service.hosts.join(" "),
-    )
-    .trim_end()
-    .to_owned()
+    );
+    format!("{}{upstream}", text.trim_end())
 }
 
 /// Reads what [`write_header`] wrote.
@@ -61,6 +66,10 @@ pub(super) fn read_header(text: &str) -> Result<Header, ReadError> {
         live: field(&fields, "live", |text| read_side(text).ok_or_else(String::new))?,
         version: field(&fields, "version", |text| serde_json::from_str::<String>(text).map_err(|error| error.to_string()))?,
         hosts: field(&fields, "hosts", |text| Ok(text.split_whitespace().map(str::to_owned).collect()))?,
+        upstream: match fields.contains_key("upstream") {
+            true => field(&fields, "upstream", |text| serde_json::from_str(text).map_err(|error| error.to_string()))?,
+            false => Upstream::default(),
+        },
     })
 }
 

@@ -39,7 +39,7 @@ pub fn read_service(text: &str) -> Result<MeshService, ReadError> {
         }
         backends.push(MeshBackend { backend, side, replica, server, role });
     }
-    let takes_traffic = |side| backends.iter().any(|backend| backend.side == side && backend.role != BackendRole::Idle);
+    let takes_traffic = |side| backends.iter().any(|backend| backend.side == side && backend.role.takes_traffic());
     let routed = match (takes_traffic(Side::Primary), takes_traffic(Side::Secondary)) {
         (true, false) => Side::Primary,
         (false, true) => Side::Secondary,
@@ -58,6 +58,7 @@ pub fn read_service(text: &str) -> Result<MeshService, ReadError> {
         live: routed,
         version: header.version,
         hosts: header.hosts,
+        upstream: header.upstream,
         backends,
     })
 }

@@ -4,7 +4,7 @@ use super::header::{write_header, write_words};
 use super::read::read_service;
 use super::templates::{HTTP, MAIN, STREAM, Templates};
 use super::types::{BackendRole, MainSettings, MeshBackend, MeshService};
-use crate::model::{Backend, EnvName, Millis, ProjectName, Protocol, ServiceName, StagedListener};
+use crate::model::{Backend, EnvName, Method, Millis, ProjectName, Protocol, ServiceName, StagedListener, Upstream};
 use crate::script::layout;
 use minijinja::{Value, context};
 
@@ -54,7 +54,7 @@ pub fn render_service(templates: &Templates, service: &MeshService) -> Result<(S
     let name = layout::stem(&service.project, &service.env, &service.service);
     check(service, &name)?;
     let service = promoted(service);
-    let active: Vec<&MeshBackend> = service.backends.iter().filter(|backend| backend.role != BackendRole::Idle).collect();
+    let active: Vec<&MeshBackend> = service.backends.iter().filter(|backend| backend.role.takes_traffic()).collect();
     let template = match service.protocol {
         Protocol::Tcp | Protocol::Udp => STREAM,
         Protocol::Http => HTTP,
@@ -72,6 +72,9 @@ pub fn render_service(templates: &Templates, service: &MeshService) -> Result<(S
         socket => format!("{}/run/{name}.sock", layout::MOUNT),
         zone_kib => zone_kib,
         n_active => active.len(),
+        method => method(&service, active.len()),
+        fails => format!("max_fails={} fail_timeout={}", service.upstream.max_fails, nginx_time(service.upstream.fail_timeout)),
+        tries => tries(&service.upstream),
         hosts => Value::from_iter(service.hosts.iter().map(String::as_str)),
         backends => Value::from_iter(service.backends.iter().map(backend_value)),
     };
@@ -85,7 +88,7 @@ pub fn render_service(templates: &Templates, service: &MeshService) -> Result<(S
 
 fn check(service: &MeshService, name: &str) -> Result<(), RenderError> {
     let service_name = || name.to_owned();
-    if !service.backends.iter().any(|backend| backend.role != BackendRole::Idle) {
+    if !service.backends.iter().any(|backend| backend.role.takes_traffic()) {
         return Err(RenderError::NoBackend { service: service_name() });
     }
     match service.protocol {
@@ -99,6 +102,36 @@ fn check(service: &MeshService, name: &str) -> Result<(), RenderError> {
         Some(host) => Err(RenderError::Host { service: service_name(), host: host.clone() }),
         None => Ok(()),
     }
+}
+
+/// The directive that chooses among several backends that take traffic, or nothing where NGINX is to take one after the other.
+fn method(service: &MeshService, n_active: usize) -> Option<String> {
+    let is_datagrams = service.protocol == Protocol::Udp;
+    match &service.upstream.method {
+        _ if n_active < 2 => None,
+        None if is_datagrams => None,
+        Some(Method::RoundRobin) => None,
+        None | Some(Method::LeastConn) => Some("least_conn".to_owned()),
+        Some(Method::IpHash) => Some(match service.protocol {
+            Protocol::Http => "ip_hash".to_owned(),
+            // There is no ip_hash of streams.
+            Protocol::Tcp | Protocol::Udp => "hash $remote_addr consistent".to_owned(),
+        }),
+        Some(Method::Hash(key)) => Some(format!("hash {key} consistent")),
+        Some(Method::RandomTwo) => Some("random two least_conn".to_owned()),
+    }
+}
+
+/// How often another backend is tried, where it is not as `nginx.conf` has it.
+fn tries(upstream: &Upstream) -> Option<Value> {
+    let usual = Upstream::default();
+    let is_usual = (upstream.tries, upstream.tries_timeout) == (usual.tries, usual.tries_timeout);
+    (!is_usual).then(|| context! { number => upstream.tries, timeout => nginx_time(upstream.tries_timeout) })
+}
+
+/// NGINX knows no fractions.
+fn nginx_time(time: Millis) -> String {
+    if time.0 % 1000 == 0 { format!("{}s", time.0 / 1000) } else { format!("{}ms", time.0) }
 }
 
 fn is_host(host: &str) -> bool {

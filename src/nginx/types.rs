@@ -1,5 +1,5 @@
 //! One service as one server's NGINX sees it, and the settings of `nginx.conf`. Deliberately absent: how they become text.
-use crate::model::{Backend, EnvName, Millis, ProjectName, Protocol, ServerName, ServiceName, Side};
+use crate::model::{Backend, EnvName, Millis, ProjectName, Protocol, ServerName, ServiceName, Side, Upstream};
 use serde::{Deserialize, Serialize};
 
 /// One service as one server's NGINX should see it. Rendered and read back, it is the same value.
@@ -21,8 +21,15 @@ pub struct MeshService {
     pub version: String,
     /// Public hosts, served on port 80. Only for http.
     pub hosts: Vec<String>,
+    /// How requests are spread over the backends.
+    #[serde(default, skip_serializing_if = "is_default")]
+    pub upstream: Upstream,
     /// Container-name backends: both sides of every replica. Address backends: the live side's only. In the order they are rendered.
     pub backends: Vec<MeshBackend>,
+}
+
+fn is_default(upstream: &Upstream) -> bool {
+    *upstream == Upstream::default()
 }
 
 /// One `server` line of an upstream.
@@ -46,10 +53,22 @@ pub struct MeshBackend {
 pub enum BackendRole {
     /// Traffic goes there.
     Live,
-    /// Traffic goes there when no live one answers: another zone's. Where a service has no live one, its backups are rendered as live.
+    /// Traffic goes there when no live one answers: another zone's, or one that is kept in reserve. Where a service has no live one, its
+    /// backups are rendered as live.
     Backup,
     /// Listed and resolved, and given no traffic: the side that waits.
     Idle,
+}
+
+impl BackendRole {
+    /// Traffic goes there, now or when others do not answer.
+    #[must_use]
+    pub fn takes_traffic(self) -> bool {
+        match self {
+            BackendRole::Live | BackendRole::Backup => true,
+            BackendRole::Idle => false,
+        }
+    }
 }
 
 /// The settings of `nginx.conf`.

@@ -9,7 +9,6 @@ use super::turn::Turn;
 use super::types::{Change, Finding, Step};
 use crate::facts::ContainerFact;
 use crate::model::{Action, Backend, ServerName, previous_name};
-use crate::nginx::BackendRole;
 use std::collections::BTreeMap;
 
 type Steps = BTreeMap<ServerName, Vec<Step>>;
@@ -56,7 +55,7 @@ pub(super) fn drain_steps(routing: &Routing<'_>) -> Steps {
             let Some(route) = desired.present.and_then(|present| present.routes.get(server)) else { continue };
             let now = desired.from.map(|from| routing.backends(server, desired, from)).unwrap_or_default();
             let new: Vec<Backend> = now.into_iter().map(|backend| backend.backend).collect();
-            let routed = route.backends.iter().filter(|backend| backend.role == BackendRole::Live).map(|backend| backend.backend.clone());
+            let routed = route.backends.iter().filter(|backend| backend.role.takes_traffic()).map(|backend| backend.backend.clone());
             old.extend(routed.filter(|backend| !new.contains(backend)));
         }
         push(routing, &mut all, server, old);

@@ -1,4 +1,5 @@
 //! What a careful operator would notice before running the plan.
+use super::balancing;
 use super::containers::{SET_BY_US, has_door, volume_name};
 use super::drift::strangers;
 use super::routes::{Routing, unit_backend};
@@ -37,6 +38,7 @@ pub(super) fn lint(routing: &Routing<'_>) -> Vec<Finding> {
     check_former_hosts(routing, &mut findings);
     check_reach(routing, &mut findings);
     check_transports(routing, &mut findings);
+    findings.extend(balancing::check(routing));
     findings
 }
 

@@ -1,4 +1,5 @@
 //! What each server's NGINX should route, and the generation that says so. Deliberately absent: when it is switched.
+use super::balancing::assign_roles;
 use super::behind::Behind;
 use super::containers::Place;
 use super::drift::Drift;
@@ -97,10 +98,10 @@ impl Routing<'_> {
     fn routed_elsewhere(&self, server: &ServerName, desired: &Desired<'_>, side: Side) -> Vec<MeshBackend> {
         let mut elsewhere: Vec<MeshBackend> = Vec::new();
         for backend in desired.present.into_iter().flat_map(|there| there.level_routes()).flat_map(|route| &route.backends) {
-            let is_away = backend.side == side && backend.role == BackendRole::Live && self.behind.away.contains(&backend.server);
+            let is_away = backend.side == side && backend.role.takes_traffic() && self.behind.away.contains(&backend.server);
             let known = elsewhere.iter().any(|other| other.server == backend.server && other.replica == backend.replica);
             if is_away && !known && reaches(server, &backend.server, &backend.backend) {
-                elsewhere.push(backend.clone());
+                elsewhere.push(MeshBackend { role: BackendRole::Live, ..backend.clone() });
             }
         }
         elsewhere
@@ -175,6 +176,7 @@ impl Routing<'_> {
         if backends.is_empty() {
             return None;
         }
+        assign_roles(self, server, desired, &mut backends);
         let by_name = backends.iter().any(|backend| matches!(backend.backend, Backend::Container { .. }));
         if by_name || (desired.from == Some(side) && self.announces(server, desired)) {
             backends.extend(self.idle_twins(server, desired, side));
@@ -202,6 +204,7 @@ impl Routing<'_> {
             live: side,
             version,
             hosts,
+            upstream: desired.service.balance.upstream.clone(),
             backends,
         })
     }

@@ -3,7 +3,7 @@
 use super::server::FakeServer;
 use super::{listened, refuse, seen};
 use crate::model::{Backend, Failure, GenerationId, RouteCheck, ServiceName, StagedListener, network_name};
-use crate::nginx::{BackendRole, generation_id, read_service};
+use crate::nginx::{generation_id, read_service};
 use crate::script::layout::{BOOTSTRAP, HOST_DOOR, NGINX_CONTAINER};
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -118,7 +118,7 @@ impl FakeServer {
         let texts = self.files(generation).into_iter().flatten().filter(|(path, _)| path.contains(".d/"));
         let services = texts.filter_map(|(_, text)| read_service(text).ok());
         let backends = services.flat_map(|service| {
-            let live = service.backends.into_iter().filter(|backend| backend.role != BackendRole::Idle);
+            let live = service.backends.into_iter().filter(|backend| backend.role.takes_traffic());
             live.map(move |backend| (service.service.clone(), backend.backend))
         });
         backends.collect()
@@ -139,7 +139,7 @@ impl FakeServer {
         let Some(service) = text.and_then(|text| read_service(text).ok()) else {
             return refuse(format!("the live generation has no file for {stem}"));
         };
-        let dead = service.backends.iter().filter(|backend| backend.role != BackendRole::Idle).find_map(|backend| match &backend.backend {
+        let dead = service.backends.iter().filter(|backend| backend.role.takes_traffic()).find_map(|backend| match &backend.backend {
             Backend::Container { name, .. } => self.running(name).is_none().then(|| name.clone()),
             Backend::Address { .. } => None,
         });
