@@ -131,7 +131,7 @@ fn tries(upstream: &Upstream) -> Option<Value> {
 
 /// NGINX knows no fractions.
 fn nginx_time(time: Millis) -> String {
-    if time.0 % 1000 == 0 { format!("{}s", time.0 / 1000) } else { format!("{}ms", time.0) }
+    if time.0.is_multiple_of(1000) { format!("{}s", time.0 / 1000) } else { format!("{}ms", time.0) }
 }
 
 fn is_host(host: &str) -> bool {

@@ -1,0 +1,103 @@
+//! `playbooks/balance.toml`, which copy answers: one's own zone first, copies in reserve, what a hash leads to; and what a copy or a server that dies costs the clients.
+use crate::fleet::Fleet;
+use crate::project::{Project, inventory};
+use crate::server::Server;
+use crate::shop::deploy;
+use crate::traffic::Traffic;
+use std::collections::BTreeSet;
+use std::thread;
+use std::time::{Duration, Instant};
+
+const API: &str = "api.example.com";
+const LEADER: &str = "leader.example.com";
+const CACHE: &str = "cache.example.com";
+const PLAYBOOK: &str = include_str!("../../playbooks/balance.toml");
+
+/// The servers whose copies answer 24 requests to this server's NGINX.
+fn who(fleet: &Fleet, asked: &Server, host: &str, path: impl Fn(usize) -> String) -> BTreeSet<String> {
+    let ids: Vec<(String, String)> = fleet
+        .servers()
+        .iter()
+        .flat_map(|server| server.containers().into_values().map(|found| (found.id, server.name.clone())).collect::<Vec<_>>())
+        .collect();
+    let of = |number| {
+        let (status, body) = asked.get(host, &path(number));
+        let name = body.trim().rsplit(' ').next().unwrap_or_default().to_owned();
+        let found = ids.iter().find(|(id, _)| !name.is_empty() && id.starts_with(&name));
+        found.map_or_else(|| panic!("{} answered {status}: {body}", asked.name), |(_, server)| server.clone())
+    };
+    (0..24).map(of).collect()
+}
+
+fn names(numbers: &[usize]) -> BTreeSet<String> {
+    numbers.iter().map(|number| format!("server{number}")).collect()
+}
+
+/// Asks until these servers' copies answer, and no others: a copy that was given up is tried again after its `fail_timeout`.
+fn until_it_is(fleet: &Fleet, asked: &Server, host: &str, wanted: &[usize]) {
+    let began = Instant::now();
+    loop {
+        let seen = who(fleet, asked, host, |_| "/".to_owned());
+        if seen == names(wanted) {
+            return;
+        }
+        assert!(began.elapsed() < Duration::from_secs(20), "{host} by way of {}: {seen:?}", asked.name);
+        thread::sleep(Duration::from_millis(200));
+    }
+}
+
+#[test]
+fn zones_reserves_and_hashes_lead_to_the_right_copies_and_a_dead_one_costs_nothing() {
+    let fleet = Fleet::take();
+    let servers = fleet.servers();
+    let (one, two, three) = (&servers[0], &servers[1], &servers[2]);
+    let project = Project::new(&fleet, PLAYBOOK);
+    project.inventory(&(inventory(&fleet, "root", &[1, 2, 3]) + "zone = \"fra1\"\n"));
+    deploy(&project).exits(0);
+    let root = |_| "/".to_owned();
+    assert_eq!(who(&fleet, one, API, root), names(&[1, 2]), "its own zone");
+    assert_eq!(who(&fleet, three, API, root), names(&[3]), "its own zone");
+    for server in &servers {
+        assert_eq!(who(&fleet, server, LEADER, root), names(&[2]), "the first of `servers`, for {} too", server.name);
+    }
+    let pages: Vec<_> =
+        servers.iter().map(|server| (0..6).map(|n| who(&fleet, server, CACHE, |_| format!("/?{n}"))).collect::<Vec<_>>()).collect();
+    assert!(pages[0].iter().all(|copies| copies.len() == 1) && pages.iter().all(|of| *of == pages[0]), "a page is at one copy: {pages:?}");
+    assert!(pages[0].iter().collect::<BTreeSet<_>>().len() > 1, "not all pages are at the same: {pages:?}");
+
+    // A copy dies, and comes back. Who asks does not notice, in its zone or in another.
+    let target = |server: &Server, host: &str| ["new", "keep"].map(|kind| format!("{kind}:http://{}/#{host}", server.address));
+    let traffic = Traffic::to([one, three].into_iter().flat_map(|server| [API, LEADER].map(|host| target(server, host))).flatten());
+    traffic.phase("copies die");
+    two.must("docker kill spread_prod_leader");
+    three.must("docker kill spread_prod_api");
+    until_it_is(&fleet, three, API, &[1, 2]);
+    until_it_is(&fleet, one, LEADER, &[1, 3]);
+    traffic.phase("copies come back");
+    two.must("docker start spread_prod_leader");
+    three.must("docker start spread_prod_api");
+    until_it_is(&fleet, three, API, &[3]);
+    until_it_is(&fleet, one, LEADER, &[2]);
+    traffic.phase("a server dies");
+    two.fault("stop", &[]);
+    thread::sleep(Duration::from_secs(8));
+    traffic.phase("a server comes back");
+    two.fault("start", &[]);
+    until_it_is(&fleet, one, LEADER, &[2]);
+    let seen = traffic.end().none_failed();
+    for target in &seen.0.targets {
+        let slowest: Vec<_> = target.phases.iter().map(|phase| format!("{}: {:?} ms", phase.phase, phase.counts.slowest_ms)).collect();
+        println!("{}: {} sent, none failed; slowest: {}", target.target, target.total.sent, slowest.join(", "));
+    }
+
+    // Said otherwise in the playbook: NGINX alone is told, and no container is touched.
+    let before: Vec<_> = servers.iter().map(Server::containers).collect();
+    let hosts = "proxy = { hosts = [\"api.example.com\"] }\n";
+    project.playbook(&PLAYBOOK.replace(hosts, &format!("{hosts}balance = {{ zone_routing = \"global\" }}\n")));
+    deploy(&project).exits(0);
+    assert_eq!(servers.iter().map(Server::containers).collect::<Vec<_>>(), before);
+    for server in &servers {
+        assert_eq!(who(&fleet, server, API, root), names(&[1, 2, 3]));
+    }
+    deploy(&project).exits(0).says(&["nothing to do"]);
+}
