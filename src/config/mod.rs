@@ -12,6 +12,7 @@ mod values;
 mod walk;
 
 mod environment;
+mod hooks;
 mod playbook;
 mod reach;
 mod secrets;
@@ -25,6 +26,7 @@ mod server;
 
 mod starter;
 
+pub use hooks::{Hook, HookOn};
 pub use inventory::read_inventory;
 pub use playbook::read_playbook;
 pub use problem::{Place, Problem, Problems};
