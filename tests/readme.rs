@@ -120,6 +120,10 @@ fn every_key_has_a_row() {
     for key in Part::Server.keys() {
         assert!(servers.contains(&format!("| `{key}` |")), "no row for `{key}` of a server");
     }
+    let hooks = section("## Hooks");
+    for key in [Part::Hooks.keys(), Part::Hook.keys()].concat() {
+        assert!(hooks.lines().any(|line| line.starts_with("| `") && line.contains(&format!("`{key}`"))), "no row for `{key}` of hooks");
+    }
     for key in [Part::Playbook.keys(), Part::Inventory.keys()].concat() {
         assert!(README.contains(&format!("`[{key}")), "nothing is said about `[{key}]`");
     }

@@ -2,6 +2,7 @@
 //! absent: how a plan comes to be (see `deploy`), and how one that was cut off is taken up (see `resume`).
 use super::args::{Global, Output, Probing};
 use super::exit::Outcome;
+use super::hooks::after_failure;
 use super::print::complain;
 use super::survey::{Surveyed, commands_of};
 use super::watching::Watching;
@@ -18,6 +19,9 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Instant;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::watch;
+
+/// Why a run was undone whose end somebody asked for by name: it has not failed.
+pub(super) const ASKED_BY_ABORT: &str = "`flipside abort`";
 
 /// How this program was called, as far as another command has to be called in the same way.
 pub(super) fn program(global: &Global) -> String {
@@ -57,13 +61,14 @@ pub(super) async fn perform(
     for event in journal.opened() {
         reporter.event(plan, event);
     }
+    let run = journal.folder().file_name().map(|name| name.to_string_lossy().into_owned()).unwrap_or_default();
     let (stop, stopped) = watch::channel(Stop::No);
     let signals = tokio::spawn(listen(stop.clone()));
     let (watching, mut samples) = Watching::new(plan, &ledger, surveyed, reporter, &probing, stop);
     let watching = Mutex::new(watching);
     let lock = || watching.lock().unwrap_or_else(PoisonError::into_inner);
     let result = {
-        let servers = Arc::new(surveyed.servers.clone());
+        let servers = Arc::new(surveyed.servers.clone().for_run(&run, &surveyed.loaded.playbook_dir));
         let mut tell = |notice: Notice<'_>| lock().notice(&notice);
         let take_samples = async {
             while let Some(sample) = samples.recv().await {
@@ -89,7 +94,13 @@ pub(super) async fn perform(
     let ending = Ending { elapsed, gaps: &gaps.measured, probes: tally.as_ref(), program: &program, commands: &commands };
     reporter.finished(plan, &ledger, &ending);
     match result {
-        Ok(verdict) => closed(plan, &ledger, verdict),
+        Ok(verdict) => {
+            let outcome = closed(plan, &ledger, verdict);
+            if matches!(outcome, Outcome::Closed(Verdict::PutBack | Verdict::Stuck)) && ledger.abort.as_deref() != Some(ASKED_BY_ABORT) {
+                after_failure(surveyed, plan, &ledger, &run, verdict).await;
+            }
+            outcome
+        }
         Err(RunError::Stopped) => Outcome::Interrupted,
         Err(error @ RunError::Journal(_)) => {
             complain(&error.to_string());

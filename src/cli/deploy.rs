@@ -2,6 +2,7 @@
 use super::args::{Global, Output};
 use super::carry_out::{perform, reporter, stop_asked};
 use super::exit::Outcome;
+use super::hooks::connecting;
 use super::load::Loaded;
 use super::look::{make, nginx_files, unknown_services};
 use super::manner::Manner;
@@ -13,7 +14,7 @@ use super::secrets::{needed, read_secrets};
 use super::survey::{Surveyed, read_files, state_folder, survey_most};
 use crate::facts::Facts;
 use crate::ledger::Ledger;
-use crate::model::{ServiceName, Verdict};
+use crate::model::{HookPoint, ServiceName, Verdict};
 use crate::plan::{Back, Finding, Plan, View, Wanted, is_fatal, show};
 use crate::report::ColorChoice;
 use crate::run::{Journal, LeftRun};
@@ -99,11 +100,17 @@ impl Command {
             }
         }
         let budget = if self.removed.is_empty() { self.wanted.budget(&loaded.playbook) } else { 0 };
+        if let Err(outcome) = connecting(&loaded, HookPoint::BeforeConnect, self.word).await {
+            return outcome;
+        }
         let mut surveyed = match survey_most(global, loaded, self.word, budget).await {
             Ok(surveyed) => surveyed,
             Err(outcome) => return outcome,
         };
-        let outcome = self.plan_and_run_both(global, &mut surveyed, &mut patience, &cut_off, began).await;
+        let outcome = match connecting(&surveyed.loaded, HookPoint::AfterConnect, self.word).await {
+            Ok(()) => self.plan_and_run_both(global, &mut surveyed, &mut patience, &cut_off, began).await,
+            Err(outcome) => outcome,
+        };
         surveyed.servers.release().await;
         outcome
     }

@@ -4,6 +4,7 @@ mod carry_out;
 mod deploy;
 pub mod exit;
 mod files;
+mod hooks;
 mod load;
 mod look;
 mod manner;

@@ -1,14 +1,15 @@
 //! A run that was cut off: `resume` goes on with it, `abort` undoes it, and what other commands say of it. Deliberately absent: performing it.
 use super::args::{Global, Probing};
-use super::carry_out::{perform, program, reporter};
+use super::carry_out::{ASKED_BY_ABORT, perform, program, reporter};
 use super::exit::Outcome;
+use super::hooks::connecting;
 use super::load::Loaded;
 use super::patience::Patience;
 use super::print::complain;
 use super::reverts::{others, until_put_back};
 use super::secrets::read_secrets;
 use super::survey::{Surveyed, read_files, state_folder, survey_for};
-use crate::model::{Millis, Verdict};
+use crate::model::{HookPoint, Millis, Verdict};
 use crate::plan::{Plan, back_by_themselves, other_secrets, overtaken, past_undoing, prose, secrets_of};
 use crate::run::{Journal, JournalError, LeftRun, OpenRun, left_runs, stuck_run};
 use std::path::Path;
@@ -64,11 +65,17 @@ async fn take_up(global: &Global, way: Way, mut patience: Patience, began: Insta
     {
         return outcome;
     }
+    if let Err(outcome) = connecting(&loaded, HookPoint::BeforeConnect, word).await {
+        return outcome;
+    }
     let mut surveyed = match survey_for(global, loaded, word, &run.plan).await {
         Ok(surveyed) => surveyed,
         Err(outcome) => return outcome,
     };
-    let outcome = lock_and_run(global, way, &mut patience, &mut run, &mut surveyed, began).await;
+    let outcome = match connecting(&surveyed.loaded, HookPoint::AfterConnect, word).await {
+        Ok(()) => lock_and_run(global, way, &mut patience, &mut run, &mut surveyed, began).await,
+        Err(outcome) => outcome,
+    };
     surveyed.servers.release().await;
     outcome
 }
@@ -136,7 +143,7 @@ async fn lock_and_run(
     let back = if run.ledger.unwinding() { Vec::new() } else { back_by_themselves(&run.plan, &run.ledger, &surveyed.fleet) };
     let (probing, undo) = match way {
         Way::On(probing) => (probing, (!back.is_empty()).then(|| format!("{}: it is undone everywhere", back.join("; ")))),
-        Way::Back => (Probing::default(), Some("`flipside abort`".to_owned())),
+        Way::Back => (Probing::default(), Some(ASKED_BY_ABORT.to_owned())),
     };
     let journal = Journal::reopen(run).and_then(|mut journal| {
         if let Some(reason) = undo {

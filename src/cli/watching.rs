@@ -3,8 +3,8 @@
 use super::args::Probing;
 use super::survey::Surveyed;
 use crate::ledger::Ledger;
-use crate::model::{Millis, ProbeTally, Sample};
-use crate::plan::{Plan, probes};
+use crate::model::{Action, HookPlace, Millis, ProbeTally, Sample};
+use crate::plan::{Plan, probes, prose};
 use crate::remote::Prober;
 use crate::report::{Reporter, running};
 use crate::run::{Gaps, Notice, Order, Probes, Stop};
@@ -62,7 +62,13 @@ impl<'a> Watching<'a> {
                     self.reporter.chatter(step, &running(&found.title));
                 }
             }
-            Notice::Chatter(step, text) => self.reporter.chatter(step, text),
+            Notice::Chatter(step, text) => match self.plan.step(step).map(|found| &found.action) {
+                Some(Action::Hook(hook)) => {
+                    let who = if hook.place == HookPlace::Workstation { "workstation" } else { step.server.as_str() };
+                    self.reporter.say(&format!("[{who}] {}", prose::clean(text)));
+                }
+                Some(_) | None => self.reporter.chatter(step, text),
+            },
             Notice::Quiet(silence) => self.reporter.quiet(self.plan, *silence),
         }
     }

@@ -12,7 +12,7 @@ pub(super) struct Environment {
 }
 
 /// The keys of a playbook that may also stand inside `project`.
-const NESTED: [&str; 4] = ["rollout", "services", "secrets", "env"];
+const NESTED: [&str; 5] = ["rollout", "services", "secrets", "hooks", "env"];
 
 /// Moves the nested form, `project.services` and the like, to the top.
 pub(super) fn hoist(walk: &mut Walk<'_>, root: &mut Table) {

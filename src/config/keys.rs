@@ -12,6 +12,8 @@ pub(super) enum Part {
     Balance,
     Proxy,
     Secret,
+    Hooks,
+    Hook,
     Inventory,
     Defaults,
     Server,
@@ -37,11 +39,10 @@ const fn value(part: Part, key: &'static str, value: &'static str, instead: &'st
 }
 
 const BUILD: &str = "build and push the image beforehand, and name it with `image`";
-const HOOKS: &str = "run the command before or after `flipside deploy`";
+const HOOKS: &str = "write them in `[hooks]` of the playbook; one with `on = \"container\"` names the service";
 
 /// Everything that is planned and not built.
-const LATER: [Later; 11] = [
-    key(Part::Playbook, "hooks", HOOKS),
+const LATER: [Later; 10] = [
     value(Part::Rollout, "strategy", "rolling", "use `\"all_at_once\"`"),
     value(Part::Rollout, "strategy", "canary", "use `\"all_at_once\"`"),
     key(Part::Rollout, "batch", "every server is switched in one wave: remove it"),
@@ -58,7 +59,7 @@ impl Part {
     /// The keys, in the order in which the documentation explains them.
     pub(super) fn keys(self) -> &'static [&'static str] {
         match self {
-            Part::Playbook => &["project", "rollout", "services", "secrets", "env"],
+            Part::Playbook => &["project", "rollout", "services", "secrets", "hooks", "env"],
             Part::Project => &["name", "version", "default_env"],
             Part::Rollout => &["strategy", "on_failure", "drain_timeout", "stop_timeout", "keep", "max_unreachable"],
             Part::Service => &[
@@ -92,6 +93,18 @@ impl Part {
             }
             Part::Proxy => &["hosts", "app_port"],
             Part::Secret => &["file", "env", "command"],
+            Part::Hooks => &[
+                "before_connect",
+                "after_connect",
+                "before_deploy",
+                "before_rollback",
+                "before_switch",
+                "after_switch",
+                "after_deploy",
+                "after_rollback",
+                "after_failure",
+            ],
+            Part::Hook => &["command", "on", "server", "service", "timeout"],
             Part::Inventory => &["defaults", "servers", "nginx"],
             Part::Defaults => &[
                 "zone",
@@ -141,6 +154,8 @@ impl Part {
             | Part::Balance
             | Part::Proxy
             | Part::Secret
+            | Part::Hooks
+            | Part::Hook
             | Part::Defaults
             | Part::Server
             | Part::Nginx => &[],
@@ -193,6 +208,21 @@ impl Part {
                 ("environment", "write `env`"),
                 ("path", "write `file`"),
                 ("value", "a value does not belong in a playbook: write `file`, `env` or `command`"),
+            ],
+            Part::Hooks => &[
+                ("pre_connect", "write `before_connect`"),
+                ("pre_deploy", "write `before_deploy`"),
+                ("post_deploy", "write `after_deploy`"),
+                ("pre_switch", "write `before_switch`"),
+                ("post_switch", "write `after_switch`"),
+                ("on_failure", "write `after_failure`"),
+                ("before_failure", "nobody knows of a failure before it comes: write `after_failure`"),
+            ],
+            Part::Hook => &[
+                ("run", "write `command`"),
+                ("where", "write `on`"),
+                ("deadline", "write `timeout`"),
+                ("env", "it is told of the run by variables `FLIPSIDE_…`; others belong into the command"),
             ],
             Part::Rollout | Part::Proxy | Part::Nginx => &[],
         }

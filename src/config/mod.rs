@@ -13,6 +13,7 @@ mod walk;
 
 mod balance;
 mod environment;
+mod hooks;
 mod playbook;
 mod reach;
 mod secrets;
@@ -26,6 +27,7 @@ mod server;
 
 mod starter;
 
+pub use hooks::{Hook, HookOn};
 pub use inventory::read_inventory;
 pub use playbook::read_playbook;
 pub use problem::{Place, Problem, Problems};

@@ -1,6 +1,7 @@
 //! A playbook: syntax, environments, then project, rollout and services. Deliberately absent: the servers it will run on.
 use super::cross;
 use super::environment::{self, Environment};
+use super::hooks;
 use super::keys::Part;
 use super::node::{Table, Value};
 use super::problem::{Place, Problem, Problems, Source, Span};
@@ -83,9 +84,10 @@ fn read_merged(source: &Source<'_>, env: &EnvName, root: &Table) -> (Option<Play
     let rollout = rollout(&mut walk, &section);
     let services = services(&mut walk, root);
     let secrets = secrets::sources(&mut walk, root);
+    let hooks = hooks::read(&mut walk, &section, &services);
     let name = project.as_ref().map(|(name, _)| name);
     cross::check(&mut walk, name, env, &services, root);
-    let playbook = project.map(|(project, version)| Playbook { project, env: env.clone(), version, rollout, services, secrets });
+    let playbook = project.map(|(project, version)| Playbook { project, env: env.clone(), version, rollout, services, secrets, hooks });
     (playbook, walk.problems)
 }
 

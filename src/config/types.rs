@@ -1,5 +1,6 @@
 //! What a playbook and an inventory say, after environments are merged, defaults are filled in and names are checked.
-use crate::model::{EnvName, Millis, ProjectName, Protocol, SecretName, ServerName, ServiceName, Upstream, Zone};
+use super::hooks::Hook;
+use crate::model::{EnvName, HookPoint, Millis, ProjectName, Protocol, SecretName, ServerName, ServiceName, Upstream, Zone};
 use serde::{Deserialize, Serialize};
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::Ipv4Addr;
@@ -20,6 +21,9 @@ pub struct Playbook {
     /// Where the values of secrets come from. One that is not here is a file beside the playbook.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub secrets: BTreeMap<SecretName, SecretSource>,
+    /// Commands at fixed moments of a run.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub hooks: BTreeMap<HookPoint, Vec<Hook>>,
 }
 
 /// Where the value of a secret comes from.

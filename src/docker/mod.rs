@@ -6,7 +6,7 @@ pub use commands::{
     connect_network, create_network, disconnect_network, inspect_container, inspect_image, inspect_network, list_containers, pull, remove,
     remove_network, rename, start, stop,
 };
-pub use run::run;
+pub use run::{run, run_once};
 
 /// One command as its words: what `execve` would get, before any quoting.
 #[derive(Debug, Clone, PartialEq, Eq)]

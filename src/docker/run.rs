@@ -8,7 +8,17 @@ use crate::model::{ContainerSpec, NetworkMode};
 /// that broke at that moment would leave a container that has exited and stays so.
 #[must_use]
 pub fn run(docker: &str, spec: &ContainerSpec) -> Command {
-    let mut command = Command::new(docker).word("run").word("-d").option("--name", &spec.name).option("--pull", "never");
+    started(Command::new(docker).word("run").word("-d"), docker, spec)
+}
+
+/// Runs a container to its end, with its output as our own, and removes it. Its restart policy has to be `no`.
+#[must_use]
+pub fn run_once(docker: &str, spec: &ContainerSpec) -> Command {
+    started(Command::new(docker).word("run").word("--rm"), docker, spec)
+}
+
+fn started(command: Command, docker: &str, spec: &ContainerSpec) -> Command {
+    let mut command = command.option("--name", &spec.name).option("--pull", "never");
     command = command.word("--sig-proxy=false").option("--restart", &spec.restart);
     if let Some(signal) = &spec.stop_signal {
         command = command.option("--stop-signal", signal);

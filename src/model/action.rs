@@ -1,5 +1,6 @@
 //! Everything that a deploy can do to a server, as a closed enum. Nothing else ever happens to one.
 use super::container::ContainerSpec;
+use super::hook::HookRun;
 use super::identity::{GenerationId, Labels};
 use super::names::{EnvName, ProjectName, SecretName};
 use super::time::Millis;
@@ -199,6 +200,8 @@ pub enum Action {
         /// The rule's times.
         policy: DrainPolicy,
     },
+    /// A command of the user's own. Only he knows whether it may run twice; a run that is taken up repeats one whose end nobody saw.
+    Hook(Box<HookRun>),
     /// Keep the newest generations, remove the others; the live one always stays.
     PruneGenerations {
         /// How many to keep.
@@ -239,6 +242,7 @@ impl Action {
             | Action::DisarmRevert
             | Action::CheckRoute(_)
             | Action::Drain { .. }
+            | Action::Hook(_)
             | Action::PruneGenerations { .. } => None,
         }
     }

@@ -2,6 +2,7 @@
 use super::behind::Behind;
 use super::containers::digest;
 use super::drift::{Drift, beside};
+use super::hooks::{At, Hooks};
 use super::leftovers::{drain_needed, leftovers};
 use super::level::{self, join_steps};
 use super::lint::lint;
@@ -194,7 +195,10 @@ fn deploy_waves(routing: &Routing<'_>, wanted: &Wanted, findings: &mut Vec<Findi
             prepared.insert(server.clone(), steps);
         }
     }
+    let moving: Vec<&Desired<'_>> = turns.iter().flatten().copied().collect();
+    let hooks = Hooks::new(routing, wanted, &moving, release, participants(routing));
     let mut waves = vec![Wave { name: "prepare".to_owned(), kind: WaveKind::Work, servers: prepared }];
+    waves.extend(hooks.waves(At::Beginning, &moving, "", findings)?);
     let mut live: BTreeMap<ServerName, Generation> = BTreeMap::new();
     let n_turns = turns.len();
     let mut stretches = Stretches::default();
@@ -216,19 +220,21 @@ fn deploy_waves(routing: &Routing<'_>, wanted: &Wanted, findings: &mut Vec<Findi
         let services: &[&Desired<'_>] = turns.get(position - n_announced).map_or(&[], Vec::as_slice);
         let suffix = if n_turns > 1 { format!(" {}", names(services)) } else { String::new() };
         let turn = Turn { routing, services, release };
+        waves.extend(hooks.waves(At::Start, services, &suffix, findings)?);
         waves.push(Wave { name: format!("stop{suffix}"), kind: WaveKind::Work, servers: hand_over_steps(&turn) });
         waves.push(Wave { name: format!("start{suffix}"), kind: WaveKind::Work, servers: start_steps(&turn, findings) });
+        waves.extend(hooks.waves(At::BeforeSwitch, services, &suffix, findings)?);
         match services.iter().any(|desired| turn.hands_over(desired)) {
             true => stretches.leaves_out(),
             false => stretches.covers(waves.len()),
         }
         waves.push(Wave { name: format!("switch{suffix}"), kind: WaveKind::Work, servers: switch_steps(&turn, generations, &mut live) });
+        waves.extend(hooks.waves(At::AfterSwitch, services, &suffix, findings)?);
     }
     // A first deploy has nothing to go back to.
     if routing.desired.iter().any(|desired| desired.from.is_some()) {
         guard(&mut waves, &stretches);
     }
-    let moving: Vec<&Desired<'_>> = turns.into_iter().flatten().collect();
     let left = leftovers(routing, wanted);
     let turn = Turn { routing, services: &moving, release };
     let drained = merged(drain_steps(&turn), left.drain);
@@ -236,6 +242,7 @@ fn deploy_waves(routing: &Routing<'_>, wanted: &Wanted, findings: &mut Vec<Findi
     let (more, told) = beside(&turn, wanted);
     findings.extend(told);
     waves.push(Wave { name: "retire".to_owned(), kind: WaveKind::Work, servers: merged(retire_steps(&turn), more) });
+    waves.extend(hooks.waves(At::End, &moving, "", findings)?);
     let mut tidy = merged(merged(finish_steps(&turn), left.tidy), level::tidy_steps(&turn));
     let caught_up = || routing.desired.iter().filter_map(|desired| Some((desired.name, level::release(desired)?)));
     let moved = moving.iter().map(|desired| desired.name).chain(caught_up().map(|(name, _)| name)).collect();

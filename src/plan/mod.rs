@@ -7,6 +7,7 @@ mod containers;
 mod difference;
 mod drift;
 mod going_back;
+mod hooks;
 mod leftovers;
 mod level;
 mod lint;

@@ -4,7 +4,7 @@ use super::routes::Routing;
 use super::steps::plain;
 use super::types::{Finding, Level, Step, UndoKind, Wave, WaveKind};
 use crate::facts::{Facts, RevertFact, RevertState};
-use crate::model::{Action, GenerationId, Millis, ServerName};
+use crate::model::{Action, GenerationId, HookPoint, Millis, ServerName};
 use std::collections::BTreeMap;
 
 /// A run that was cut off is given this long to come back, from when its lease is free, before a server puts itself back.
@@ -58,8 +58,15 @@ pub(super) fn guard(waves: &mut Vec<Wave>, stretches: &Stretches) {
             let confirm = plain(format!("confirm generation {live}"), Action::ConfirmSwitch { to: live });
             confirmed.insert(server, vec![confirm.undone_by(UndoKind::Cleans, again)]);
         }
-        waves.insert(last + 1, Wave { name: "confirm".to_owned(), kind: WaveKind::Work, servers: confirmed });
+        // Where a hook after a switch is cut off, everybody goes back.
+        let is_hook = |wave: &&Wave| wave.servers.values().flatten().any(|step| after_switch(&step.action));
+        let n_hooks = waves.iter().skip(last + 1).take_while(is_hook).count();
+        waves.insert(last + 1 + n_hooks, Wave { name: "confirm".to_owned(), kind: WaveKind::Work, servers: confirmed });
     }
+}
+
+fn after_switch(action: &Action) -> bool {
+    matches!(action, Action::Hook(hook) if hook.point == HookPoint::AfterSwitch)
 }
 
 /// Takes over from a run that was cut off, once the leases of all servers are ours: its revert must not fire on what this run makes live.

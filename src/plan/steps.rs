@@ -33,6 +33,8 @@ fn within(action: &Action) -> Millis {
         | Action::RemoveContainer { timeout, .. }
         | Action::SetAside { stop_timeout: timeout, .. } => Millis(timeout.0 + SHORT.0),
         Action::CheckRoute(check) => Millis(check.deadline.0 + 15_000),
+        // A container of it, and its door, are made and removed besides.
+        Action::Hook(hook) => Millis(hook.timeout.0 + SHORT.0 + 30_000),
         // It waits for NGINX's lock for 30 s at most.
         Action::Switch { .. } | Action::SwitchBack { .. } => Millis(SHORT.0 + 30_000),
         Action::Lock

@@ -8,7 +8,7 @@ use super::types::{Change, Finding, Level, Step, UndoKind};
 use crate::config::{Keep, Service};
 use crate::facts::{ContainerFact, ContainerState};
 use crate::model::{Action, Backend, BackendMode, Millis, ServerName, Side, door_name, failed_name, label, previous_name};
-use crate::nginx::{DoorForward, MeshAddress, ServiceDoor, render_door, service_door};
+use crate::nginx::{DoorForward, MeshAddress, RenderError, ServiceDoor, render_door, service_door};
 use std::collections::BTreeMap;
 use std::net::Ipv4Addr;
 
@@ -161,19 +161,7 @@ impl Turn<'_> {
     ) -> Vec<Step> {
         let routing = self.routing;
         let Some(settings) = routing.inventory.servers.get(server) else { return Vec::new() };
-        let used = routing.desired.iter().filter(|other| desired.service.uses.contains_key(other.name));
-        let forwards: Vec<DoorForward> = used
-            .filter_map(|other| {
-                Some(DoorForward {
-                    project: routing.playbook.project.clone(),
-                    env: routing.playbook.env.clone(),
-                    service: other.name.clone(),
-                    protocol: other.service.protocol,
-                    internal_port: other.internal_port?,
-                })
-            })
-            .collect();
-        let config = match render_door(routing.templates, &forwards, MeshAddress::Alias) {
+        let config = match door_config(routing, desired) {
             Ok(config) => config,
             Err(error) => {
                 findings.push(Finding {
@@ -246,6 +234,24 @@ impl Turn<'_> {
         }
         all
     }
+}
+
+/// What the door of a service opens.
+///
+/// # Errors
+/// [`RenderError`] where the template is at fault.
+pub(super) fn door_config(routing: &Routing<'_>, desired: &Desired<'_>) -> Result<String, RenderError> {
+    let used = routing.desired.iter().filter(|other| desired.service.uses.contains_key(other.name));
+    let forwards = used.filter_map(|other| {
+        Some(DoorForward {
+            project: routing.playbook.project.clone(),
+            env: routing.playbook.env.clone(),
+            service: other.name.clone(),
+            protocol: other.service.protocol,
+            internal_port: other.internal_port?,
+        })
+    });
+    render_door(routing.templates, &forwards.collect::<Vec<_>>(), MeshAddress::Alias)
 }
 
 fn remove(container: &ContainerFact, timeout: Millis) -> Step {

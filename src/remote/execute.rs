@@ -1,6 +1,7 @@
 //! Actions on the real servers: consecutive script actions travel as one script over one channel, health probes run side by side.
 //! Deliberately absent: what is done when one fails.
 use super::health::await_healthy;
+use super::hook::{HOOK_OUTPUT, run_here};
 use super::leases::LeaseError;
 use super::patience::{Over, Patience, engine_is_back};
 use super::perform::{Call, Remote, Update};
@@ -8,7 +9,8 @@ use super::redact;
 use super::servers::{Servers, Site, SurveyError};
 use super::ssh::{ChannelError, Connection, ScriptEnd};
 use crate::facts::digest;
-use crate::model::{Action, Failure, Outcome, ServerName, StepId};
+use crate::model::{Action, Failure, HOOK_RUN, HookPlace, Outcome, ServerName, StepId};
+use crate::script::quote::quote;
 use crate::script::{Frame, Heard, Sound, Verdict, body, fence};
 use std::hash::{BuildHasher, Hasher};
 use std::sync::Arc;
@@ -122,6 +124,10 @@ fn kind(action: &Action) -> Kind {
         | Action::CheckRoute(_)
         | Action::Drain { .. }
         | Action::PruneGenerations { .. } => Kind::Script,
+        Action::Hook(hook) => match hook.place {
+            HookPlace::Workstation => Kind::Alone,
+            HookPlace::Server | HookPlace::Container { .. } => Kind::Script,
+        },
     }
 }
 
@@ -180,17 +186,25 @@ impl Servers {
             work.stop(items[0].call, Outcome::Failed(engine_hangs()));
             return false;
         }
-        let frame = Frame::new(&nonce(), bodies).behind(&fence(&site.context, &self.holder));
+        let before = format!("{}{HOOK_RUN}={}\n", fence(&site.context, &self.holder), quote(&self.run.id));
+        let frame = Frame::new(&nonce(), bodies).behind(&before);
         let mut heard = Heard::default();
         let mut n_done = 0;
         let mut failed: Option<(usize, Failure)> = None;
         let patience = Patience::new();
         let script = frame.script();
+        let mut running: Option<(StepId, bool)> = None;
         let mut on_line = |line: &str| {
             patience.heard();
             match frame.hear(&mut heard, line) {
-                None => {}
+                None => {
+                    let hook = running.as_ref().filter(|(_, is_hook)| *is_hook && !line.is_empty() && !Frame::is_verdict(line));
+                    if let Some((step, _)) = hook {
+                        let _ = work.tell.send(Update::Chatter(step.clone(), format!("{HOOK_OUTPUT}{line}")));
+                    }
+                }
                 Some(Sound::Begun(number)) => {
+                    running = items.get(number).map(|item| (work.calls[item.call].id.clone(), matches!(item.action, Action::Hook(_))));
                     if let Some(item) = items.get(number)
                         && work.begin(item.call)
                     {
@@ -298,6 +312,14 @@ impl Servers {
                 }
                 Err(error) => Err(unreachable(&error.to_string())),
             },
+            Action::Hook(hook) => {
+                let (id, tell) = (work.calls[item.call].id.clone(), work.tell.clone());
+                let mut variables = hook.variables.clone();
+                variables.insert(HOOK_RUN.to_owned(), self.run.id.clone());
+                let mut hear = |line: &str| drop(tell.send(Update::Chatter(id.clone(), format!("{HOOK_OUTPUT}{line}"))));
+                let ended = run_here(&hook.command, &variables, &self.run.folder, hook.timeout, &mut hear).await;
+                ended.map(|()| "exit code 0".to_owned())
+            }
             _ => Err(Failure { seen: "this action is a script".to_owned(), ..Failure::default() }),
         };
         match answer {

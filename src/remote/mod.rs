@@ -4,6 +4,7 @@
 mod execute;
 pub mod fake;
 mod health;
+mod hook;
 mod keeper;
 mod leases;
 mod patience;
@@ -15,6 +16,7 @@ pub mod ssh;
 mod standing;
 mod words;
 
+pub use hook::{HOOK_OUTPUT, run_here};
 pub use leases::{Holder, LOCKED_BY, LeaseError};
 pub use perform::{Call, Remote, Update};
 pub use probe::Prober;

@@ -7,7 +7,7 @@ use crate::facts::{Facts, FactsError, question, read};
 use crate::model::{Redactor, Secrets, ServerName};
 use crate::script::{Claim, ScriptContext};
 use std::collections::{BTreeMap, BTreeSet};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
@@ -88,6 +88,15 @@ pub struct Servers {
     pub(super) holder: Arc<str>,
     pub(super) secrets: Arc<Secrets>,
     pub(super) redactor: Arc<Redactor>,
+    /// What hooks are told and where those of the workstation run.
+    pub(super) run: Arc<RunPlace>,
+}
+
+/// What a plan does not say of a run.
+#[derive(Debug, Default)]
+pub(super) struct RunPlace {
+    pub(super) id: String,
+    pub(super) folder: PathBuf,
 }
 
 impl Servers {
@@ -118,6 +127,7 @@ impl Servers {
             holder: holder.into(),
             secrets: Arc::new(Secrets::none()),
             redactor: Arc::default(),
+            run: Arc::default(),
         })
     }
 
@@ -126,6 +136,12 @@ impl Servers {
     pub fn with_secrets(self, secrets: Secrets) -> Servers {
         let redactor = Arc::new(Redactor::new(secrets.values()));
         Servers { secrets: Arc::new(secrets), redactor, ..self }
+    }
+
+    /// The same servers for the run of this id: hooks are told it, and those of the workstation run in this folder.
+    #[must_use]
+    pub fn for_run(self, id: &str, folder: &Path) -> Servers {
+        Servers { run: Arc::new(RunPlace { id: id.to_owned(), folder: folder.to_owned() }), ..self }
     }
 
     /// The same servers without these: nobody asks them any more.

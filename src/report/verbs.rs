@@ -31,6 +31,7 @@ const VERBS: &[Verb] = &[
     verb("rename", "renamed", "renaming"),
     verb("restore", "restored", "restoring"),
     verb("retire", "retired", "retiring"),
+    verb("run", "ran", "running"),
     verb("set aside", "set aside", "setting aside"),
     verb("stage and test", "staged and tested", "staging and testing"),
     verb("stage", "staged", "staging"),
@@ -73,7 +74,7 @@ mod tests {
 
     /// The verbs that the planner writes.
     const USED: &str = "lock prepare make write pull check start stop remove rename set_aside wait_for stage_and_test stage switch drain retire keep \
-                        attach boot reload unlock prune put_back confirm arm disarm restore";
+                        attach boot reload unlock prune put_back confirm arm disarm restore run";
 
     #[test]
     fn every_verb_in_use_has_its_tenses_and_none_is_there_for_nothing() {

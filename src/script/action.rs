@@ -1,7 +1,7 @@
 //! An action as the body of a script. Deliberately absent: actions that are not a script (the lease, health probes, confirming facts).
 use super::ScriptContext;
 use super::quote::quote;
-use super::{docker, layout, nginx, revert};
+use super::{docker, hook, layout, nginx, revert};
 use crate::model::{Action, GenerationId, Millis, MissingSecret, Secrets};
 use std::collections::BTreeMap;
 
@@ -54,6 +54,7 @@ pub fn body(context: &ScriptContext, action: &Action, secrets: &Secrets) -> Resu
         Action::DisarmRevert => revert::disarm(context),
         Action::CheckRoute(check) => nginx::check_route(context, check),
         Action::Drain { backends, policy } => nginx::drain(context, backends, policy),
+        Action::Hook(run) => hook::hook(context, run, DOOR_DEADLINE).ok_or(BodyError::NotAScript)?,
         Action::PruneGenerations { keep } => nginx::prune_generations(context, *keep),
     };
     Ok(text)

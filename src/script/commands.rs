@@ -3,7 +3,7 @@
 use super::quote::quote;
 use super::{ScriptContext, layout};
 use crate::docker;
-use crate::model::{Action, ProbeKind};
+use crate::model::{Action, HookPlace, ProbeKind};
 
 /// The commands, one a line. Files are named with their size. No secret is in them.
 #[must_use]
@@ -72,6 +72,14 @@ pub fn commands(context: &ScriptContext, action: &Action) -> Vec<String> {
                 backends.iter().map(|backend| backend.socket()).map(|(address, port)| format!("{address}:{port}")).collect();
             vec![format!("wait, {} at most, until NGINX has no connection to {}", policy.timeout, sockets.join(", "))]
         }
+        Action::Hook(hook) => match &hook.place {
+            HookPlace::Workstation => vec![format!("on the workstation: {}", line(&docker::Command(hook.command.clone())))],
+            HookPlace::Server => vec![line(&docker::Command(hook.command.clone()))],
+            HookPlace::Container { app, door } => {
+                let door = door.iter().map(|door| line(&docker::run(docker, door)));
+                door.chain([line(&docker::run_once(docker, app))]).collect()
+            }
+        },
         Action::PruneGenerations { keep } => vec![format!("keep the {keep} newest folders in {nginx}/releases")],
     }
 }

@@ -72,6 +72,12 @@ impl Frame {
         text
     }
 
+    /// It says how a body has ended, and is no word of what the body ran.
+    #[must_use]
+    pub fn is_verdict(line: &str) -> bool {
+        ["seen: ", "error: ", "wanted: ", "hint: "].iter().any(|key| line.starts_with(key))
+    }
+
     /// Takes in one line of output.
     pub fn hear(&self, heard: &mut Heard, line: &str) -> Option<Sound> {
         let Some(rest) = line.strip_prefix(&self.mark) else {
@@ -115,8 +121,7 @@ fn judge(code: i32, lines: &[String]) -> Verdict {
         return Verdict::Done(all.join("; "));
     }
     let errors = told("error: ");
-    let tail: Vec<String> =
-        lines.iter().filter(|line| !["error: ", "wanted: ", "hint: ", "seen: "].iter().any(|key| line.starts_with(key))).cloned().collect();
+    let tail: Vec<String> = lines.iter().filter(|line| !Frame::is_verdict(line)).cloned().collect();
     let seen = match errors.last() {
         Some(error) => (*error).to_owned(),
         None => tail.last().cloned().unwrap_or_else(|| "the command failed without a word".to_owned()),

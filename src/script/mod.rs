@@ -3,6 +3,7 @@ mod action;
 mod commands;
 pub mod docker;
 mod frame;
+mod hook;
 pub mod layout;
 mod lease;
 pub mod nginx;
@@ -13,6 +14,7 @@ mod watch;
 pub use action::{BodyError, body};
 pub use commands::commands;
 pub use frame::{Frame, Heard, Sound, Verdict};
+pub use hook::HOOK_ROLE;
 pub use lease::{Claim, fence, lease, lease_end, lease_sight, lease_unused};
 pub use watch::{
     ContainerSight, command_probe, connect_probe, engine_version, last_words, read_last_words, read_sight, secrets_given, watch,

@@ -21,6 +21,7 @@ mod dead_man;
 mod deploy;
 mod drift;
 mod faults;
+mod hooks;
 mod interrupt;
 mod locks;
 mod mesh;

@@ -34,6 +34,7 @@ pub fn action_name(action: &Action) -> &'static str {
         Action::DisarmRevert => "disarm_revert",
         Action::CheckRoute(_) => "check_route",
         Action::Drain { .. } => "drain",
+        Action::Hook(_) => "hook",
         Action::PruneGenerations { .. } => "prune_generations",
     }
 }
@@ -73,6 +74,7 @@ pub fn describe(action: &Action) -> String {
         Action::Drain { backends, .. } => {
             format!("drain {}", super::prose::count(backends.len(), "backend"))
         }
+        Action::Hook(hook) => format!("run {}", hook.point.as_str()),
         Action::PruneGenerations { keep } => format!("prune NGINX generations to the newest {keep}"),
     }
 }

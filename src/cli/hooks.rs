@@ -1,0 +1,102 @@
+//! The hooks that are no part of a plan: before and after connecting, and after a failure. Deliberately absent: all others, which are steps.
+use super::exit::Outcome;
+use super::load::Loaded;
+use super::print::{complain, talk};
+use super::survey::Surveyed;
+use crate::ledger::Ledger;
+use crate::model::{Failure, HOOK_RUN, HookPoint, Redactor, Verdict};
+use crate::plan::{Change, Plan, prose};
+use crate::remote::{HOOK_OUTPUT, run_here};
+use std::collections::BTreeMap;
+
+/// Runs the hooks of this moment, one after the other. Nothing has been changed anywhere yet.
+///
+/// # Errors
+/// The outcome to exit with: one has failed.
+pub(super) async fn connecting(loaded: &Loaded, point: HookPoint, command: &str) -> Result<(), Outcome> {
+    let mut variables = common(loaded, point, command);
+    variables.insert("FLIPSIDE_SERVERS".to_owned(), words(loaded.inventory.servers.keys()));
+    variables.insert("FLIPSIDE_SERVICES".to_owned(), words(loaded.playbook.services.keys()));
+    match run_all(loaded, point, &variables).await {
+        Ok(()) => Ok(()),
+        Err((name, failure)) => {
+            complain(&format!("hook {name} on the workstation: {}; nothing was changed on any server", failure.seen));
+            Err(Outcome::FatalFindings)
+        }
+    }
+}
+
+/// Runs the hooks of a run that has failed. Whatever becomes of them, the run has failed as it has: they are only told of.
+pub(super) async fn after_failure(surveyed: &Surveyed, plan: &Plan, ledger: &Ledger, run: &str, verdict: Verdict) {
+    let loaded = &surveyed.loaded;
+    let point = HookPoint::AfterFailure;
+    if !loaded.playbook.hooks.contains_key(&point) {
+        return;
+    }
+    // Nobody else has to wait for them.
+    surveyed.servers.free_leases().await;
+    let mut variables = common(loaded, point, plan.intent.as_str());
+    variables.extend(of_failure(plan, ledger, verdict));
+    variables.insert(HOOK_RUN.to_owned(), run.to_owned());
+    let ended = tokio::select! {
+        () = super::carry_out::stop_asked() => return complain("hook after_failure was stopped"),
+        ended = run_all(loaded, point, &variables) => ended,
+    };
+    if let Err((name, failure)) = ended {
+        complain(&format!("hook {name} failed, too: {}; what is said above of the run stays as it is", failure.seen));
+    }
+}
+
+async fn run_all(loaded: &Loaded, point: HookPoint, variables: &BTreeMap<String, String>) -> Result<(), (String, Failure)> {
+    let hooks = loaded.playbook.hooks.get(&point).map_or(&[][..], Vec::as_slice);
+    let redactor = Redactor::new(loaded.secrets.values());
+    for (index, hook) in hooks.iter().enumerate() {
+        let number = if hooks.len() > 1 { format!(" {}", index + 1) } else { String::new() };
+        let name = format!("{}{number}", point.as_str());
+        talk(&format!("== {name} (workstation)\n"));
+        let mut tell = |line: &str| talk(&format!("{HOOK_OUTPUT}{}\n", prose::clean(&redactor.redact(line))));
+        let ended = run_here(&hook.command, variables, &loaded.playbook_dir, hook.timeout, &mut tell).await;
+        ended.map_err(|failure| (name, Failure { seen: redactor.redact(&failure.seen), ..failure }))?;
+    }
+    Ok(())
+}
+
+fn common(loaded: &Loaded, point: HookPoint, command: &str) -> BTreeMap<String, String> {
+    let playbook = &loaded.playbook;
+    let values = [
+        ("FLIPSIDE_PROJECT", playbook.project.to_string()),
+        ("FLIPSIDE_ENV", playbook.env.to_string()),
+        ("FLIPSIDE_VERSION", playbook.version.clone()),
+        ("FLIPSIDE_COMMAND", command.to_owned()),
+        ("FLIPSIDE_HOOK", point.as_str().to_owned()),
+    ];
+    values.into_iter().map(|(name, value)| (name.to_owned(), value)).collect()
+}
+
+/// What failed first, where, and what has become of it.
+fn of_failure(plan: &Plan, ledger: &Ledger, verdict: Verdict) -> Vec<(String, String)> {
+    let id = ledger.first_failure.as_ref();
+    let step = id.and_then(|id| plan.step(id));
+    let seen = id.and_then(|id| ledger.failures.get(id)).map(|failure| failure.seen.clone());
+    let became = match verdict {
+        Verdict::Stuck => "stuck",
+        Verdict::PutBack | Verdict::Done | Verdict::DoneWithLeftovers => "put_back",
+    };
+    let moved = plan.services.iter().filter(|(_, service)| !matches!(service.change, Change::Keep));
+    let versions = moved.clone().filter_map(|(name, service)| Some(format!("{name}={}", service.from_version.as_ref()?)));
+    let values = [
+        ("FLIPSIDE_SERVERS", words(plan.servers().into_iter())),
+        ("FLIPSIDE_SERVICES", words(moved.map(|(name, _)| name))),
+        ("FLIPSIDE_PREVIOUS_VERSIONS", versions.collect::<Vec<_>>().join("\n")),
+        ("FLIPSIDE_FAILED_STEP", step.map(|step| step.title.clone()).unwrap_or_default()),
+        ("FLIPSIDE_FAILED_SERVER", id.map(|id| id.server.to_string()).unwrap_or_default()),
+        ("FLIPSIDE_FAILED_SERVICE", step.and_then(|step| step.service.as_ref()).map(ToString::to_string).unwrap_or_default()),
+        ("FLIPSIDE_FAILURE", seen.or_else(|| ledger.abort.clone()).unwrap_or_default()),
+        ("FLIPSIDE_VERDICT", became.to_owned()),
+    ];
+    values.into_iter().map(|(name, value)| (name.to_owned(), value)).collect()
+}
+
+fn words(names: impl Iterator<Item = impl std::fmt::Display>) -> String {
+    names.map(|name| name.to_string()).collect::<Vec<_>>().join(" ")
+}

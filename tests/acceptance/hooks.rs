@@ -1,0 +1,90 @@
+//! Hooks in their order and with their variables; one that fails stops the run and puts it back, and none hides why.
+use crate::fleet::Fleet;
+use crate::project::Project;
+use crate::shop::{deploy, is};
+use crate::traffic::Traffic;
+use std::fs::{self, Permissions};
+use std::os::unix::fs::PermissionsExt;
+
+/// The example that the README points to.
+const EXAMPLE: &str = include_str!("../../playbooks/hooks.toml");
+const SECRET: &str = "sentinel-hook-71ab";
+
+/// What the hooks of the workstation have written since they were asked last, with RUN in the place of the run's id.
+fn log(project: &Project) -> Vec<String> {
+    let path = project.path("hooks.log");
+    let text = fs::read_to_string(&path).unwrap_or_default();
+    drop(fs::remove_file(path));
+    let line = |line: &str| line.split_once(", run ").map_or_else(|| line.to_owned(), |(before, _)| format!("{before}, run RUN"));
+    text.lines().map(line).collect()
+}
+
+#[test]
+fn hooks_run_in_order_and_one_that_fails_stops_the_run_and_puts_it_back() {
+    let fleet = Fleet::take();
+    let servers = fleet.servers();
+    let project = Project::new(&fleet, EXAMPLE);
+    let folder = project.path("secrets/prod");
+    fs::create_dir_all(&folder).expect("a folder");
+    fs::set_permissions(&folder, Permissions::from_mode(0o700)).expect("its mode");
+    fs::write(folder.join("db_password"), SECRET).expect("a secret");
+    fs::set_permissions(folder.join("db_password"), Permissions::from_mode(0o600)).expect("its mode");
+
+    let first = deploy(&project).exits(0).says(&[
+        "[server1] │ before_deploy on server1 in run ",
+        "[server3] │ before_deploy on server3 in run ",
+        "│ migrating info with [secret] through localhost",
+    ]);
+    assert!(!first.all().contains(SECRET), "{}", first.all());
+    let order = [
+        "before_connect deploy of api echo worker",
+        "after_connect server1 server2 server3",
+        "before_deploy api echo worker, run RUN",
+        "before_switch api echo: api=1.0 echo=1.0",
+        "before_switch worker: worker=1.0",
+        "after_deploy 1.0 after",
+    ];
+    assert_eq!(log(&project), order, "{}", first.all());
+    let run = |said: &str| said.split("in run ").nth(1).and_then(|rest| rest.split_whitespace().next()).map(str::to_owned);
+    assert!(run(&first.stderr).is_some_and(|id| project.path("state/shop_prod").join(id).is_dir()), "{}", first.all());
+    for server in &servers {
+        assert_eq!(server.run("docker ps -a --format '{{.Names}}' | grep -F .hook"), "", "{}", server.name);
+    }
+
+    // One that fails after the switch: traffic goes back to the old side, and the failing after_failure hides nothing.
+    let traffic = Traffic::http(&servers);
+    let second = EXAMPLE
+        .replace("version = \"1.0\"", "version = \"2.0\"")
+        .replace("[services.api]\nimage = \"flipside/app:1.0\"", "[services.api]\nimage = \"flipside/app:2.0\"")
+        .replace("{ command = \"uptime\", on = \"one\" }", "{ command = \"echo smoke; exit 3\", on = \"one\" }")
+        .replace("$FLIPSIDE_FAILURE\\\" >>hooks.log", "$FLIPSIDE_FAILURE\\\" >>hooks.log; exit 9");
+    assert!(second.contains("exit 3") && second.contains("exit 9") && second.contains("app:2.0"));
+    project.playbook(&second);
+    deploy(&project).exits(5).says(&[
+        "== switch (3 servers)",
+        "[server1] │ smoke",
+        "run after_switch",
+        "it failed with exit code 3",
+        "everything was put back",
+        "hook after_failure failed, too: it failed with exit code 9",
+    ]);
+    is(&project, "api", "RUNNING", "primary", "1.0");
+    traffic.end().none_failed().versions(&["1.0", "2.0"]);
+    let order = [
+        "before_connect deploy of api echo worker",
+        "after_connect server1 server2 server3",
+        "before_deploy api, run RUN",
+        "before_switch api: api=2.0",
+        "after_failure put_back: run after_switch on server1: it failed with exit code 3",
+    ];
+    assert_eq!(log(&project), order);
+
+    // Nothing is begun where the first one fails.
+    let before = fleet.snapshot();
+    project.playbook(&EXAMPLE.replace("of $FLIPSIDE_SERVICES >>hooks.log", "; exit 1"));
+    deploy(&project)
+        .exits(3)
+        .says(&["hook before_connect on the workstation: it failed with exit code 1; nothing was changed on any server"]);
+    assert_eq!(fleet.snapshot(), before);
+    assert_eq!(log(&project), Vec::<String>::new());
+}
