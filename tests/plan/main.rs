@@ -203,7 +203,8 @@ fn live_containers(playbook: &Playbook, servers: &Servers) -> BTreeSet<(String, 
 
 /// No step before the drain touches a container of the live side.
 fn spares_the_live_side(case: &Case, plan: &Plan, live: &BTreeSet<(String, String)>, problems: &mut Vec<String>) {
-    let n_before = plan.waves.iter().position(|wave| wave.name == "drain").unwrap_or(plan.waves.len());
+    let is_over = |wave: &flipside::plan::Wave| wave.name == "drain" || wave.name.starts_with("take away ");
+    let n_before = plan.waves.iter().position(is_over).unwrap_or(plan.waves.len());
     for id in plan.step_ids().filter(|id| id.wave < n_before && plan.intent != Intent::Remove) {
         let step = plan.step(&id).unwrap();
         let touched = match &step.action {
