@@ -72,7 +72,7 @@ fn growing_to_three_servers_and_shrinking_to_one_loses_no_request() {
     let everywhere = Traffic::http(&fleet.servers());
     project.playbook(&on(2, "3.0", ""));
     project.flipside(&["plan"]).exits(0).says(&["echo: it is not in the playbook, and goes on: 1 container on ", "flipside remove echo"]);
-    let output = project.flipside(&["deploy", "-y", "--remove-orphans"]).exits(0).says(&["== take away echo", "1.0 removed"]);
+    let output = project.flipside(&["deploy", "-y", "--remove-orphans"]).exits(0).says(&["== take away echo", "2.0 removed"]);
     assert_eq!(running("echo"), [0, 0, 0], "{}", output.all());
     let mut api = running("api");
     assert!(fleet.servers().iter().all(|server| !server.run("ls /local/flipside/nginx/current/stream.d").contains("echo")));
