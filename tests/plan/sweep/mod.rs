@@ -12,7 +12,7 @@ use crate::engine::{Mishap, Ran, Workstation, unleased};
 use crate::invariants::{Snapshot, snapshot};
 use flipside::facts::RevertState;
 use flipside::model::{Action, ServerName, Verdict};
-use flipside::plan::{Change, Plan, is_fatal};
+use flipside::plan::{Change, Intent, Plan, is_fatal};
 use flipside::remote::fake::FakeServer;
 use std::collections::BTreeSet;
 use std::io::Write;
