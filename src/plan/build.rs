@@ -1,4 +1,5 @@
 //! Playbook, inventory and facts to a plan: the waves in their order. Reads as a table of contents.
+use super::aliases;
 use super::behind::Behind;
 use super::containers::digest;
 use super::departed;
@@ -206,6 +207,7 @@ fn deploy_waves(routing: &Routing<'_>, wanted: &Wanted, findings: &mut Vec<Findi
     for server in participants(routing) {
         let (mut steps, more) = prepare_server(routing, server)?;
         findings.extend(more);
+        steps.extend(aliases::prepare(routing, server, findings)?);
         steps.extend(secrets::put_steps(routing, server, release));
         let mut last = None;
         let stages = std::iter::once(&joining).chain(&generations).chain(&unrouted);
@@ -264,6 +266,10 @@ fn deploy_waves(routing: &Routing<'_>, wanted: &Wanted, findings: &mut Vec<Findi
     }
     let mut tidy = merged(merged(finish_steps(&turn), left.tidy), level::tidy_steps(&turn));
     orphans::tidy(&away, &mut tidy);
+    for (server, facts) in routing.fleet {
+        let steps = aliases::tidy(routing, server, facts)?;
+        tidy.entry(server.clone()).or_default().extend(steps);
+    }
     let caught_up = || routing.desired.iter().filter_map(|desired| Some((desired.name, level::release(desired)?)));
     let moved = moving.iter().map(|desired| desired.name).chain(caught_up().map(|(name, _)| name)).chain(routing.leaving).collect();
     let mut given = secrets::given(&moving, release);

@@ -46,31 +46,37 @@ fn one_unhealthy_replica_puts_all_of_them_back_and_a_broken_one_is_mixed() {
     assert_eq!(status(&project, "api")["state"], "DOWN");
 }
 
+/// An NGINX that passes everything on to `api:8000`, whose name it looks up when it starts and never again.
+const STRANGER: &str = "docker run -d --name stranger --network shop_prod_network -p 7777:80 --entrypoint /bin/sh flipside/nginx:stable -c \
+    'printf %s \"events {} http { server { listen 80; location / { proxy_pass http://api:8000; } } }\" >/tmp/n.conf; exec nginx -c /tmp/n.conf -g \"daemon off;\"'";
+
 #[test]
 fn growing_to_three_servers_and_shrinking_to_one_loses_no_request() {
     let fleet = Fleet::take();
     let on = |n_servers: usize, tag: &str, more: &str| header(tag) + &api_on(n_servers, tag, more);
-    let project = Project::new(&fleet, &on(1, "1.0", ""));
+    let project = Project::new(&fleet, &on(1, "1.0", "alias = true"));
     let of = |numbers: &[usize]| project.inventory(&inventory(&fleet, "root", numbers));
     let running = |service: &str| {
-        let count =
-            |server: &Server| server.running(&format!("shop_prod_{service}")).iter().filter(|name| !name.ends_with(".door")).count();
+        let count = |server: &Server| server.running(&format!("shop_prod_{service}")).iter().filter(|name| !name.contains('.')).count();
         fleet.servers().iter().map(count).collect::<Vec<_>>()
     };
     of(&[1]);
     deploy(&project).exits(0).says(&["single_server"]);
     let first = fleet.server(1);
-    let traffic = Traffic::http(std::slice::from_ref(&first));
+    // A stranger in the project's network, who has asked once what address the name `api` has, and keeps it.
+    first.must(STRANGER);
+    let targets = [("new", 80), ("keep", 80), ("new", 7777)].map(|(kind, port)| format!("{kind}:http://{}:{port}/#{HOST}", first.address));
+    let traffic = Traffic::to(targets);
 
     // Two servers join, with more copies, and one more service behind them.
     of(&[1, 2, 3]);
-    project.playbook(&(on(3, "2.0", "replicas = 2\nuses = [\"echo\"]") + &service_echo("1.0")));
+    project.playbook(&(on(3, "2.0", "replicas = 2\nuses = [\"echo\"]\nalias = true") + &service_echo("1.0")));
     deploy(&project).exits(0).says(&["multi_server"]);
     assert_eq!((running("api"), running("echo").iter().sum()), (vec![2, 2, 2], 1));
 
     // Fewer servers and copies, and `echo` leaves the playbook: it stays until it is asked away.
     let everywhere = Traffic::http(&fleet.servers());
-    project.playbook(&on(2, "3.0", ""));
+    project.playbook(&on(2, "3.0", "alias = true"));
     project.flipside(&["plan"]).exits(0).says(&["echo: it is not in the playbook, and goes on: 1 container on ", "flipside remove echo"]);
     let output = project.flipside(&["deploy", "-y", "--remove-orphans"]).exits(0).says(&["== take away echo", "2.0 removed"]);
     assert_eq!(running("echo"), [0, 0, 0], "{}", output.all());
@@ -83,7 +89,7 @@ fn growing_to_three_servers_and_shrinking_to_one_loses_no_request() {
     // One server that runs it leaves the inventory, one stays and is not wanted any more.
     let (leaves, stays) = if api[2] == 1 { (3, 2) } else { (2, 3) };
     of(&[1, stays]);
-    let alone = api_on(1, "1.0", "servers = [\"server1\"]").replace("servers_count = 1\n", "");
+    let alone = api_on(1, "1.0", "servers = [\"server1\"]\nalias = true").replace("servers_count = 1\n", "");
     project.playbook(&(header("4.0") + &alone));
     deploy(&project).exits(0).says(&["single_server", &format!("server{leaves}: it is not in the inventory any more, and has api")]);
     api = running("api");
