@@ -96,7 +96,7 @@ fn growing_to_three_servers_and_shrinking_to_one_loses_no_request() {
     assert_eq!((api[0], api[stays - 1], api[leaves - 1]), (1, 0, 1), "what cannot be asked goes on");
     let routes = first.must("cat /local/flipside/nginx/current/http.d/shop_prod_api.conf");
     assert!(!routes.contains(&fleet.server(leaves).address), "{routes}");
-    is(&project, "api", "RUNNING", "primary", "4.0");
+    is(&project, "api", "RUNNING", "secondary", "4.0");
     traffic.end().none_failed().versions(&["1.0", "2.0", "3.0"]);
 }
 
