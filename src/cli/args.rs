@@ -97,6 +97,9 @@ pub enum Command {
         /// Overwrite what somebody changed by hand on the servers
         #[arg(long)]
         repair: bool,
+        /// Services that left the playbook.
+        #[command(flatten)]
+        leaving: Leaving,
         /// Servers that are left behind.
         #[command(flatten)]
         doing_without: DoingWithout,
@@ -142,6 +145,9 @@ pub enum Command {
         /// Plan to overwrite what somebody changed by hand on the servers
         #[arg(long)]
         repair: bool,
+        /// Services that left the playbook.
+        #[command(flatten)]
+        leaving: Leaving,
         /// Servers that are left behind.
         #[command(flatten)]
         doing_without: DoingWithout,
@@ -247,6 +253,14 @@ pub struct Probing {
     /// With --probe: undo the run when more than N of these requests fail
     #[arg(long, value_name = "N", default_value_t = 0, requires = "probe")]
     pub probe_budget: u32,
+}
+
+/// `--remove-orphans`.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, ClapArgs)]
+pub struct Leaving {
+    /// Take away the services of this project and environment that are not in the playbook, once everything else is done. Volumes stay
+    #[arg(long)]
+    pub remove_orphans: bool,
 }
 
 /// `--max-unreachable`.

@@ -32,6 +32,7 @@ fn global_options_stand_before_or_after_the_command() {
             force: false,
             probing: Probing::default(),
             repair: false,
+            leaving: Leaving::default(),
             doing_without: DoingWithout::default(),
             waiting: Waiting::default()
         }

@@ -1,7 +1,7 @@
 //! What the options of a run ask for. Deliberately absent: carrying it out.
-use super::args::{DoingWithout, Probing};
+use super::args::{DoingWithout, Leaving, Probing};
 use crate::model::{Millis, ServiceName};
-use crate::plan::{Back, Force, Repair, Wanted};
+use crate::plan::{Back, Force, Orphans, Repair, Wanted};
 
 /// What the options ask for, of a plan that goes to the playbook.
 pub(super) fn wanted(services: &[ServiceName], force: bool, repair: bool) -> Wanted {
@@ -12,6 +12,7 @@ pub(super) fn wanted(services: &[ServiceName], force: bool, repair: bool) -> Wan
         repair: if repair { Repair::Yes } else { Repair::No },
         max_unreachable: None,
         catch_up: false,
+        orphans: Orphans::Stay,
     }
 }
 
@@ -19,6 +20,11 @@ impl Wanted {
     /// The same, with the option's budget for servers that are left behind.
     pub(super) fn without(self, doing_without: DoingWithout) -> Wanted {
         Wanted { max_unreachable: doing_without.max_unreachable, ..self }
+    }
+
+    /// The same, with what the option says of services that left the playbook.
+    pub(super) fn with(self, leaving: Leaving) -> Wanted {
+        Wanted { orphans: if leaving.remove_orphans { Orphans::Go } else { Orphans::Stay }, ..self }
     }
 }
 

@@ -26,9 +26,10 @@ use std::time::Instant;
 /// Carries out what was typed, and says how it went.
 pub async fn run(args: Args, began: Instant) -> Outcome {
     match &args.command {
-        Command::Deploy { services, yes, force, probing, repair, doing_without, waiting } => {
+        Command::Deploy { services, yes, force, probing, repair, leaving, doing_without, waiting } => {
             let manner = Manner { confirmed: *yes, probing: *probing, lock_wait: waiting.lock_wait };
-            deploy::deploy(&args.global, services, wanted(services, *force, *repair).without(*doing_without), manner, began).await
+            let asked = wanted(services, *force, *repair).with(*leaving).without(*doing_without);
+            deploy::deploy(&args.global, services, asked, manner, began).await
         }
         Command::CatchUp { yes, probing, doing_without, waiting } => {
             let manner = Manner { confirmed: *yes, probing: *probing, lock_wait: waiting.lock_wait };
@@ -45,8 +46,8 @@ pub async fn run(args: Args, began: Instant) -> Outcome {
         Command::Resume { probing, waiting } => resume::resume(&args.global, *probing, waiting.lock_wait, began).await,
         Command::Abort { waiting } => resume::abort(&args.global, waiting.lock_wait, began).await,
         Command::Unlock { yes } => unlock::unlock(&args.global, *yes).await,
-        Command::Plan { services, commands, undo, force, repair, doing_without } => {
-            let asked = wanted(services, *force, *repair).without(*doing_without);
+        Command::Plan { services, commands, undo, force, repair, leaving, doing_without } => {
+            let asked = wanted(services, *force, *repair).with(*leaving).without(*doing_without);
             look::plan(&args.global, services, *commands, *undo, &asked).await
         }
         Command::Status { services } => look::status(&args.global, services).await,

@@ -83,6 +83,7 @@ impl Part {
                 "internal_port",
                 "overlap",
                 "singleton",
+                "alias",
                 "secrets",
                 "secrets_owner",
                 "min_healthy",

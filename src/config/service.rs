@@ -49,6 +49,7 @@ pub(super) fn read(walk: &mut Walk<'_>, section: &Section<'_>) -> Service {
         internal_port,
         overlap: walk.flag(section, "overlap").is_some_and(|(overlap, _)| overlap),
         singleton: walk.flag(section, "singleton").is_some_and(|(singleton, _)| singleton),
+        alias: alias(walk, section, protocol),
         secrets: secrets::names(walk, section),
         secrets_owner: secrets::owner(walk, section),
         min_healthy: 1,
@@ -112,12 +113,28 @@ fn needs_port(walk: &mut Walk<'_>, section: &Section<'_>) {
     if section.table.get("port").is_some() {
         return;
     }
-    for key in ["protocol", "host_port", "internal_port", "proxy", "balance"] {
+    for key in ["protocol", "host_port", "internal_port", "proxy", "balance", "alias"] {
         if let Some(entry) = section.table.get(key) {
             let title = format!("{} has `{key}` but no `port`", section.what);
             walk.report(entry.key_span, title, "add `port`, the port that the container listens on");
         }
     }
+}
+
+/// A name of its own in the project's network. `mesh` is NGINX's there.
+fn alias(walk: &mut Walk<'_>, section: &Section<'_>, protocol: Option<Protocol>) -> bool {
+    let Some((true, span)) = walk.flag(section, "alias") else { return false };
+    if protocol == Some(Protocol::Udp) {
+        walk.report(
+            span,
+            format!("{} speaks udp and cannot have an `alias`", section.what),
+            "containers reach it at `mesh`, at its internal port",
+        );
+    }
+    if section.what.ends_with("`mesh`") {
+        walk.report(span, format!("{} cannot have an `alias`", section.what), "`mesh` is NGINX's name there: call the service otherwise");
+    }
+    true
 }
 
 /// Where it runs: by `servers`, by `tags`, or by number.

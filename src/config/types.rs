@@ -126,6 +126,9 @@ pub struct Service {
     pub overlap: bool,
     /// Never two at once (workers, schedulers): handed over like a volume.
     pub singleton: bool,
+    /// Containers in its project's network reach it as `SERVICE:PORT`.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub alias: bool,
     /// Files in `/run/secrets` of its containers.
     #[serde(default, skip_serializing_if = "BTreeSet::is_empty")]
     pub secrets: BTreeSet<SecretName>,

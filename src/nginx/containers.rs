@@ -48,6 +48,23 @@ pub struct ServiceDoor {
     pub labels: Labels,
 }
 
+/// A service's own name in its project's network.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Alias {
+    /// The container's name.
+    pub name: String,
+    /// The image of NGINX.
+    pub image: String,
+    /// The server's remote root.
+    pub remote_root: String,
+    /// From [`super::render_alias`].
+    pub config: String,
+    /// The project network, with the service's name among the aliases.
+    pub network: NetworkMode,
+    /// Whose it is; the role is added.
+    pub labels: Labels,
+}
+
 /// NGINX, as it should run. Attach it to every project network afterwards, with the alias [`layout::MESH_ALIAS`].
 ///
 /// It needs `releases/bootstrap/` ([`super::bootstrap`]) and the run folder to be there.
@@ -89,6 +106,19 @@ pub fn service_door(door: &ServiceDoor) -> ContainerSpec {
     "unless-stopped".clone_into(&mut spec.restart);
     spec.labels = door.labels.clone();
     spec.labels.insert(label::ROLE.to_owned(), "door".to_owned());
+    spec
+}
+
+/// The container of a service's own name, as it should run.
+#[must_use]
+pub fn alias_container(alias: Alias) -> ContainerSpec {
+    let mut spec = shell(&alias.name, "", alias.network, DOOR_PROGRAM);
+    spec.env = BTreeMap::from([("FLIPSIDE_DOOR".to_owned(), alias.config)]);
+    spec.volumes = vec![format!("{}:{MOUNT}/run:ro", layout::run_folder(&alias.remote_root))];
+    spec.labels = alias.labels;
+    label_mesh(&mut spec, "alias");
+    // Another image alone is no reason to cut its connections.
+    spec.image = alias.image;
     spec
 }
 

@@ -1,6 +1,6 @@
 //! A door's configuration: `127.0.0.1:INTERNAL_PORT` to a service's unix socket. Deliberately absent: backends; a door knows none.
 use super::error::RenderError;
-use super::templates::{DOOR, Templates};
+use super::templates::{ALIAS, DOOR, Templates};
 use crate::model::{EnvName, ProjectName, Protocol, ServiceName};
 use crate::script::layout::{self, MESH_ALIAS};
 use minijinja::{Value, context};
@@ -53,6 +53,15 @@ pub fn render_door(templates: &Templates, forwards: &[DoorForward], mesh: MeshAd
     templates.render(DOOR, context).map_err(|source| RenderError::Template { object: "a door".to_owned(), source })
 }
 
+/// The configuration of a service's own name in its project's network: its port, to the unix socket of this stem.
+///
+/// # Errors
+/// [`RenderError::Template`] where a template of the user's is at fault.
+pub fn render_alias(templates: &Templates, stem: &str, port: u16) -> Result<String, RenderError> {
+    let context = context! { name => stem, port => port, target => format!("{}/run/{stem}.sock", layout::MOUNT) };
+    templates.render(ALIAS, context).map_err(|source| RenderError::Template { object: "an alias".to_owned(), source })
+}
+
 /// The ports on loopback that a rendered door opens, each with the stem (`{project}_{env}_{service}`) that it leads to.
 #[must_use]
 pub fn read_door(text: &str) -> BTreeMap<u16, String> {
@@ -97,6 +106,12 @@ mod tests {
         let text = render(&[a.clone(), b.clone()], MeshAddress::Alias);
         assert_eq!(text, render(&[b, a.clone(), a], MeshAddress::Alias));
         assert!(text.contains("proxy_pass unix:/flipside/run/shop_prod_api.sock;") && !text.contains("resolver"), "{text}");
+    }
+
+    #[test]
+    fn an_alias_listens_on_the_services_own_port() {
+        let text = render_alias(&Templates::new(&BTreeMap::new()).unwrap(), "shop_prod_db", 5432).unwrap();
+        assert!(text.contains("listen 5432 ") && text.contains("proxy_pass unix:/flipside/run/shop_prod_db.sock;"), "{text}");
     }
 
     #[test]

@@ -12,8 +12,8 @@ mod render;
 mod templates;
 mod types;
 
-pub use containers::{HostDoor, NginxContainer, ServiceDoor, host_door, nginx_container, service_door};
-pub use door::{DoorForward, MeshAddress, read_door, render_door};
+pub use containers::{Alias, HostDoor, NginxContainer, ServiceDoor, alias_container, host_door, nginx_container, service_door};
+pub use door::{DoorForward, MeshAddress, read_door, render_alias, render_door};
 pub use error::{ReadError, RenderError, TemplateError};
 pub use generation::{bootstrap, check_generation, generation_file, generation_id};
 pub use read::read_service;

@@ -9,12 +9,14 @@ pub(super) const MAIN: &str = "nginx.conf.j2";
 pub(super) const STREAM: &str = "stream_service.conf.j2";
 pub(super) const HTTP: &str = "http_service.conf.j2";
 pub(super) const DOOR: &str = "door.conf.j2";
+pub(super) const ALIAS: &str = "alias.conf.j2";
 
-const BUILT_IN: [(&str, &str); 4] = [
+const BUILT_IN: [(&str, &str); 5] = [
     (MAIN, include_str!("../../templates/nginx.conf.j2")),
     (STREAM, include_str!("../../templates/stream_service.conf.j2")),
     (HTTP, include_str!("../../templates/http_service.conf.j2")),
     (DOOR, include_str!("../../templates/door.conf.j2")),
+    (ALIAS, include_str!("../../templates/alias.conf.j2")),
 ];
 
 /// All templates, ready to render.
@@ -84,7 +86,7 @@ mod tests {
         let error = with("nginx.conf", "x").unwrap_err();
         assert_eq!(
             error.to_string(),
-            "there is no template `nginx.conf` to replace; the templates are nginx.conf.j2, stream_service.conf.j2, http_service.conf.j2, door.conf.j2"
+            "there is no template `nginx.conf` to replace; the templates are nginx.conf.j2, stream_service.conf.j2, http_service.conf.j2, door.conf.j2, alias.conf.j2"
         );
     }
 

@@ -1,13 +1,17 @@
 //! Playbook, inventory and facts to a plan: the waves in their order. Reads as a table of contents.
+use super::aliases;
 use super::behind::Behind;
 use super::containers::digest;
+use super::departed;
+use super::doors::{self, Doors, door_text};
 use super::drift::{Drift, beside};
 use super::hooks::{At, Hooks};
 use super::leftovers::{drain_needed, leftovers};
 use super::level::{self, join_steps};
 use super::lint::lint;
+use super::orphans;
 use super::place::{Placement, place};
-use super::prepare::{host_door_text, new_door_text, prepare};
+use super::prepare::prepare;
 use super::present::{Fleet, Present, present};
 use super::remove::remove_waves;
 use super::revert::{Stretches, guard, revert_notes, take_over, to_take_over};
@@ -21,8 +25,8 @@ use super::target::{Back, Desired, Wanted, backend_mode, desire};
 use super::turn::{Turn, finish_steps, hand_over_steps, retire_steps, start_steps};
 use super::types::{Basis, Change, Finding, Intent, Level, PLAN_FORMAT, Plan, Step, Wave, WaveKind};
 use crate::config::{Inventory, Playbook};
-use crate::model::{Action, Labels, Secrets, ServerName, ServiceName, Side, label, network_name};
-use crate::nginx::{DoorForward, RenderError, Templates};
+use crate::model::{Action, Labels, Secrets, ServerName, ServiceName, label, network_name};
+use crate::nginx::{RenderError, Templates};
 use crate::script::layout;
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -73,8 +77,26 @@ pub fn build(inputs: Inputs<'_>) -> Result<(Plan, Vec<Finding>), RenderError> {
     let behind = if removed.is_empty() { &known } else { &behind };
     // A removal starts nothing: what servers have missed is not there for anybody to route to.
     let moment = if removed.is_empty() { Moment::After } else { Moment::Before };
-    let mut routing =
-        Routing { playbook, inventory, fleet, seen, drift: &drift, present, desired, sites, mode, templates, removed, behind, moment };
+    let (leaving, told) =
+        if removed.is_empty() { orphans::leaving(playbook, present, desired, wanted, behind) } else { (BTreeSet::new(), Vec::new()) };
+    findings.extend(told);
+    let leaving = &leaving;
+    let mut routing = Routing {
+        playbook,
+        inventory,
+        fleet,
+        seen,
+        drift: &drift,
+        present,
+        desired,
+        sites,
+        mode,
+        templates,
+        removed,
+        leaving,
+        behind,
+        moment,
+    };
     // A server that is away is left behind by a run that changes anything.
     if removed.is_empty() && (!turns(desired).is_empty() || !all_generations(&routing, &BTreeSet::new())?.is_empty()) {
         routing.behind = &news;
@@ -84,6 +106,7 @@ pub fn build(inputs: Inputs<'_>) -> Result<(Plan, Vec<Finding>), RenderError> {
     let concerned = if removed.is_empty() { participants(&routing) } else { fleet.keys().collect() };
     findings.extend(drift.findings(|server| concerned.contains(server)));
     findings.extend(lint(&routing));
+    findings.extend(departed::findings(&routing));
     findings.extend(routing.behind.findings(playbook, inventory.servers.len(), desired, wanted));
     findings.extend(revert_notes(fleet));
     findings.extend(present.findings.iter().cloned());
@@ -91,7 +114,8 @@ pub fn build(inputs: Inputs<'_>) -> Result<(Plan, Vec<Finding>), RenderError> {
     findings.retain(|finding| told.insert(finding.clone()));
     findings.sort();
     let mut services: BTreeMap<_, _> = desired.iter().map(|desired| (desired.name.clone(), summary(playbook, desired))).collect();
-    services.extend(removed.iter().filter_map(|name| Some((name.clone(), removal(name, present)?))));
+    let gone = removed.iter().map(|name| (name, "asked for")).chain(leaving.iter().map(|name| (name, "not in the playbook")));
+    services.extend(gone.filter_map(|(name, why)| Some((name.clone(), removal(name, present, why)?))));
     let plan = Plan {
         format: PLAN_FORMAT,
         intent: intent(wanted, removed),
@@ -175,16 +199,19 @@ fn deploy_waves(routing: &Routing<'_>, wanted: &Wanted, findings: &mut Vec<Findi
     let mut joining = all_generations(&before, &BTreeSet::new())?;
     joining.retain(|server, _| routing.behind.back.contains(server));
     // A server that serves already what it will serve in the end has nothing to switch to in between.
-    let changed: BTreeSet<ServerName> = generations.last().into_iter().flat_map(BTreeMap::keys).cloned().collect();
+    let away = Routing { removed: routing.leaving, ..*routing };
+    let unrouted = if away.removed.is_empty() { None } else { Some(all_generations(&away, &switched)?) };
+    let changed: BTreeSet<ServerName> = unrouted.as_ref().or(generations.last()).into_iter().flat_map(BTreeMap::keys).cloned().collect();
     generations.iter_mut().for_each(|generations| generations.retain(|server, _| changed.contains(server)));
     let release = routing.present.release + 1;
     let mut prepared = BTreeMap::new();
     for server in participants(routing) {
         let (mut steps, more) = prepare_server(routing, server)?;
         findings.extend(more);
+        steps.extend(aliases::prepare(routing, server, findings)?);
         steps.extend(secrets::put_steps(routing, server, release));
         let mut last = None;
-        let stages = std::iter::once(&joining).chain(&generations);
+        let stages = std::iter::once(&joining).chain(&generations).chain(&unrouted);
         for generation in stages.filter_map(|generations| generations.get(server)) {
             if last != Some(&generation.id) {
                 steps.push(stage(routing, server, generation));
@@ -231,21 +258,27 @@ fn deploy_waves(routing: &Routing<'_>, wanted: &Wanted, findings: &mut Vec<Findi
         waves.push(Wave { name: format!("switch{suffix}"), kind: WaveKind::Work, servers: switch_steps(&turn, generations, &mut live) });
         waves.extend(hooks.waves(At::AfterSwitch, services, &suffix, findings)?);
     }
-    // A first deploy has nothing to go back to.
-    if routing.desired.iter().any(|desired| desired.from.is_some()) {
-        guard(&mut waves, &stretches);
-    }
     let left = leftovers(routing, wanted);
     let turn = Turn { routing, services: &moving, release };
-    let drained = merged(drain_steps(&turn), left.drain);
+    let drained = merged(merged(drain_steps(&turn), left.drain), departed::drain_steps(routing));
     waves.push(Wave { name: "drain".to_owned(), kind: WaveKind::Work, servers: drained });
     let (more, told) = beside(&turn, wanted);
     findings.extend(told);
     waves.push(Wave { name: "retire".to_owned(), kind: WaveKind::Work, servers: merged(retire_steps(&turn), more) });
+    orphans::take_away(&away, &unrouted.unwrap_or_default(), &mut live, &mut stretches, &mut waves);
     waves.extend(hooks.waves(At::End, &moving, "", findings)?);
+    // A first deploy has nothing to go back to.
+    if routing.desired.iter().any(|desired| desired.from.is_some()) || !away.removed.is_empty() {
+        guard(&mut waves, &stretches);
+    }
     let mut tidy = merged(merged(finish_steps(&turn), left.tidy), level::tidy_steps(&turn));
+    orphans::tidy(&away, &mut tidy);
+    for (server, facts) in routing.fleet {
+        let steps = aliases::tidy(routing, server, facts)?;
+        tidy.entry(server.clone()).or_default().extend(steps);
+    }
     let caught_up = || routing.desired.iter().filter_map(|desired| Some((desired.name, level::release(desired)?)));
-    let moved = moving.iter().map(|desired| desired.name).chain(caught_up().map(|(name, _)| name)).collect();
+    let moved = moving.iter().map(|desired| desired.name).chain(caught_up().map(|(name, _)| name)).chain(routing.leaving).collect();
     let mut given = secrets::given(&moving, release);
     given.extend(caught_up().map(|(name, release)| (name.as_str(), release)));
     secrets::tidy(routing, &moved, &given, &mut tidy);
@@ -253,13 +286,7 @@ fn deploy_waves(routing: &Routing<'_>, wanted: &Wanted, findings: &mut Vec<Findi
         let prune = plain("prune NGINX generations", Action::PruneGenerations { keep: 5 });
         tidy.entry(server.clone()).or_default().push(prune);
     }
-    for (server, steps) in &mut tidy {
-        let Some(settings) = routing.inventory.servers.get(server).filter(|_| live.contains_key(server)) else { continue };
-        let (meanwhile, afterwards) = (door_text(routing, server, Doors::OldAndNew)?, door_text(routing, server, Doors::New)?);
-        if meanwhile != afterwards {
-            steps.extend(new_door_text(&settings.remote_root, &afterwards));
-        }
-    }
+    doors::close(routing, live.keys(), &mut tidy)?;
     waves.push(Wave { name: "finish".to_owned(), kind: WaveKind::Cleanup, servers: tidy });
     Ok(locked(routing, waves))
 }
@@ -341,43 +368,6 @@ fn prepare_server(routing: &Routing<'_>, server: &ServerName) -> Result<(Vec<Ste
         .collect();
     let door = door_text(routing, server, Doors::OldAndNew)?;
     prepare(routing, server, &images, !here.is_empty(), &door)
-}
-
-/// Which ports the host's door opens for services that change theirs, and for what.
-#[derive(Clone, Copy)]
-enum Doors {
-    /// While the deploy runs.
-    OldAndNew,
-    /// Once it is over.
-    New,
-}
-
-fn door_text(routing: &Routing<'_>, server: &ServerName, doors: Doors) -> Result<String, RenderError> {
-    let deployed = |desired: &Desired<'_>| desired.to.is_some();
-    let leaving = match doors {
-        Doors::OldAndNew => BTreeSet::new(),
-        Doors::New => routing.desired.iter().filter(|desired| deployed(desired)).map(|desired| desired.name).collect(),
-    };
-    let side: fn(&Desired<'_>) -> Option<Side> = match doors {
-        Doors::OldAndNew => |desired| desired.from.filter(|_| desired.to.is_some()).or(desired.to),
-        Doors::New => |desired| desired.to,
-    };
-    host_door_text(routing, server, &forwards(routing, side), &leaving)
-}
-
-/// The host doors of this playbook's services, each as its `side` speaks.
-pub(super) fn forwards(routing: &Routing<'_>, side: impl Fn(&Desired<'_>) -> Option<Side>) -> Vec<DoorForward> {
-    let routed = routing.desired.iter();
-    let forward = |desired: &Desired<'_>| {
-        Some(DoorForward {
-            project: routing.playbook.project.clone(),
-            env: routing.playbook.env.clone(),
-            service: desired.name.clone(),
-            protocol: routing.protocol(desired, side(desired)?),
-            internal_port: desired.internal_port?,
-        })
-    };
-    routed.filter_map(forward).collect()
 }
 
 /// A finding forbids the plan.

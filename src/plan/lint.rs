@@ -292,7 +292,8 @@ fn check_hosts(routing: &Routing<'_>, findings: &mut Vec<Finding>) {
 
 /// A service that was renamed, or left the playbook, is routed until it is removed. Of two that have the same host NGINX takes one.
 fn check_former_hosts(routing: &Routing<'_>, findings: &mut Vec<Finding>) {
-    let is_former = |name: &ServiceName| !routing.playbook.services.contains_key(name) && !routing.removed.contains(name);
+    let goes = |name: &ServiceName| routing.removed.contains(name) || routing.leaving.contains(name);
+    let is_former = |name: &ServiceName| !routing.playbook.services.contains_key(name) && !goes(name);
     for (former, present) in routing.present.services.iter().filter(|(name, _)| is_former(name)) {
         for desired in routing.desired.iter().filter(|desired| desired.to.is_some()) {
             for host in desired.service.proxy.iter().flat_map(|proxy| &proxy.hosts) {

@@ -1,10 +1,13 @@
 //! The heart: from playbook, inventory and facts to a plan, and from plan and ledger to what is next. Deliberately absent: doing anything.
+mod aliases;
 mod balancing;
 mod behind;
 mod build;
 mod claims;
 mod containers;
+mod departed;
 mod difference;
+mod doors;
 mod drift;
 mod going_back;
 mod hooks;
@@ -12,6 +15,7 @@ mod leftovers;
 mod level;
 mod lint;
 mod next;
+mod orphans;
 mod overtaken;
 mod place;
 mod ports;
@@ -45,5 +49,5 @@ pub use revert::{REVERT_GRACE, revert_notes};
 pub use secrets::{other_secrets, secrets_of};
 pub use show::{CommandsOf, NginxFiles, Paint, View, action_name, describe, prose, show};
 pub use status::{ServiceStatus, State, status};
-pub use target::{Back, Force, Repair, Wanted, backend_mode};
+pub use target::{Back, Force, Orphans, Repair, Wanted, backend_mode};
 pub use types::{Basis, Change, Finding, Intent, Level, PLAN_FORMAT, Plan, ServicePlan, Step, UndoKind, Wave, WaveKind};

@@ -1,5 +1,6 @@
 //! The waves that take services away: unroute, drain, stop, remove. Deliberately absent: which services.
-use super::build::{forwards, locked};
+use super::build::locked;
+use super::doors::forwards;
 use super::prepare::{door_update, host_door_text};
 use super::present::PresentService;
 use super::revert::{Stretches, guard};
@@ -21,7 +22,7 @@ use std::collections::{BTreeMap, BTreeSet};
 /// [`RenderError`] where a template is at fault.
 pub(super) fn remove_waves(routing: &Routing<'_>) -> Result<Vec<Wave>, RenderError> {
     let turn = Turn { routing, services: &[], release: routing.present.release };
-    let (mut prepared, mut switches, mut drains) = (BTreeMap::new(), BTreeMap::new(), BTreeMap::new());
+    let (mut prepared, mut switches) = (BTreeMap::new(), BTreeMap::new());
     let mut tidy = BTreeMap::new();
     let leaving: BTreeSet<&ServiceName> = routing.removed.iter().collect();
     let staying = forwards(routing, |desired| desired.from);
@@ -30,8 +31,6 @@ pub(super) fn remove_waves(routing: &Routing<'_>) -> Result<Vec<Wave>, RenderErr
         if facts.nginx.live.is_none() {
             continue;
         }
-        let gone = routing.removed.iter().filter_map(|name| routing.present.services.get(name));
-        let old: Vec<_> = gone.flat_map(|service| old_backends(facts, server, service)).collect();
         let first: Vec<Step> = routing.drift.first(server).collect();
         if !first.is_empty() {
             prepared.insert(server.clone(), first);
@@ -39,12 +38,6 @@ pub(super) fn remove_waves(routing: &Routing<'_>) -> Result<Vec<Wave>, RenderErr
         if let Some(generation) = routing.generation(server, &BTreeSet::new())? {
             prepared.entry(server.clone()).or_default().push(stage(routing, server, &generation));
             switches.insert(server.clone(), vec![switch(facts.nginx.live.clone(), &generation.id, None)]);
-        }
-        if !old.is_empty() {
-            drains.insert(
-                server.clone(),
-                vec![plain("drain its connections", Action::Drain { backends: old, policy: drain_policy(routing) })],
-            );
         }
         let door = host_door_text(routing, server, &staying, &leaving)?;
         let steps: &mut Vec<Step> = tidy.entry(server.clone()).or_default();
@@ -57,7 +50,7 @@ pub(super) fn remove_waves(routing: &Routing<'_>) -> Result<Vec<Wave>, RenderErr
     let mut waves = vec![
         work("prepare", prepared),
         work("switch", switches),
-        work("drain", drains),
+        work("drain", drain_removed(routing)),
         work("stop", turn.stop_removed()),
         Wave { name: "finish".to_owned(), kind: WaveKind::Cleanup, servers: tidy },
     ];
@@ -65,6 +58,20 @@ pub(super) fn remove_waves(routing: &Routing<'_>) -> Result<Vec<Wave>, RenderErr
     stretches.covers(1);
     guard(&mut waves, &stretches);
     Ok(locked(routing, waves))
+}
+
+/// On every server whose NGINX may have requests at what is removed.
+pub(super) fn drain_removed(routing: &Routing<'_>) -> BTreeMap<ServerName, Vec<Step>> {
+    let mut drains = BTreeMap::new();
+    for (server, facts) in routing.fleet.iter().filter(|(_, facts)| facts.nginx.live.is_some()) {
+        let gone = routing.removed.iter().filter_map(|name| routing.present.services.get(name));
+        let backends: Vec<_> = gone.flat_map(|service| old_backends(facts, server, service)).collect();
+        if !backends.is_empty() {
+            let action = Action::Drain { backends, policy: drain_policy(routing) };
+            drains.insert(server.clone(), vec![plain("drain its connections", action)]);
+        }
+    }
+    drains
 }
 
 /// What a server's NGINX may have requests at: what it routes, or what runs, where a run that was cut off has taken the route away.
@@ -77,7 +84,7 @@ fn old_backends(facts: &Facts, server: &ServerName, service: &PresentService<'_>
 }
 
 /// The project's network goes with the last of its services. NGINX, which is attached to it too, is detached by the action.
-fn unused_network(routing: &Routing<'_>, facts: &Facts) -> Option<Step> {
+pub(super) fn unused_network(routing: &Routing<'_>, facts: &Facts) -> Option<Step> {
     let (project, env) = (&routing.playbook.project, &routing.playbook.env);
     let name = network_name(project, env);
     let leaves = |container: &ContainerFact| {

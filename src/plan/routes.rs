@@ -42,6 +42,8 @@ pub(super) struct Routing<'a> {
     pub templates: &'a Templates,
     /// Services whose routes go away.
     pub removed: &'a BTreeSet<ServiceName>,
+    /// Services that left the playbook and are taken away at the end of a deploy.
+    pub leaving: &'a BTreeSet<ServiceName>,
     /// Servers that are out of reach, and those that were.
     pub behind: &'a Behind,
     /// Before or after the servers that were left behind have what they missed.

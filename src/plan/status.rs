@@ -2,6 +2,7 @@
 use super::behind::behind_notes;
 use super::build::running;
 use super::drift::{Drift, strangers};
+use super::orphans::orphan_notes;
 use super::place::place;
 use super::present::{Fleet, PresentService, Unit, present};
 
@@ -80,6 +81,7 @@ pub fn status(
     findings.extend(present.findings.iter().cloned());
     findings.extend(strangers(playbook, fleet, |_, _| false));
     findings.extend(behind_notes(playbook, &present, silent));
+    findings.extend(orphan_notes(playbook, &present));
     findings.sort();
     let (placement, _) = place(playbook, inventory, &running(&present));
     let mut all = BTreeMap::new();
@@ -91,9 +93,7 @@ pub fn status(
     }
     for (name, service) in present.services.iter().filter(|(name, _)| !playbook.services.contains_key(*name)) {
         let n_wanted = service.live().map_or(0, |live| service.side(live).count());
-        let mut status = judge(service, n_wanted, silent);
-        status.troubles.push("it is not in the playbook".to_owned());
-        all.insert(name.clone(), status);
+        all.insert(name.clone(), judge(service, n_wanted, silent));
     }
     (all, findings)
 }

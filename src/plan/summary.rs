@@ -39,7 +39,7 @@ pub(super) fn summary(playbook: &Playbook, desired: &Desired<'_>) -> ServicePlan
 
 /// A service that is taken away: its containers, also those that are set aside, and what NGINX routes. None where there is none of it.
 #[must_use]
-pub(super) fn removal(name: &ServiceName, present: &Present<'_>) -> Option<ServicePlan> {
+pub(super) fn removal(name: &ServiceName, present: &Present<'_>, why: &str) -> Option<ServicePlan> {
     let is_its = |container: &ContainerFact| container.labels.get(label::SERVICE).is_some_and(|service| service == name.as_str());
     let aside = present.aside.iter().filter(|(_, container)| is_its(container)).map(|(server, _)| server);
     let service = present.services.get(name);
@@ -54,7 +54,7 @@ pub(super) fn removal(name: &ServiceName, present: &Present<'_>) -> Option<Servi
     let route = service.and_then(|service| service.routes.values().next());
     Some(ServicePlan {
         change: Change::Remove,
-        reason: "asked for".to_owned(),
+        reason: why.to_owned(),
         image: unit.and_then(|unit| unit.app).map(|app| app.image.clone()).unwrap_or_default(),
         protocol: route.map_or(Protocol::Tcp, |route| route.protocol),
         from: service.and_then(PresentService::live),

@@ -111,6 +111,8 @@ pub struct Wanted {
     pub max_unreachable: Option<u32>,
     /// Bring servers that were left behind to what the fleet has, and nothing else.
     pub catch_up: bool,
+    /// Take services away that left the playbook.
+    pub orphans: Orphans,
 }
 
 impl Wanted {
@@ -145,6 +147,16 @@ pub enum Repair {
     No,
     /// It is.
     Yes,
+}
+
+/// What happens to services that run and are not in the playbook.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub enum Orphans {
+    /// They are named, and go on.
+    #[default]
+    Stay,
+    /// They are taken away, once everything else has moved.
+    Go,
 }
 
 /// Whether unchanged services are toggled.

@@ -1,4 +1,5 @@
 //! The containers of services that move together: start the new side, retire the old one, tidy up. Deliberately absent: NGINX.
+use super::aliases;
 use super::containers::{Place, has_door};
 use super::present::Unit;
 use super::routes::{Routing, unit_backend};
@@ -220,7 +221,8 @@ impl Turn<'_> {
         let aside = present.aside.iter().filter(|(at, container)| {
             at == server && container.labels.get(label::SERVICE).is_some_and(|name| removed.iter().any(|removed| removed.as_str() == name))
         });
-        ours.chain(aside.map(|(_, container)| *container)).map(|container| remove(container, self.stop_timeout())).collect()
+        let containers = ours.chain(aside.map(|(_, container)| *container)).map(|container| remove(container, self.stop_timeout()));
+        containers.chain(aliases::removal(self.routing, server)).collect()
     }
 
     /// Stop both sides of the removed services, taken back by starting what ran.

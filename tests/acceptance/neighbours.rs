@@ -42,10 +42,24 @@ fn two_projects_and_two_environments_leave_each_other_alone() {
     is(&shop, "api", "RUNNING", "primary", "1.0");
     is(&uat, "api", "RUNNING", "primary", "2.0");
 
+    // The uat's api gets another name and keeps its host: the old one goes, and nobody else's of that name.
+    let traffic = Traffic::to(
+        [fleet.server(1), fleet.server(2)]
+            .iter()
+            .flat_map(|server| ["shop", "uat"].map(|name| format!("new:http://{}/#{name}.example.com", server.address))),
+    );
+    let renamed = api_on(2, "3.0", "").replace("shop.", "uat.").replace("[services.api]", "[services.site]");
+    uat.playbook(&(header("3.0").replace("\"prod\"", "\"uat\"") + &renamed));
+    uat.flipside(&["deploy", "-y", "--remove-orphans"]).exits(0).says(&["api: it is not in the playbook, and goes"]);
+    traffic.end().none_failed();
+    assert_eq!(server.get("uat.example.com", "/").1.split(' ').next(), Some("3.0"));
+    assert_eq!(ours("shop_uat_api"), Vec::new());
+    is(&shop, "api", "RUNNING", "primary", "1.0");
+
     // Both at once, the user and what it uses.
     shop.flipside(&["remove", "api", "echo", "-y"]).exits(0);
     assert_eq!(ours("shop_prod_"), Vec::new());
-    is(&uat, "api", "RUNNING", "primary", "2.0");
+    is(&uat, "site", "RUNNING", "primary", "3.0");
 }
 
 #[test]

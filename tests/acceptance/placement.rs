@@ -1,7 +1,8 @@
 //! Where services run: replicas, growing from one server to more and back, users who log in, templates of one's own.
 use crate::fleet::Fleet;
 use crate::project::{Project, inventory};
-use crate::shop::{api_on, deploy, header, is, status};
+use crate::server::Server;
+use crate::shop::{api_on, deploy, header, is, service_echo, status};
 use crate::traffic::{HOST, Traffic};
 
 #[test]
@@ -45,22 +46,57 @@ fn one_unhealthy_replica_puts_all_of_them_back_and_a_broken_one_is_mixed() {
     assert_eq!(status(&project, "api")["state"], "DOWN");
 }
 
+/// An NGINX that passes everything on to `api:8000`, whose name it looks up when it starts and never again.
+const STRANGER: &str = "docker run -d --name stranger --network shop_prod_network -p 7777:80 --entrypoint /bin/sh flipside/nginx:stable -c \
+    'printf %s \"events {} http { server { listen 80; location / { proxy_pass http://api:8000; } } }\" >/tmp/n.conf; exec nginx -c /tmp/n.conf -g \"daemon off;\"'";
+
 #[test]
 fn growing_to_three_servers_and_shrinking_to_one_loses_no_request() {
     let fleet = Fleet::take();
-    let on = |n_servers: usize, tag: &str| header(tag) + &api_on(n_servers, tag, "");
-    let project = Project::new(&fleet, &on(1, "1.0"));
+    let on = |n_servers: usize, tag: &str, more: &str| header(tag) + &api_on(n_servers, tag, more);
+    let project = Project::new(&fleet, &on(1, "1.0", "alias = true"));
+    let of = |numbers: &[usize]| project.inventory(&inventory(&fleet, "root", numbers));
+    let running = |service: &str| {
+        let count = |server: &Server| server.running(&format!("shop_prod_{service}")).iter().filter(|name| !name.contains('.')).count();
+        fleet.servers().iter().map(count).collect::<Vec<_>>()
+    };
+    of(&[1]);
     deploy(&project).exits(0).says(&["single_server"]);
-    // Every server's NGINX serves, wherever the containers are.
-    let first = fleet.servers().into_iter().find(|server| !server.running("shop_").is_empty()).expect("it runs somewhere");
-    let traffic = Traffic::http(std::slice::from_ref(&first));
-    project.playbook(&on(3, "2.0"));
+    let first = fleet.server(1);
+    // A stranger in the project's network, who has asked once what address the name `api` has, and keeps it.
+    first.must(STRANGER);
+    let targets = [("new", 80), ("keep", 80), ("new", 7777)].map(|(kind, port)| format!("{kind}:http://{}:{port}/#{HOST}", first.address));
+    let traffic = Traffic::to(targets);
+
+    // Two servers join, with more copies, and one more service behind them.
+    of(&[1, 2, 3]);
+    project.playbook(&(on(3, "2.0", "replicas = 2\nuses = [\"echo\"]\nalias = true") + &service_echo("1.0")));
     deploy(&project).exits(0).says(&["multi_server"]);
-    assert!(fleet.servers().iter().all(|server| server.running("shop_").len() == 1));
-    project.playbook(&on(1, "3.0"));
-    deploy(&project).exits(0).says(&["single_server"]);
-    let running: Vec<_> = fleet.servers().iter().flat_map(|server| server.running("shop_")).collect();
-    assert_eq!(running.len(), 1, "{running:?}");
+    assert_eq!((running("api"), running("echo").iter().sum()), (vec![2, 2, 2], 1));
+
+    // Fewer servers and copies, and `echo` leaves the playbook: it stays until it is asked away.
+    let everywhere = Traffic::http(&fleet.servers());
+    project.playbook(&on(2, "3.0", "alias = true"));
+    project.flipside(&["plan"]).exits(0).says(&["echo: it is not in the playbook, and goes on: 1 container on ", "flipside remove echo"]);
+    let output = project.flipside(&["deploy", "-y", "--remove-orphans"]).exits(0).says(&["== take away echo", "2.0 removed"]);
+    assert_eq!(running("echo"), [0, 0, 0], "{}", output.all());
+    let mut api = running("api");
+    assert!(fleet.servers().iter().all(|server| !server.run("ls /local/flipside/nginx/current/stream.d").contains("echo")));
+    assert!(fleet.servers().iter().all(|server| !server.run("docker ps -a --format '{{.Names}}'").contains("echo")));
+    everywhere.end().none_failed().versions(&["2.0", "3.0"]);
+    assert!(status(&project, "echo").is_null());
+
+    // One server that runs it leaves the inventory, one stays and is not wanted any more.
+    let (leaves, stays) = if api[2] == 1 { (3, 2) } else { (2, 3) };
+    of(&[1, stays]);
+    let alone = api_on(1, "1.0", "servers = [\"server1\"]\nalias = true").replace("servers_count = 1\n", "");
+    project.playbook(&(header("4.0") + &alone));
+    deploy(&project).exits(0).says(&["single_server", &format!("server{leaves}: it is not in the inventory any more, and has api")]);
+    api = running("api");
+    assert_eq!((api[0], api[stays - 1], api[leaves - 1]), (1, 0, 1), "what cannot be asked goes on");
+    let routes = first.must("cat /local/flipside/nginx/current/http.d/shop_prod_api.conf");
+    assert!(!routes.contains(&fleet.server(leaves).address), "{routes}");
+    is(&project, "api", "RUNNING", "secondary", "4.0");
     traffic.end().none_failed().versions(&["1.0", "2.0", "3.0"]);
 }
 

@@ -6,7 +6,7 @@ use flipside::config::{Inventory, Playbook, read_inventory, read_playbook};
 use flipside::facts::{ContainerState, ImageFact, ListenerFact, PublishedFact};
 use flipside::model::{EnvName, GenerationId, Labels, Secret, SecretName, Secrets, ServerName, ServiceName, StepId, Verdict};
 use flipside::nginx::Templates;
-use flipside::plan::{Back, Finding, Fleet, Force, Inputs, Plan, Repair, Wanted, build};
+use flipside::plan::{Back, Finding, Fleet, Force, Inputs, Orphans, Plan, Repair, Wanted, build};
 use flipside::remote::fake::FakeServer;
 use serde::Deserialize;
 use std::collections::{BTreeMap, BTreeSet};
@@ -41,6 +41,7 @@ pub struct Ask {
     services: Vec<String>,
     force: bool,
     repair: bool,
+    remove_orphans: bool,
     /// A file of the folder or of `shared/`, without `.toml`. Default `playbook`.
     playbook: Option<String>,
     /// Default `inventory`.
@@ -275,6 +276,7 @@ pub fn plan(playbook: &Playbook, inventory: &Inventory, servers: &Servers, ask: 
         repair: if ask.repair { Repair::Yes } else { Repair::No },
         max_unreachable: ask.max_unreachable,
         catch_up: ask.intent == "catch-up",
+        orphans: if ask.remove_orphans { Orphans::Go } else { Orphans::Stay },
     };
     let removed = if removes { services } else { BTreeSet::new() };
     static TEMPLATES: OnceLock<Templates> = OnceLock::new();

@@ -78,12 +78,14 @@ pub fn cut_requests(servers: &Servers, inventory: &Inventory) -> BTreeSet<(Strin
     cut
 }
 
-/// Live containers that use a service which their server's NGINX does not route.
+/// Live containers that use a service which their server's NGINX does not route. The playbook does not say what those of another version
+/// used.
 fn lonely(servers: &Servers, playbook: &Playbook) -> BTreeSet<(String, String)> {
     let mut lonely = BTreeSet::new();
     for (name, server) in servers {
         let routed = routes(server);
         let ours = routed.iter().filter(|service| service.project == playbook.project && service.env == playbook.env);
+        let ours = ours.filter(|service| service.version == playbook.version);
         for (consumer, settings) in ours.filter_map(|service| Some((service, playbook.services.get(&service.service)?))) {
             let here = consumer.backends.iter().any(|backend| backend.server == *name && backend.role != BackendRole::Idle);
             for used in settings.uses.keys().filter(|_| here) {

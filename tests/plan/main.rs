@@ -19,7 +19,7 @@ use cases::{Case, case, cases, plan};
 use driver::{Effect, Servers, Trouble, drive};
 use flipside::config::Playbook;
 use flipside::facts::{ContainerState, digest};
-use flipside::model::{Action, BackendMode, EnvName, ProjectName, StepId, Verdict, label};
+use flipside::model::{Action, BackendMode, ContainerSpec, EnvName, ProjectName, StepId, Verdict, label};
 use flipside::plan::{Finding, Intent, Paint, Plan, UndoKind, View, WaveKind, is_fatal, present, show};
 use flipside::remote::fake::FakeServer;
 use invariants::snapshot;
@@ -203,7 +203,8 @@ fn live_containers(playbook: &Playbook, servers: &Servers) -> BTreeSet<(String, 
 
 /// No step before the drain touches a container of the live side.
 fn spares_the_live_side(case: &Case, plan: &Plan, live: &BTreeSet<(String, String)>, problems: &mut Vec<String>) {
-    let n_before = plan.waves.iter().position(|wave| wave.name == "drain").unwrap_or(plan.waves.len());
+    let is_over = |wave: &flipside::plan::Wave| wave.name == "drain" || wave.name.starts_with("take away ");
+    let n_before = plan.waves.iter().position(is_over).unwrap_or(plan.waves.len());
     for id in plan.step_ids().filter(|id| id.wave < n_before && plan.intent != Intent::Remove) {
         let step = plan.step(&id).unwrap();
         let touched = match &step.action {
@@ -260,10 +261,13 @@ fn whatever_fails(effect: Effect) {
     report(&problems);
 }
 
-/// A container that was run and failed is kept as `.failed`.
+/// A container that was run and failed is kept as `.failed`, but for a service's name, which runs nothing of the user's.
 fn keeps_what_failed(case: &Case, plan: &Plan, id: &StepId, servers: &Servers, problems: &mut Vec<String>) {
     let step = plan.step(id).unwrap();
-    if let (Action::RunContainer(spec), false) = (&step.action, step.undo.is_empty()) {
+    let is_name = |spec: &ContainerSpec| spec.labels.get(label::ROLE).is_some_and(|role| role == "alias");
+    if let (Action::RunContainer(spec), false) = (&step.action, step.undo.is_empty())
+        && !is_name(spec)
+    {
         let kept = flipside::model::failed_name(&spec.name);
         if servers.get(&id.server).unwrap().container(&kept).is_none() {
             problems.push(format!("{}: {kept} was not kept on {}", case.name, id.server));

@@ -12,7 +12,7 @@ use crate::engine::{Mishap, Ran, Workstation, unleased};
 use crate::invariants::{Snapshot, snapshot};
 use flipside::facts::RevertState;
 use flipside::model::{Action, ServerName, Verdict};
-use flipside::plan::{Change, Plan, is_fatal};
+use flipside::plan::{Change, Intent, Plan, is_fatal};
 use flipside::remote::fake::FakeServer;
 use std::collections::BTreeSet;
 use std::io::Write;
@@ -255,6 +255,8 @@ sweeps! {
     a_rollback: "rollback",
     a_rollback_of_a_handover: "rollback_volume",
     a_removal: "remove_a_service",
+    a_toggle_that_takes_orphans_away: "orphans_go",
+    a_toggle_that_takes_orphans_away_beside_others: "orphans_of_nobody_else_go",
     a_deploy_after_one_that_was_cut_off: "half_switched",
     a_deploy_after_a_handover_that_was_cut_off: "cut_off_handover",
     a_toggle_without_a_server_that_is_out_of_reach: "behind_one_of_three",
@@ -286,6 +288,11 @@ async fn a_first_deploy_that_fails() {
 #[tokio::test]
 async fn a_handover_that_fails() {
     fails("volume_handover_three_servers").await;
+}
+
+#[tokio::test]
+async fn a_toggle_that_fails_before_orphans_go() {
+    fails("orphans_go").await;
 }
 
 #[tokio::test]
