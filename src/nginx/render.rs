@@ -73,7 +73,7 @@ pub fn render_service(templates: &Templates, service: &MeshService) -> Result<(S
         zone_kib => zone_kib,
         n_active => active.len(),
         method => method(&service, active.len()),
-        fails => format!("max_fails={} fail_timeout={}", service.upstream.max_fails, nginx_time(service.upstream.fail_timeout)),
+        fails => fails(&service.upstream),
         tries => tries(&service.upstream),
         hosts => Value::from_iter(service.hosts.iter().map(String::as_str)),
         backends => Value::from_iter(service.backends.iter().map(backend_value)),
@@ -120,6 +120,11 @@ fn method(service: &MeshService, n_active: usize) -> Option<String> {
         Some(Method::Hash(key)) => Some(format!("hash {key} consistent")),
         Some(Method::RandomTwo) => Some("random two least_conn".to_owned()),
     }
+}
+
+/// When a backend is given up. NGINX takes whole seconds here, and nothing else.
+fn fails(upstream: &Upstream) -> String {
+    format!("max_fails={} fail_timeout={}s", upstream.max_fails, upstream.fail_timeout.seconds_ceil())
 }
 
 /// How often another backend is tried, where it is not as `nginx.conf` has it.
