@@ -190,7 +190,10 @@ fn the_only_container_is_gone(fleet: &Fleet) {
     };
     answers_to_names("I");
     project.playbook(&blog("3.0"));
-    project.flipside(&["deploy", "-y", "api"]).exits(5).says(&["check that NGINX finds the primary side of api", "everything was put back"]);
+    project
+        .flipside(&["deploy", "-y", "api"])
+        .exits(5)
+        .says(&["check that NGINX finds the primary side of api", "everything was put back"]);
     is(&project, "api", "RUNNING", "secondary", "2.0");
     answers_to_names("D");
     project.flipside(&["deploy", "-y", "api"]).exits(0);
