@@ -11,7 +11,7 @@ pub struct Upstream {
     pub method: Option<Method>,
     /// So many failures within `fail_timeout` take a backend out, for as long; 0: never. NGINX never takes the only one out.
     pub max_fails: u32,
-    /// See `max_fails`. At least 1 s.
+    /// See `max_fails`. At least 1 s; NGINX is told whole seconds, rounded up.
     pub fail_timeout: Millis,
     /// How many backends one request or connection is tried on. At least 1.
     pub tries: u32,

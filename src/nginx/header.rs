@@ -90,16 +90,29 @@ fn read_side(text: &str) -> Option<Side> {
     Side::BOTH.into_iter().find(|side| side.as_str() == text)
 }
 
-/// The words after a `server` line: `primary 1 lon1-a`, and the fixed address where the target is a name.
+/// The words after a `server` line: `primary 1 lon1-a`, and the fixed address where the target is a name; `waiting` before them where no
+/// traffic goes there.
 pub(super) fn write_words(backend: &MeshBackend) -> String {
-    let words = format!("{} {} {}", backend.side, backend.replica, backend.server);
+    let waiting = if backend.role.takes_traffic() { "" } else { WAITING };
+    let words = format!("{waiting}{} {} {}", backend.side, backend.replica, backend.server);
     match &backend.backend {
         Backend::Container { address, .. } => format!("{words} {address}"),
         Backend::Address { .. } => words,
     }
 }
 
-/// Reads what [`write_words`] wrote; `target` is the `host:port` of the line.
+/// A side's upstream, named as its containers are.
+pub(super) fn upstream_name(name: &str, side: Side) -> String {
+    match side {
+        Side::Primary => name.to_owned(),
+        Side::Secondary => format!("{name}_secondary"),
+    }
+}
+
+/// Before the words of a backend that waits.
+pub(super) const WAITING: &str = "waiting ";
+
+/// Reads what [`write_words`] wrote, without [`WAITING`]; `target` is the `host:port` of the line.
 pub(super) fn read_words(target: &str, words: &str) -> Option<(Backend, Side, u32, ServerName)> {
     let (host, port) = target.rsplit_once(':')?;
     let port = port.parse().ok()?;

@@ -1,8 +1,9 @@
 //! A service's NGINX file back to the value it was rendered from: what NGINX routes is the truth. Deliberately absent: NGINX's whole grammar.
 use super::error::ReadError;
-use super::header::{read_header, read_words};
+use super::header::{WAITING, read_header, read_words, upstream_name};
 use super::types::{BackendRole, MeshBackend, MeshService};
 use crate::model::{Backend, Side, container_name};
+use crate::script::layout;
 
 /// Reads back a rendered file. The live side is taken from the `server` lines that are not down; the header must agree.
 ///
@@ -11,6 +12,7 @@ use crate::model::{Backend, Side, container_name};
 pub fn read_service(text: &str) -> Result<MeshService, ReadError> {
     let header = read_header(text)?;
     let mut backends = Vec::new();
+    let mut each_side_has_its_own = false;
     for (index, line) in text.lines().enumerate() {
         let trimmed = line.trim();
         // `server {` opens a block; `server TARGET …;` is a backend.
@@ -18,9 +20,13 @@ pub fn read_service(text: &str) -> Result<MeshService, ReadError> {
         let broken = || ReadError::Server { line: index + 1, text: trimmed.to_owned() };
         let (directive, comment) = rest.split_once(';').ok_or_else(broken)?;
         let words = comment.trim().strip_prefix('#').ok_or_else(broken)?;
+        let words = words.trim();
+        let (words, waits) = words.strip_prefix(WAITING).map_or((words, false), |words| (words, true));
         let mut parameters = directive.split_whitespace();
         let (backend, side, replica, server) = parameters.next().and_then(|target| read_words(target, words)).ok_or_else(broken)?;
-        let role = parameters.fold(BackendRole::Live, |role, parameter| match parameter {
+        each_side_has_its_own |= waits;
+        let as_marked = if waits { BackendRole::Idle } else { BackendRole::Live };
+        let role = parameters.fold(as_marked, |role, parameter| match parameter {
             "down" => BackendRole::Idle,
             "backup" => BackendRole::Backup,
             _ => role,
@@ -46,6 +52,11 @@ pub fn read_service(text: &str) -> Result<MeshService, ReadError> {
         (true, true) => return Err(ReadError::BothLive),
         (false, false) => return Err(ReadError::NothingLive),
     };
+    let name = layout::stem(&header.project, &header.env, &header.service);
+    let passed = passed_to(text, &name).filter(|_| each_side_has_its_own);
+    if let Some(routed) = passed.filter(|side| *side != header.live) {
+        return Err(ReadError::OtherSide { header: header.live.as_str(), routed: routed.as_str() });
+    }
     if routed != header.live {
         return Err(ReadError::OtherSide { header: header.live.as_str(), routed: routed.as_str() });
     }
@@ -61,6 +72,23 @@ pub fn read_service(text: &str) -> Result<MeshService, ReadError> {
         upstream: header.upstream,
         backends,
     })
+}
+
+/// The side whose upstream gets the traffic: the target of the last `proxy_pass` that is not the socket's of the side that waits.
+fn passed_to(text: &str, name: &str) -> Option<Side> {
+    let mut waits = false;
+    let mut passed = None;
+    for line in text.lines().map(str::trim) {
+        if line.starts_with("server {") {
+            waits = false;
+        }
+        waits |= line.starts_with("listen ") && line.contains(layout::WAITING_SOCKET);
+        let target = line.strip_prefix("proxy_pass ").and_then(|rest| rest.strip_suffix(';')).filter(|_| !waits);
+        let target = target.map(|target| target.strip_prefix("http://").unwrap_or(target));
+        let is_its = |side: &Side| target == Some(upstream_name(name, *side).as_str());
+        passed = Side::BOTH.into_iter().find(is_its).or(passed);
+    }
+    passed
 }
 
 #[cfg(test)]
@@ -83,16 +111,16 @@ mod tests {
 
     #[test]
     fn a_hand_that_moves_down_is_found() {
-        let swapped = FILE
-            .replace("new_project_uat_postgres:5432 resolve", "new_project_uat_postgres:5432 resolve down")
-            .replace("_secondary:5432 resolve down", "_secondary:5432 resolve");
+        let swapped = FILE.replace("# primary", "# waiting primary").replace("# waiting secondary", "# secondary");
         let error = read_service(&swapped).unwrap_err();
         assert_eq!(
             error.to_string(),
             "the header says that the primary side is live, but traffic goes to the secondary side: the file was edited by hand"
         );
-        assert_eq!(edited("resolve down", "resolve"), Err(ReadError::BothLive));
+        assert_eq!(edited("# waiting", "#"), Err(ReadError::BothLive));
         assert_eq!(edited("postgres:5432 resolve max", "postgres:5432 resolve down max"), Err(ReadError::NothingLive));
+        let passed = edited("    proxy_pass new_project_uat_postgres;", "    proxy_pass new_project_uat_postgres_secondary;");
+        assert_eq!(passed, Err(ReadError::OtherSide { header: "primary", routed: "secondary" }));
     }
 
     #[test]

@@ -1,10 +1,10 @@
 //! Values to files: `nginx.conf`, and one file a service. Deliberately absent: which services and backends there are; the plan knows.
 use super::error::RenderError;
-use super::header::{write_header, write_words};
+use super::header::{upstream_name, write_header, write_words};
 use super::read::read_service;
 use super::templates::{HTTP, MAIN, STREAM, Templates};
 use super::types::{BackendRole, MainSettings, MeshBackend, MeshService};
-use crate::model::{Backend, EnvName, Method, Millis, ProjectName, Protocol, ServiceName, StagedListener, Upstream};
+use crate::model::{Backend, EnvName, Method, Millis, ProjectName, Protocol, ServiceName, Side, StagedListener, Upstream};
 use crate::script::layout;
 use minijinja::{Value, context};
 
@@ -54,7 +54,9 @@ pub fn render_service(templates: &Templates, service: &MeshService) -> Result<(S
     let name = layout::stem(&service.project, &service.env, &service.service);
     check(service, &name)?;
     let service = promoted(service);
-    let active: Vec<&MeshBackend> = service.backends.iter().filter(|backend| backend.role.takes_traffic()).collect();
+    let n_active = service.backends.iter().filter(|backend| backend.role.takes_traffic()).count();
+    let waits = service.backends.len() > n_active;
+    let upstreams = [service.live, service.live.other()].into_iter().filter(|side| *side == service.live || waits);
     let template = match service.protocol {
         Protocol::Tcp | Protocol::Udp => STREAM,
         Protocol::Http => HTTP,
@@ -71,12 +73,18 @@ pub fn render_service(templates: &Templates, service: &MeshService) -> Result<(S
         internal_port => service.internal_port,
         socket => format!("{}/run/{name}.sock", layout::MOUNT),
         zone_kib => zone_kib,
-        n_active => active.len(),
-        method => method(&service, active.len()),
-        fails => format!("max_fails={} fail_timeout={}", service.upstream.max_fails, nginx_time(service.upstream.fail_timeout)),
+        n_active => n_active,
+        upstreams => upstreams.map(|side| upstream_value(&service, &name, side)).collect::<Vec<Value>>(),
+        live => upstream_name(&name, service.live),
+        waiting => waits.then(|| context! {
+            name => upstream_name(&name, service.live.other()),
+            socket => format!("{}/run/{name}{}", layout::MOUNT, layout::WAITING_SOCKET),
+        }),
+        method => method(&service, n_active),
+        fails => fails(&service.upstream),
         tries => tries(&service.upstream),
         hosts => Value::from_iter(service.hosts.iter().map(String::as_str)),
-        backends => Value::from_iter(service.backends.iter().map(backend_value)),
+        backends => Value::from_iter(service.backends.iter().map(|backend| backend_value(backend, "down"))),
     };
     let text = templates.render(template, context).map_err(|source| RenderError::Template { object: name.clone(), source })?;
     match read_service(&text) {
@@ -104,6 +112,17 @@ fn check(service: &MeshService, name: &str) -> Result<(), RenderError> {
     }
 }
 
+/// The upstream of one side. Each has one of its own, which NGINX keeps over a reload with the addresses that it has found, whichever side
+/// is live: what answers through the upstream of the side that waits answers after the switch, too.
+fn upstream_value(service: &MeshService, name: &str, side: Side) -> Value {
+    let backends: Vec<&MeshBackend> = service.backends.iter().filter(|backend| backend.side == side).collect();
+    context! {
+        name => upstream_name(name, side),
+        method => method(service, backends.len()),
+        backends => backends.into_iter().map(|backend| backend_value(backend, "")).collect::<Vec<Value>>(),
+    }
+}
+
 /// The directive that chooses among several backends that take traffic, or nothing where NGINX is to take one after the other.
 fn method(service: &MeshService, n_active: usize) -> Option<String> {
     let is_datagrams = service.protocol == Protocol::Udp;
@@ -120,6 +139,11 @@ fn method(service: &MeshService, n_active: usize) -> Option<String> {
         Some(Method::Hash(key)) => Some(format!("hash {key} consistent")),
         Some(Method::RandomTwo) => Some("random two least_conn".to_owned()),
     }
+}
+
+/// When a backend is given up. NGINX takes whole seconds here, and nothing else.
+fn fails(upstream: &Upstream) -> String {
+    format!("max_fails={} fail_timeout={}s", upstream.max_fails, upstream.fail_timeout.seconds_ceil())
 }
 
 /// How often another backend is tried, where it is not as `nginx.conf` has it.
@@ -152,7 +176,7 @@ fn promoted(service: &MeshService) -> MeshService {
     service
 }
 
-fn backend_value(backend: &MeshBackend) -> Value {
+fn backend_value(backend: &MeshBackend, idle: &str) -> Value {
     let (target, resolve) = match &backend.backend {
         Backend::Container { name, port, .. } => (format!("{name}:{port}"), "resolve"),
         Backend::Address { address, port } => (format!("{address}:{port}"), ""),
@@ -160,7 +184,7 @@ fn backend_value(backend: &MeshBackend) -> Value {
     let role = match backend.role {
         BackendRole::Live => "",
         BackendRole::Backup => "backup",
-        BackendRole::Idle => "down",
+        BackendRole::Idle => idle,
     };
     let flags: Vec<&str> = [resolve, role].into_iter().filter(|flag| !flag.is_empty()).collect();
     context! {

@@ -182,7 +182,7 @@ impl Routing<'_> {
         let by_name = backends.iter().any(|backend| matches!(backend.backend, Backend::Container { .. }));
         if by_name || (desired.from == Some(side) && self.announces(server, desired)) {
             backends.extend(self.idle_twins(server, desired, side));
-            backends.sort_by_key(|backend| (backend.replica, backend.side));
+            backends.sort_by_key(|backend| (backend.side != side, backend.replica));
         }
         let moving = desired.moves() && desired.to == Some(side);
         let version = if moving && desired.change != super::types::Change::Restore {

@@ -10,7 +10,7 @@ use super::types::{Change, Step, UndoKind};
 use crate::config::HealthCheck;
 use crate::facts::Facts;
 use crate::model::{Action, Backend, DrainPolicy, Millis, ProbeKind, Protocol, RouteCheck, ServerName, Side};
-use crate::nginx::MainSettings;
+use crate::nginx::{MainSettings, MeshBackend, service_path};
 use crate::script::layout;
 use std::collections::BTreeMap;
 
@@ -57,6 +57,30 @@ pub(super) fn switch_steps(
 }
 
 pub(super) fn route_check(routing: &Routing<'_>, server: &ServerName, desired: &Desired<'_>, side: Side) -> Option<Step> {
+    let root = &routing.inventory.servers.get(server)?.remote_root;
+    let socket = layout::socket(root, &routing.playbook.project, &routing.playbook.env, desired.name);
+    let check = question(routing, server, desired, side, socket)?;
+    Some(plain(format!("check that the mesh reaches {}", desired.name), Action::CheckRoute(check)).of(desired.name))
+}
+
+/// Before the switch, through the very upstream that gets the traffic then: NGINX finds the new side by its name. None where it does not
+/// know the name yet, or there is nothing to ask.
+pub(super) fn found_check(routing: &Routing<'_>, server: &ServerName, desired: &Desired<'_>) -> Option<Step> {
+    let (from, to) = (desired.from?, desired.to?);
+    let by_name = |backend: &MeshBackend| matches!(backend.backend, Backend::Container { .. });
+    let path = service_path(&routing.playbook.project, &routing.playbook.env, desired.name, routing.protocol(desired, from));
+    let text = routing.fleet.get(server)?.nginx.files.get(&path)?;
+    let is_asked = text.contains(layout::WAITING_SOCKET) || routing.announces(server, desired);
+    if !desired.moves() || from == to || !is_asked || !routing.backends(server, desired, to).iter().any(by_name) {
+        return None;
+    }
+    let root = &routing.inventory.servers.get(server)?.remote_root;
+    let socket = layout::waiting_socket(root, &routing.playbook.project, &routing.playbook.env, desired.name);
+    let check = question(routing, server, desired, to, socket)?;
+    Some(plain(format!("check that NGINX finds the {to} side of {}", desired.name), Action::CheckRoute(check)).of(desired.name))
+}
+
+fn question(routing: &Routing<'_>, server: &ServerName, desired: &Desired<'_>, side: Side, socket: String) -> Option<RouteCheck> {
     desired.internal_port?;
     if routing.backends(server, desired, side).is_empty() {
         return None;
@@ -68,14 +92,7 @@ pub(super) fn route_check(routing: &Routing<'_>, server: &ServerName, desired: &
         Protocol::Tcp => ProbeKind::Tcp,
         Protocol::Udp => return None,
     };
-    let root = &routing.inventory.servers.get(server)?.remote_root;
-    let check = RouteCheck {
-        service: desired.name.to_string(),
-        socket: layout::socket(root, &routing.playbook.project, &routing.playbook.env, desired.name),
-        kind,
-        deadline: Millis::seconds(15),
-    };
-    Some(plain(format!("check that the mesh reaches {}", desired.name), Action::CheckRoute(check)).of(desired.name))
+    Some(RouteCheck { service: desired.name.to_string(), socket, kind, deadline: Millis::seconds(15) })
 }
 
 /// What is started anew proves itself as the playbook says, what is there as it did before.

@@ -4,6 +4,7 @@ use super::containers::{Place, has_door};
 use super::present::Unit;
 use super::routes::{Routing, unit_backend};
 use super::steps::{make_room, plain, policy, policy_by_name, probe, run};
+use super::switching::found_check;
 use super::target::{Desired, Replica};
 use super::types::{Change, Finding, Level, Step, UndoKind};
 use crate::config::{Keep, Service};
@@ -143,7 +144,10 @@ impl Turn<'_> {
         let app = vec![run(place.app(), kind)];
         let question = probe(&desired.service.health_check, desired.service.protocol, address, desired.service.port);
         let policy = match (routing.mode, desired.service.port) {
-            (BackendMode::SingleServer, Some(_)) => policy_by_name(&desired.service.health_check),
+            (BackendMode::SingleServer, Some(_)) if found_check(routing, server, desired).is_none() => {
+                policy_by_name(&desired.service.health_check)
+            }
+            (BackendMode::SingleServer, Some(_)) => policy(&desired.service.health_check),
             (BackendMode::SingleServer, None) | (BackendMode::MultiServer, _) => policy(&desired.service.health_check),
         };
         let healthy = Action::AwaitHealthy { container: name.clone(), probe: question, policy };
@@ -303,6 +307,10 @@ pub(super) fn start_steps(turn: &Turn<'_>, findings: &mut Vec<Finding>) -> Steps
                 }
             }
         }
+    }
+    // Once all of them are well: health checks that follow each other run side by side.
+    for (server, phases) in &mut by_phase {
+        phases[2].extend(turn.services.iter().filter_map(|desired| found_check(turn.routing, server, desired)));
     }
     by_phase.into_iter().map(|(server, phases)| (server, phases.into_iter().flatten().collect())).collect()
 }

@@ -82,6 +82,15 @@ pub fn socket(remote_root: &str, project: &ProjectName, env: &EnvName, service: 
     format!("{}/{}.sock", run_folder(remote_root), stem(project, env, service))
 }
 
+/// The unix socket that leads to a service's side that waits, as an absolute path on the server.
+#[must_use]
+pub fn waiting_socket(remote_root: &str, project: &ProjectName, env: &EnvName, service: &ServiceName) -> String {
+    format!("{}/{}{WAITING_SOCKET}", run_folder(remote_root), stem(project, env, service))
+}
+
+/// What follows a service's stem in the name of [`waiting_socket`].
+pub const WAITING_SOCKET: &str = ".waiting.sock";
+
 #[cfg(test)]
 mod tests {
     use super::*;

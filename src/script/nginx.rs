@@ -118,7 +118,24 @@ fn switch_words(context: &ScriptContext, expect: &str, to: &GenerationId) -> Str
 #[must_use]
 pub fn check_route(context: &ScriptContext, check: &RouteCheck) -> String {
     let stem = check.socket.rsplit('/').next().unwrap_or(&check.socket);
-    let stem = stem.strip_suffix(".sock").unwrap_or(stem);
+    let (stem, waiting) = match stem.strip_suffix(layout::WAITING_SOCKET) {
+        Some(stem) => (stem, "yes"),
+        None => (stem.strip_suffix(".sock").unwrap_or(stem), ""),
+    };
+    let docker = &context.docker;
+    let (trouble, advice) = match waiting {
+        "" => (
+            format!("{} is not reached through NGINX", check.service),
+            format!("its log says which backend was tried: {docker} logs {NGINX_CONTAINER}"),
+        ),
+        _ => (
+            format!("NGINX does not find the side of {} that waits, and nothing was switched", check.service),
+            format!(
+                "does Docker answer for the container's name there? {docker} exec {NGINX_CONTAINER} getent hosts NAME; {docker} logs {NGINX_CONTAINER}"
+            ),
+        ),
+    };
+    let inside = check.socket.rsplit('/').next().unwrap_or(&check.socket);
     let (kind, path, host) = match &check.kind {
         ProbeKind::Http { path, host } => ("http", path.as_str(), host.as_str()),
         ProbeKind::Tcp => ("tcp", "/", "localhost"),
@@ -127,15 +144,16 @@ pub fn check_route(context: &ScriptContext, check: &RouteCheck) -> String {
     let variables = [
         ("docker", context.docker.as_str()),
         ("container", NGINX_CONTAINER),
-        ("service", &check.service),
+        ("trouble", &trouble),
+        ("advice", &advice),
         ("socket", &check.socket),
-        ("inside", &format!("{}/run/{stem}.sock", layout::MOUNT)),
+        ("inside", &format!("{}/run/{inside}", layout::MOUNT)),
         ("conf", &format!("{}/current/http.d/{stem}.conf", layout::nginx_folder(&context.remote_root))),
         ("kind", kind),
         ("path", path),
         ("host", host),
         ("deadline", &centiseconds(check.deadline)),
-        ("connecting", &format!("stem={}\n{LIB}{CONNECTING}", quote(stem))),
+        ("connecting", &format!("stem={}\nwaiting={waiting}\n{LIB}{CONNECTING}", quote(stem))),
         ("perl_program", ROUTE_PERL),
         ("python_program", ROUTE_PYTHON),
     ];

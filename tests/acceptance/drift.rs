@@ -182,5 +182,21 @@ fn the_only_container_is_gone(fleet: &Fleet) {
     assert_eq!(status(&project, "echo")["live"], "primary", "its route is not touched");
     deploy(&project).exits(0);
     is(&project, "echo", "RUNNING", "secondary", "2.0");
-    traffic.end().none_failed().versions(&["1.0", "2.0"]);
+
+    // The engine's answers to NGINX's questions for names are lost: nothing is switched before NGINX has found the new side.
+    let answers_to_names = |word: &str| {
+        let inside = "nsenter -n -t $(docker inspect -f '{{.State.Pid}}' flipside_nginx)";
+        server.must(&format!("{inside} iptables -{word} INPUT -s 127.0.0.11 -p udp -j DROP"));
+    };
+    answers_to_names("I");
+    project.playbook(&blog("3.0"));
+    project
+        .flipside(&["deploy", "-y", "api"])
+        .exits(5)
+        .says(&["check that NGINX finds the primary side of api", "everything was put back"]);
+    is(&project, "api", "RUNNING", "secondary", "2.0");
+    answers_to_names("D");
+    project.flipside(&["deploy", "-y", "api"]).exits(0);
+    is(&project, "api", "RUNNING", "primary", "3.0");
+    traffic.end().none_failed().versions(&["1.0", "2.0", "3.0"]);
 }

@@ -4,7 +4,7 @@ use super::server::FakeServer;
 use super::{listened, refuse, seen};
 use crate::model::{Backend, Failure, GenerationId, RouteCheck, ServiceName, StagedListener, network_name};
 use crate::nginx::{generation_id, read_service};
-use crate::script::layout::{BOOTSTRAP, HOST_DOOR, NGINX_CONTAINER};
+use crate::script::layout::{BOOTSTRAP, HOST_DOOR, NGINX_CONTAINER, WAITING_SOCKET};
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
@@ -133,13 +133,19 @@ impl FakeServer {
     }
 
     pub(super) fn check_route(&self, check: &RouteCheck) -> Result<String, Failure> {
-        let stem = check.socket.rsplit('/').next().unwrap_or_default().trim_end_matches(".sock");
+        let socket = check.socket.rsplit('/').next().unwrap_or_default();
+        let waits = socket.ends_with(WAITING_SOCKET);
+        let stem = socket.trim_end_matches(WAITING_SOCKET).trim_end_matches(".sock");
         let files = self.base.nginx.live.as_ref().and_then(|live| self.files(live));
         let text = files.into_iter().flatten().find(|(path, _)| path.ends_with(&format!("/{stem}.conf"))).map(|(_, text)| text);
         let Some(service) = text.and_then(|text| read_service(text).ok()) else {
             return refuse(format!("the live generation has no file for {stem}"));
         };
-        let dead = service.backends.iter().filter(|backend| backend.role.takes_traffic()).find_map(|backend| match &backend.backend {
+        let mut asked = service.backends.iter().filter(|backend| backend.role.takes_traffic() != waits).peekable();
+        if asked.peek().is_none() {
+            return refuse(format!("NGINX has no socket {socket}"));
+        }
+        let dead = asked.find_map(|backend| match &backend.backend {
             Backend::Container { name, .. } => self.running(name).is_none().then(|| name.clone()),
             Backend::Address { .. } => None,
         });

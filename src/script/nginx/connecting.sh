@@ -1,10 +1,12 @@
-# In the NGINX container: exit 0 while a connection to a backend of $stem that takes traffic is on its way and not there yet; with a word
-# in $1, only where it had to be tried again: clients of a busy service are connecting all the time.
+# In the NGINX container: exit 0 while a connection to a backend of $stem that takes traffic, or that does not where $waiting has a word, is
+# on its way and not there yet; with a word in $1, only where it had to be tried again: clients of a busy service are connecting all the time.
 late=$1
 backends=' '
 while IFS= read -r line; do
     case $line in *' server '*';'*'# '*) ;; *) continue ;; esac
     case ${line%%;*} in *' down'*) continue ;; esac
+    case $line in *'# waiting '*) word=yes ;; *) word= ;; esac
+    [ "$word" = "$waiting" ] || continue
     target=${line#* server }
     target=${target%% *}
     address=${line##* }

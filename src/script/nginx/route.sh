@@ -85,7 +85,7 @@ while :; do
     esac
     now
     [ $((centis - began)) -lt "$deadline" ] ||
-        fail "$service is not reached through NGINX: $seen; $n_tries tries in $(show_centis $((centis - began)))" "its log says which backend was tried: $docker logs $container"
+        fail "$trouble: $seen; $n_tries tries in $(show_centis $((centis - began)))" "$advice"
     nap 0.2
 done
 now
