@@ -71,6 +71,7 @@ pub fn render_service(templates: &Templates, service: &MeshService) -> Result<(S
         internal_port => service.internal_port,
         socket => format!("{}/run/{name}.sock", layout::MOUNT),
         zone_kib => zone_kib,
+        // For templates of the user's own that choose by it: ours write `method`.
         n_active => active.len(),
         method => method(&service, active.len()),
         fails => fails(&service.upstream),
