@@ -1,4 +1,4 @@
-//! How requests are spread over a service's copies: `balance` of a service. Deliberately absent: which copies there are, and zones.
+//! How requests are spread over a service's copies: `balance` of a service. Deliberately absent: which copies there are, and in which zones.
 use super::keys::Part;
 use super::service::part;
 use super::types::{Balance, Takes, ZoneRouting};

@@ -217,9 +217,10 @@ fn take(
 
 #[cfg(test)]
 mod tests {
+    use super::super::sample::deploy_of;
     use super::*;
-    use crate::model::{BackendMode, DrainPolicy, EnvName, GenerationId, Millis, ProjectName};
-    use crate::plan::{Basis, Intent, PLAN_FORMAT, UndoKind, Wave, WaveKind};
+    use crate::model::{DrainPolicy, GenerationId, Millis};
+    use crate::plan::{UndoKind, Wave, WaveKind};
 
     #[test]
     fn an_undo_has_the_time_of_its_own_actions() {
@@ -236,18 +237,7 @@ mod tests {
         };
         let server = ServerName::new("s1").unwrap();
         let servers = BTreeMap::from([(server.clone(), vec![step])]);
-        let plan = Plan {
-            format: PLAN_FORMAT,
-            intent: Intent::Deploy,
-            project: ProjectName::new("shop").unwrap(),
-            env: EnvName::new("prod").unwrap(),
-            version: String::new(),
-            mode: BackendMode::SingleServer,
-            basis: Basis { playbook: String::new(), inventory: String::new(), templates: String::new(), facts: BTreeMap::new() },
-            services: BTreeMap::new(),
-            left_out: std::collections::BTreeSet::new(),
-            waves: vec![Wave { name: "switch".to_owned(), kind: WaveKind::Work, servers }],
-        };
+        let plan = deploy_of(BTreeMap::new(), vec![Wave { name: "switch".to_owned(), kind: WaveKind::Work, servers }]);
         let id = StepId { wave: 0, server, index: 0 };
         let within = |step_move| sort(&plan, vec![step_move]).1.into_values().flatten().map(|call| call.within).collect::<Vec<_>>();
         assert_eq!(within(Move::Do(id.clone())), [Millis::seconds(60)]);
