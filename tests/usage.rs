@@ -3,6 +3,8 @@
 use std::fs;
 use std::path::Path;
 use std::process::{Command, Stdio};
+use std::thread::sleep;
+use std::time::{Duration, Instant};
 
 const PLAYBOOK: &str = "[project]\nname = \"shop\"\nversion = \"1\"\n\n[env.prod]\n\n[services.api]\nimage = \"shop/api:1\"\n";
 /// Nothing listens there: to ask this server is to exit with 4.
@@ -50,4 +52,26 @@ fn a_folder_of_templates_that_is_another_programs_is_left_alone() {
     assert_eq!((code, said.contains("there is no template `site.j2`")), (Some(2), true), "{said}");
     fs::write(dir.path().join("templates/door.conf.j2"), "# {{ forwards }}\n").unwrap();
     assert_eq!(flipside(dir.path(), "plan").0, Some(2));
+}
+
+#[test]
+fn a_signal_ends_a_hook_that_comes_before_everything_else() {
+    let dir = folder();
+    let hook = "\n[hooks]\nbefore_connect = [{ command = \"echo begun >begun; sleep 3; echo >late\" }]\n";
+    fs::write(dir.path().join("playbooks/shop.toml"), format!("{PLAYBOOK}{hook}")).unwrap();
+    let mut command = Command::new(env!("CARGO_BIN_EXE_flipside"));
+    command.current_dir(dir.path()).args(["deploy", "-y", "--state-dir", "state"]).stdin(Stdio::null()).stderr(Stdio::piped());
+    let child = command.spawn().unwrap();
+    let (began, begun) = (Instant::now(), dir.path().join("playbooks/begun"));
+    while !begun.exists() {
+        assert!(began.elapsed() < Duration::from_secs(60), "the hook does not begin");
+        sleep(Duration::from_millis(20));
+    }
+    assert!(Command::new("kill").args(["-s", "INT", &child.id().to_string()]).status().unwrap().success());
+    let output = child.wait_with_output().unwrap();
+    let said = String::from_utf8(output.stderr).unwrap();
+    assert_eq!(output.status.code(), Some(130), "{said}");
+    assert!(said.contains("hook before_connect was stopped; nothing was changed on any server"), "{said}");
+    sleep(Duration::from_secs(5));
+    assert!(!dir.path().join("playbooks/late").exists(), "the hook goes on");
 }

@@ -1,4 +1,5 @@
 //! The hooks that are no part of a plan: before and after connecting, and after a failure. Deliberately absent: all others, which are steps.
+use super::carry_out::stop_asked;
 use super::exit::Outcome;
 use super::load::Loaded;
 use super::print::{complain, talk};
@@ -9,15 +10,23 @@ use crate::plan::{Change, Plan, prose};
 use crate::remote::{HOOK_OUTPUT, run_here};
 use std::collections::BTreeMap;
 
-/// Runs the hooks of this moment, one after the other. Nothing has been changed anywhere yet.
+/// Runs the hooks of this moment, one after the other. Nothing has been changed anywhere yet. A signal ends them: they have process groups of
+/// their own, which no Ctrl-C reaches.
 ///
 /// # Errors
-/// The outcome to exit with: one has failed.
+/// The outcome to exit with: one has failed, or a signal came.
 pub(super) async fn connecting(loaded: &Loaded, point: HookPoint, command: &str) -> Result<(), Outcome> {
     let mut variables = common(loaded, point, command);
     variables.insert("FLIPSIDE_SERVERS".to_owned(), words(loaded.inventory.servers.keys()));
     variables.insert("FLIPSIDE_SERVICES".to_owned(), words(loaded.playbook.services.keys()));
-    match run_all(loaded, point, &variables).await {
+    let ended = tokio::select! {
+        () = stop_asked() => {
+            complain(&format!("hook {} was stopped; nothing was changed on any server", point.as_str()));
+            return Err(Outcome::Interrupted);
+        }
+        ended = run_all(loaded, point, &variables) => ended,
+    };
+    match ended {
         Ok(()) => Ok(()),
         Err((name, failure)) => {
             complain(&format!("hook {name} on the workstation: {}; nothing was changed on any server", failure.seen));
@@ -39,7 +48,7 @@ pub(super) async fn after_failure(surveyed: &Surveyed, plan: &Plan, ledger: &Led
     variables.extend(of_failure(plan, ledger, verdict));
     variables.insert(HOOK_RUN.to_owned(), run.to_owned());
     let ended = tokio::select! {
-        () = super::carry_out::stop_asked() => return complain("hook after_failure was stopped"),
+        () = stop_asked() => return complain("hook after_failure was stopped"),
         ended = run_all(loaded, point, &variables) => ended,
     };
     if let Err((name, failure)) = ended {

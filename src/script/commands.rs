@@ -1,6 +1,6 @@
 //! An action as the commands that a person would type: for `plan --commands`, and for what has to be put back by hand.
 //! Deliberately absent: the checks around them that the real bodies have.
-use super::quote::quote;
+use super::quote::{line, quote};
 use super::{ScriptContext, layout};
 use crate::docker;
 use crate::model::{Action, HookPlace, ProbeKind};
@@ -82,9 +82,4 @@ pub fn commands(context: &ScriptContext, action: &Action) -> Vec<String> {
         },
         Action::PruneGenerations { keep } => vec![format!("keep the {keep} newest folders in {nginx}/releases")],
     }
-}
-
-/// A command as it would be typed.
-fn line(command: &docker::Command) -> String {
-    command.0.iter().map(|word| quote(word)).collect::<Vec<_>>().join(" ")
 }

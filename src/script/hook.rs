@@ -4,7 +4,7 @@
 //! `$FLIPSIDE_RUN` is set by whoever sends the script: it is the one variable that no plan holds.
 use super::ScriptContext;
 use super::nginx;
-use super::quote::quote;
+use super::quote::{line, quote};
 use crate::docker::{self, Command};
 use crate::model::{ContainerSpec, HOOK_RUN, HookPlace, HookRun, Millis, label};
 
@@ -108,10 +108,6 @@ fn with_run(context: &ScriptContext, command: &Command) -> String {
     let n_words = Command::new(&context.docker).0.len() + 1;
     let (before, after) = command.0.split_at(n_words.min(command.0.len()));
     [line(&Command(before.to_vec())), format!("--env {HOOK_RUN}=\"${HOOK_RUN}\""), line(&Command(after.to_vec()))].join(" ")
-}
-
-fn line(command: &Command) -> String {
-    command.0.iter().map(|word| quote(word)).collect::<Vec<_>>().join(" ")
 }
 
 #[cfg(test)]

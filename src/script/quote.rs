@@ -1,4 +1,5 @@
 //! The one quoting function: every argument that reaches a remote shell goes through it. Deliberately absent: unquoting.
+use crate::docker::Command;
 
 /// One shell word that means exactly `text`, whatever it holds (POSIX `sh`, so also dash, bash and busybox ash).
 ///
@@ -12,6 +13,12 @@ pub fn quote(text: &str) -> String {
         return text.to_owned();
     }
     format!("'{}'", text.replace('\'', r"'\''"))
+}
+
+/// A command as one line of shell, and as it would be typed.
+#[must_use]
+pub fn line(command: &Command) -> String {
+    command.0.iter().map(|word| quote(word)).collect::<Vec<_>>().join(" ")
 }
 
 #[cfg(test)]

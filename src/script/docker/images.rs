@@ -1,7 +1,7 @@
 //! The shell that brings an image to a server. Deliberately absent: archives and builds.
 use super::super::ScriptContext;
-use super::super::quote::quote;
-use super::prelude::{line, report, subshell};
+use super::super::quote::{line, quote};
+use super::prelude::{report, subshell};
 use crate::docker;
 
 const PULL: &str = r#"image=@IMAGE@

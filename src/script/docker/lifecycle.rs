@@ -1,8 +1,8 @@
 //! The shell that stops, starts, renames and removes containers. Deliberately absent: running new ones.
 use super::super::ScriptContext;
-use super::super::quote::quote;
+use super::super::quote::{line, quote};
 use super::ports::PORTS;
-use super::prelude::{line, report_and_look, stranger, subshell};
+use super::prelude::{report_and_look, stranger, subshell};
 use crate::docker;
 use crate::model::{Millis, label};
 

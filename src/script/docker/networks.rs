@@ -1,7 +1,7 @@
 //! The shell of networks. Deliberately absent: choosing a subnet.
 use super::super::ScriptContext;
-use super::super::quote::quote;
-use super::prelude::{line, report, report_and_look, subshell};
+use super::super::quote::{line, quote};
+use super::prelude::{report, report_and_look, subshell};
 use crate::docker;
 use crate::model::NetworkSpec;
 

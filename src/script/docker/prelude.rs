@@ -1,6 +1,6 @@
 //! What the bodies of docker actions share: how they report, and how they look before they act. Deliberately absent: acting.
 use super::super::ScriptContext;
-use super::super::quote::quote;
+use super::super::quote::line;
 use crate::docker::{self, Command};
 use crate::model::label;
 
@@ -43,11 +43,6 @@ pub(super) const OWNER: [&str; 4] = [label::PROJECT, label::ENV, label::SERVICE,
 /// `exit` ends the step, not the script that it is a part of; the functions and variables stay inside too.
 pub(super) fn subshell(body: &str) -> String {
     format!("(\n{body})\n")
-}
-
-/// A command as one line of shell.
-pub(super) fn line(command: &Command) -> String {
-    command.0.iter().map(|word| quote(word)).collect::<Vec<_>>().join(" ")
 }
 
 /// The functions that report.

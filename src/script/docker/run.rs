@@ -1,8 +1,8 @@
 //! The shell of `RunContainer`. Deliberately absent: waiting until the container is healthy.
 use super::super::ScriptContext;
-use super::super::quote::quote;
+use super::super::quote::{line, quote};
 use super::ports::{PORTS, ports_of};
-use super::prelude::{OWNER, labels_template, labels_text, line, report, subshell};
+use super::prelude::{OWNER, labels_template, labels_text, report, subshell};
 use crate::docker;
 use crate::model::{ContainerSpec, label};
 

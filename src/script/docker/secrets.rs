@@ -3,8 +3,8 @@
 //! The script holds the values: it is sent on standard input and nowhere else. `printf` is a part of the shell, so that no value stands in
 //! a process list, and its format carries any byte.
 use super::super::ScriptContext;
-use super::super::quote::quote;
-use super::prelude::{line, report, subshell};
+use super::super::quote::{line, quote};
+use super::prelude::{report, subshell};
 use crate::docker::{self, Command};
 use crate::model::{MissingSecret, SecretName, Secrets};
 use std::collections::BTreeSet;
