@@ -51,7 +51,9 @@ pub(super) fn make(surveyed: &Surveyed, wanted: &Wanted, removed: &BTreeSet<Serv
 fn probes_a_port(plan: &Plan, server: &ServerName) -> bool {
     let mut steps = plan.waves.iter().filter_map(|wave| wave.servers.get(server)).flatten();
     steps.any(|step| match &step.action {
-        Action::AwaitHealthy { probe, .. } => matches!(probe.kind, ProbeKind::Http { .. } | ProbeKind::Tcp),
+        Action::AwaitHealthy { probe, .. } | Action::StayHealthy { probe, .. } => {
+            matches!(probe.kind, ProbeKind::Http { .. } | ProbeKind::Tcp)
+        }
         _ => false,
     })
 }

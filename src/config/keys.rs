@@ -61,7 +61,7 @@ impl Part {
         match self {
             Part::Playbook => &["project", "rollout", "services", "secrets", "hooks", "env"],
             Part::Project => &["name", "version", "default_env"],
-            Part::Rollout => &["strategy", "on_failure", "drain_timeout", "stop_timeout", "keep", "max_unreachable"],
+            Part::Rollout => &["strategy", "on_failure", "drain_timeout", "stop_timeout", "keep", "min_healthy_time", "max_unreachable"],
             Part::Service => &[
                 "image",
                 "command",

@@ -127,6 +127,7 @@ fn rollout(walk: &mut Walk<'_>, root: &Section<'_>) -> Rollout {
         drain_timeout: Millis::seconds(30),
         stop_timeout: Millis::seconds(30),
         keep: Keep::Stopped,
+        min_healthy_time: Millis(0),
         max_unreachable: 0,
     };
     let Some(section) = walk.subsection(root, "rollout", Part::Rollout, "`rollout`".to_owned()) else { return rollout };
@@ -142,6 +143,10 @@ fn rollout(walk: &mut Walk<'_>, root: &Section<'_>) -> Rollout {
     }
     if let Some((keep, _)) = walk.choice(&section, "keep", &[("stopped", Keep::Stopped), ("removed", Keep::Removed)]) {
         rollout.keep = keep;
+    }
+    let why = "the new containers are watched for so long after the switch, while the old side still runs";
+    if let Some((time, _)) = walk.duration(&section, "min_healthy_time", Millis(0)..=Millis::seconds(3600), why) {
+        rollout.min_healthy_time = time;
     }
     let why = "so many servers may be left behind when they cannot be reached; 0 for none";
     if let Some((number, _)) = walk.number(&section, "max_unreachable", 0..=1000, why) {

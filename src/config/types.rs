@@ -51,6 +51,9 @@ pub struct Rollout {
     pub stop_timeout: Millis,
     /// The old side afterwards. Default: stopped.
     pub keep: Keep,
+    /// How long the new containers must stay healthy after the switch, before the old side goes. Default 0: they are not watched.
+    #[serde(default, skip_serializing_if = "is_no_time")]
+    pub min_healthy_time: Millis,
     /// So many servers may be left behind because they cannot be reached. Default 0.
     #[serde(default, skip_serializing_if = "is_zero")]
     pub max_unreachable: u32,
@@ -152,6 +155,11 @@ fn is_one(number: &u32) -> bool {
 #[expect(clippy::trivially_copy_pass_by_ref, reason = "serde wants it so")]
 fn is_zero(number: &u32) -> bool {
     *number == 0
+}
+
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde wants it so")]
+fn is_no_time(time: &Millis) -> bool {
+    time.0 == 0
 }
 
 fn is_default(balance: &Balance) -> bool {

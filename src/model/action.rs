@@ -3,6 +3,7 @@ use super::container::ContainerSpec;
 use super::hook::HookRun;
 use super::identity::{GenerationId, Labels};
 use super::names::{EnvName, ProjectName, SecretName};
+use super::staying::StayPolicy;
 use super::time::Millis;
 use serde::{Deserialize, Serialize};
 use std::collections::{BTreeMap, BTreeSet};
@@ -119,6 +120,15 @@ pub enum Action {
         /// How often, how long.
         policy: HealthPolicy,
     },
+    /// Keep asking a container that was healthy, for a time: it stays so, or the step fails.
+    StayHealthy {
+        /// The container that must stay up.
+        container: String,
+        /// What to ask, and where.
+        probe: Probe,
+        /// How often, how long, and how many failures in a row are one too many.
+        policy: StayPolicy,
+    },
     /// The first generation of a server that has none: written and made current before NGINX is run.
     /// On a server that has one, nothing is done.
     BootNginx {
@@ -216,7 +226,9 @@ impl Action {
         match self {
             Action::RunContainer(spec) => Some(&spec.name),
             Action::StartContainer { name } => Some(name),
-            Action::AwaitHealthy { container, .. } | Action::AwaitDoor { container, .. } => Some(container),
+            Action::AwaitHealthy { container, .. } | Action::StayHealthy { container, .. } | Action::AwaitDoor { container, .. } => {
+                Some(container)
+            }
             Action::Lock
             | Action::ConfirmFacts { .. }
             | Action::PutFile { .. }

@@ -9,6 +9,7 @@ mod probing;
 mod redact;
 mod secret;
 mod side;
+mod staying;
 mod time;
 mod upstream;
 
@@ -25,6 +26,7 @@ pub use probing::{Answer, Moment, ProbeAsk, ProbeAt, ProbeCount, ProbeFailure, P
 pub use redact::Redactor;
 pub use secret::{LARGEST_SECRET, MissingSecret, Secret, Secrets, SecretsProof};
 pub use side::Side;
+pub use staying::StayPolicy;
 pub use time::Millis;
 pub use upstream::{Method, Upstream};
 

@@ -18,6 +18,7 @@ use super::revert::{Stretches, guard, revert_notes, take_over, to_take_over};
 use super::routes::{Generation, Moment, Routing};
 use super::secrets;
 use super::sites::Sites;
+use super::soak::soak;
 use super::steps::plain;
 use super::summary::{removal, summary};
 use super::switching::{drain_steps, stage, switch_steps};
@@ -257,6 +258,8 @@ fn deploy_waves(routing: &Routing<'_>, wanted: &Wanted, findings: &mut Vec<Findi
         }
         waves.push(Wave { name: format!("switch{suffix}"), kind: WaveKind::Work, servers: switch_steps(&turn, generations, &mut live) });
         waves.extend(hooks.waves(At::AfterSwitch, services, &suffix, findings)?);
+        let moved: Vec<&Desired<'_>> = turns.iter().take(position - n_announced + 1).flatten().copied().collect();
+        waves.extend(soak(&waves, &moved, &routing.playbook.rollout, &suffix));
     }
     let left = leftovers(routing, wanted);
     let turn = Turn { routing, services: &moving, release };

@@ -29,6 +29,7 @@ mod routes;
 mod secrets;
 mod show;
 mod sites;
+mod soak;
 mod status;
 mod steps;
 mod summary;

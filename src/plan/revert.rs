@@ -1,6 +1,7 @@
 //! The reverts that servers are left with while a run switches, and what is said of those that are found. Deliberately absent: the shell.
 use super::present::Fleet;
 use super::routes::Routing;
+use super::soak::is_watch;
 use super::steps::plain;
 use super::types::{Finding, Level, Step, UndoKind, Wave, WaveKind};
 use crate::facts::{Facts, RevertFact, RevertState};
@@ -58,15 +59,15 @@ pub(super) fn guard(waves: &mut Vec<Wave>, stretches: &Stretches) {
             let confirm = plain(format!("confirm generation {live}"), Action::ConfirmSwitch { to: live });
             confirmed.insert(server, vec![confirm.undone_by(UndoKind::Cleans, again)]);
         }
-        // Where a hook after a switch is cut off, everybody goes back.
-        let is_hook = |wave: &&Wave| wave.servers.values().flatten().any(|step| after_switch(&step.action));
-        let n_hooks = waves.iter().skip(last + 1).take_while(is_hook).count();
-        waves.insert(last + 1 + n_hooks, Wave { name: "confirm".to_owned(), kind: WaveKind::Work, servers: confirmed });
+        // Where a hook after a switch or the watch of the new side is cut off, everybody goes back.
+        let belongs = |wave: &&Wave| wave.servers.values().flatten().any(|step| after_switch(&step.action));
+        let n_more = waves.iter().skip(last + 1).take_while(belongs).count();
+        waves.insert(last + 1 + n_more, Wave { name: "confirm".to_owned(), kind: WaveKind::Work, servers: confirmed });
     }
 }
 
 fn after_switch(action: &Action) -> bool {
-    matches!(action, Action::Hook(hook) if hook.point == HookPoint::AfterSwitch)
+    is_watch(action) || matches!(action, Action::Hook(hook) if hook.point == HookPoint::AfterSwitch)
 }
 
 /// Takes over from a run that was cut off, once the leases of all servers are ours: its revert must not fire on what this run makes live.

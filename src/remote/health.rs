@@ -1,10 +1,12 @@
 //! Whether new containers answer: probes through the SSH tunnel, or from the server's own shell where tunnels are forbidden, while
 //! somebody watches that the containers stay up. Deliberately absent: what happens when they do not.
+mod staying;
+
 use super::perform::Update;
 use super::ssh::{Connection, TunnelError};
 use super::standing::{Standing, standing};
 use super::words::Words;
-use crate::model::{Action, Failure, HealthPolicy, Probe, ProbeKind, StepId};
+use crate::model::{Action, Failure, HealthPolicy, Millis, Probe, ProbeKind, StayPolicy, StepId};
 use crate::script::{ContainerSight, ScriptContext, command_probe, connect_probe, read_sight, watch};
 use std::collections::BTreeMap;
 use std::net::Ipv4Addr;
@@ -37,9 +39,13 @@ pub(super) async fn await_healthy(
     asked: Vec<(StepId, Action)>,
     tell: UnboundedSender<Update>,
 ) -> Vec<Option<Result<String, Failure>>> {
-    let names: Vec<String> = asked.iter().filter_map(|(_, action)| container(action).map(|(name, _, _)| name.to_owned())).collect();
-    let longest =
-        asked.iter().filter_map(|(_, action)| container(action)).map(|(_, _, policy)| policy.deadline.duration()).max().unwrap_or_default();
+    let names: Vec<String> = asked.iter().filter_map(|(_, action)| container(action).map(|(name, ..)| name.to_owned())).collect();
+    let longest = asked
+        .iter()
+        .filter_map(|(_, action)| container(action))
+        .map(|(_, _, policy, _)| policy.deadline.duration())
+        .max()
+        .unwrap_or_default();
     let (sights, seen) = watch::channel(Sights::default());
     let watcher = {
         let (connection, script) = (connection.clone(), watch(context, &names.iter().map(String::as_str).collect::<Vec<_>>()));
@@ -71,10 +77,14 @@ pub(super) async fn await_healthy(
         let (connection, context, tell, seen) = (connection.clone(), context.clone(), tell.clone(), seen.clone());
         tasks.spawn(async move {
             let answer = match container(&action) {
-                Some((name, probe, policy)) => {
-                    let (name, probe, policy) = (name.to_owned(), probe.clone(), *policy);
+                Some((name, probe, policy, stays)) => {
+                    let (name, probe) = (name.to_owned(), probe.clone());
                     let (began, forgiven, words) = (Instant::now(), AtomicU32::new(0), Words::default());
-                    Patient { connection, context, id, name, probe, policy, tell, seen, began, forgiven, words }.wait().await
+                    let patient = Patient { connection, context, id, name, probe, policy, tell, seen, began, forgiven, words };
+                    match stays {
+                        Some(stays) => patient.stay(&stays).await,
+                        None => patient.wait().await,
+                    }
                 }
                 None => Err(Failure { seen: "this action is not a health check".to_owned(), ..Failure::default() }),
             };
@@ -95,9 +105,15 @@ pub(super) async fn await_healthy(
     answers
 }
 
-fn container(action: &Action) -> Option<(&str, &Probe, &HealthPolicy)> {
+/// What is asked of a container, how often and how long, and whether it is healthy already and has to stay so.
+fn container(action: &Action) -> Option<(&str, &Probe, HealthPolicy, Option<StayPolicy>)> {
     match action {
-        Action::AwaitHealthy { container, probe, policy } => Some((container, probe, policy)),
+        Action::AwaitHealthy { container, probe, policy } => Some((container, probe, *policy, None)),
+        Action::StayHealthy { container, probe, policy: stays } => {
+            let StayPolicy { interval, timeout, retries, .. } = *stays;
+            let policy = HealthPolicy { start_period: Millis(0), interval, timeout, retries, deadline: stays.at_most() };
+            Some((container, probe, policy, Some(*stays)))
+        }
         _ => None,
     }
 }
@@ -127,26 +143,16 @@ impl Patient {
         loop {
             let at = Instant::now();
             n_probes += 1;
-            // The last question, too, is over soon after the deadline: the watcher goes on for a few seconds only.
-            let within = self.policy.timeout.duration().min(self.left().max(LAST_ANSWER));
-            let answer = tokio::select! {
-                answer = timeout(within, self.ask(&mut by_shell)) => match answer {
-                    Ok(answer) => answer,
-                    Err(_) if within < self.policy.timeout.duration() => Err("the last question was not answered by then".to_owned()),
-                    Err(_) => Err(format!("no answer within {}", self.policy.timeout)),
-                },
-                failure = self.fall() => return Err(failure),
-            };
-            match answer {
+            match self.answer(&mut by_shell).await? {
                 Ok(text) => {
                     n_passes += 1;
                     last = text;
-                    let _ = self.tell.send(Update::Chatter(self.id.clone(), format!("{last}, {n_passes} of {}", self.policy.retries)));
+                    self.say(format!("{last}, {n_passes} of {}", self.policy.retries));
                 }
                 Err(text) => {
                     n_passes = 0;
                     last = text;
-                    let _ = self.tell.send(Update::Chatter(self.id.clone(), last.clone()));
+                    self.say(last.clone());
                 }
             }
             let enough = n_passes >= self.policy.retries;
@@ -164,6 +170,24 @@ impl Patient {
                 () = sleep(self.policy.interval.duration().saturating_sub(at.elapsed()).min(self.left())) => {}
                 failure = self.fall() => return Err(failure),
             }
+        }
+    }
+
+    fn say(&self, text: String) {
+        let _ = self.tell.send(Update::Chatter(self.id.clone(), text));
+    }
+
+    /// One question, and what came of it; the failure is that the container is gone meanwhile.
+    async fn answer(&self, by_shell: &mut bool) -> Result<Result<String, String>, Failure> {
+        // The last question, too, is over soon after the deadline: the watcher goes on for a few seconds only.
+        let within = self.policy.timeout.duration().min(self.left().max(LAST_ANSWER));
+        tokio::select! {
+            answer = timeout(within, self.ask(by_shell)) => Ok(match answer {
+                Ok(answer) => answer,
+                Err(_) if within < self.policy.timeout.duration() => Err("the last question was not answered by then".to_owned()),
+                Err(_) => Err(format!("no answer within {}", self.policy.timeout)),
+            }),
+            failure = self.fall() => Err(failure),
         }
     }
 

@@ -2,7 +2,7 @@
 use super::journal::{Journal, JournalError};
 use crate::ledger::{Ledger, StepState};
 use crate::model::{Action, Event, EventKind, Outcome, ServerName, StepId, Verdict};
-use crate::plan::{Move, Plan, Step, next};
+use crate::plan::{Move, Plan, Step, next, past_undoing};
 use crate::remote::{Call, Remote, Update};
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -76,6 +76,12 @@ pub async fn dispatch<R: Remote>(
         if let Some(verdict) = ledger.closed {
             return Ok(verdict);
         }
+        if has_news && ledger.unwinding() && !past_undoing(plan, ledger) && !under_way.is_empty() && only_wait(plan, ledger, &under_way) {
+            tasks.abort_all();
+            let outcome = Outcome::NotReached;
+            let given_up = std::mem::take(&mut under_way).into_iter().map(|step| EventKind::StepEnded { step, outcome: outcome.clone() });
+            record(ledger, journal, given_up.collect(), tell)?;
+        }
         if has_news {
             let moves = next(plan, ledger);
             if moves.is_empty() && under_way.is_empty() {
@@ -123,25 +129,20 @@ pub async fn dispatch<R: Remote>(
                     Stop::UndoFor(reason) => reason,
                     Stop::AtOnce => return Err(RunError::Stopped),
                 };
-                let mut events = vec![EventKind::AbortRequested { reason }];
-                if only_wait(plan, ledger, &under_way) {
-                    tasks.abort_all();
-                    let outcome = Outcome::NotReached;
-                    events.extend(std::mem::take(&mut under_way).into_iter().map(|step| EventKind::StepEnded { step, outcome: outcome.clone() }));
-                }
-                record(ledger, journal, events, tell)?;
+                record(ledger, journal, vec![EventKind::AbortRequested { reason }], tell)?;
                 has_news = true;
             }
         }
     }
 }
 
-/// All that is under way is waiting for the old side's connections to end. It changes nothing, so nothing is lost when nobody waits any
-/// more; and the clients of a new side that is to be taken back wait for nothing else.
+/// All that is under way is waiting for the old side's connections to end, or watching the new side. It changes nothing, so nothing is lost
+/// when nobody waits any more; and the clients of a new side that is to be taken back wait for nothing else.
 fn only_wait(plan: &Plan, ledger: &Ledger, under_way: &BTreeSet<StepId>) -> bool {
-    under_way
-        .iter()
-        .all(|id| ledger.state(id) == StepState::Running && plan.step(id).is_some_and(|step| matches!(step.action, Action::Drain { .. })))
+    under_way.iter().all(|id| {
+        ledger.state(id) == StepState::Running
+            && plan.step(id).is_some_and(|step| matches!(step.action, Action::Drain { .. } | Action::StayHealthy { .. }))
+    })
 }
 
 /// Moves as events that come before their effect, and as calls, one bundle a server.

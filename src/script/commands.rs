@@ -36,7 +36,7 @@ pub fn commands(context: &ScriptContext, action: &Action) -> Vec<String> {
         Action::StartContainer { name } => vec![line(&docker::start(docker, name))],
         Action::StopContainer { name, timeout } => vec![line(&docker::stop(docker, name, *timeout))],
         Action::RemoveContainer { name, .. } => vec![line(&docker::remove(docker, name))],
-        Action::AwaitHealthy { probe, .. } => vec![match &probe.kind {
+        Action::AwaitHealthy { probe, .. } | Action::StayHealthy { probe, .. } => vec![match &probe.kind {
             ProbeKind::Http { path, .. } => format!("through an SSH tunnel: GET http://{}:{}{path}", probe.address, probe.port),
             ProbeKind::Tcp => format!("through an SSH tunnel: connect to {}:{}", probe.address, probe.port),
             ProbeKind::Command(command) => format!("in the container: {command}"),

@@ -274,6 +274,7 @@ fn matters(action: &Action) -> bool {
             | Action::EnsureNetwork(_)
             | Action::PullImage { .. }
             | Action::AwaitHealthy { .. }
+            | Action::StayHealthy { .. }
             | Action::AwaitDoor { .. }
             | Action::StageNginx { .. }
             | Action::CheckRoute(_)

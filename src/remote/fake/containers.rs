@@ -263,4 +263,12 @@ impl FakeServer {
             None => refuse(format!("the door of {name} does not run")),
         }
     }
+
+    pub(super) fn stay_healthy(&self, name: &str) -> Result<String, Failure> {
+        let image = self.running(name).map(|container| &container.image);
+        if image.is_some_and(|image| self.short_lived.contains(image)) {
+            return refuse(format!("{name} exited with code 1"));
+        }
+        self.await_healthy(name)
+    }
 }

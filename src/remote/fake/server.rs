@@ -29,6 +29,8 @@ pub struct FakeServer {
     pub unavailable: BTreeSet<String>,
     /// Images whose containers never answer.
     pub unhealthy: BTreeSet<String>,
+    /// Images whose containers answer at first, and fail while they are watched.
+    pub short_lived: BTreeSet<String>,
     /// The ports on loopback that each door was told to open, by the door's container id.
     pub(super) door_ports: BTreeMap<String, BTreeSet<u16>>,
     pub(super) n_containers: u32,
@@ -68,6 +70,7 @@ impl FakeServer {
             lingering: BTreeSet::new(),
             unavailable: BTreeSet::new(),
             unhealthy: BTreeSet::new(),
+            short_lived: BTreeSet::new(),
             door_ports: BTreeMap::new(),
             n_containers: 0,
             reverts: Vec::new(),
@@ -151,6 +154,7 @@ impl FakeServer {
                 seen("removed")
             }
             Action::AwaitHealthy { container, .. } => self.await_healthy(container),
+            Action::StayHealthy { container, .. } => self.stay_healthy(container),
             Action::BootNginx { generation, files } => {
                 if self.base.nginx.live.is_none() {
                     self.releases.push((generation.clone(), Arc::new(files.clone())));

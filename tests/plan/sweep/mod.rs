@@ -246,6 +246,8 @@ sweeps! {
     a_toggle_of_three_that_use_one_another: "uses_three_levels_again",
     a_toggle_with_other_secrets: "secrets_changed",
     a_toggle_with_hooks: "hooks",
+    a_toggle_that_is_watched: "watched",
+    a_toggle_with_hooks_that_is_watched: "watched_with_hooks",
     a_handover_on_one_server: "volume_handover",
     a_handover_on_three_servers: "volume_handover_three_servers",
     a_handover_of_a_singleton: "singleton",
@@ -278,6 +280,15 @@ async fn fails(name: &str) {
 #[tokio::test]
 async fn a_toggle_that_fails() {
     fails("second_to_secondary_three_servers").await;
+}
+
+/// The new side answers, and fails while it is watched.
+#[tokio::test]
+async fn a_toggle_that_fails_while_it_is_watched() {
+    let mut case = case("watched");
+    case.servers.values_mut().for_each(|server| server.short_lived.extend(["shop/api:2".to_owned()]));
+    case.name += ", failing";
+    sweep(case, Verdict::PutBack).await;
 }
 
 #[tokio::test]
