@@ -1,5 +1,6 @@
 //! What a playbook and an inventory say, after environments are merged, defaults are filled in and names are checked.
 use super::hooks::Hook;
+use super::rolling::{is_warm_time, warm_time};
 use crate::model::{EnvName, HookPoint, Millis, ProjectName, Protocol, SecretName, ServerName, ServiceName, Upstream, Zone};
 use serde::{Deserialize, Serialize};
 use std::collections::{BTreeMap, BTreeSet};
@@ -51,6 +52,9 @@ pub struct Rollout {
     pub stop_timeout: Millis,
     /// The old side afterwards. Default: stopped.
     pub keep: Keep,
+    /// How long one that is kept warm runs, from the beginning of the run that left it. Default 1 h.
+    #[serde(default = "warm_time", skip_serializing_if = "is_warm_time")]
+    pub warm_time: Millis,
     /// So many servers may be left behind because they cannot be reached. Default 0.
     #[serde(default, skip_serializing_if = "is_zero")]
     pub max_unreachable: u32,
@@ -78,6 +82,8 @@ pub enum OnFailure {
 pub enum Keep {
     /// Stopped, ready to be started by `rollback`.
     Stopped,
+    /// Running for `warm_time`, ready to be switched to by `rollback`.
+    Warm,
     /// Removed: no rollback without a deploy.
     Removed,
 }

@@ -35,3 +35,4 @@ mod server_fails;
 mod sweep;
 mod trouble;
 mod volumes;
+mod warm;
