@@ -151,7 +151,7 @@ pub(super) async fn status(global: &Global, services: &[ServiceName]) -> Outcome
                     status.live.map_or("-".to_owned(), |side| side.to_string()),
                     or_dash(status.versions.iter().cloned().collect::<Vec<_>>().join(", ")),
                     format!("{}/{}", status.n_running, status.n_wanted),
-                    or_dash(status.previous.clone().unwrap_or_default()),
+                    or_dash(status.waiting()),
                     or_dash(prose::server_list(status.servers.keys())),
                 ]);
             }

@@ -16,6 +16,7 @@ mod environment;
 mod hooks;
 mod playbook;
 mod reach;
+mod rolling;
 mod secrets;
 mod service;
 

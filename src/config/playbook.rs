@@ -5,6 +5,7 @@ use super::hooks;
 use super::keys::Part;
 use super::node::{Table, Value};
 use super::problem::{Place, Problem, Problems, Source, Span};
+use super::rolling;
 use super::secrets;
 use super::service;
 use super::types::{Keep, OnFailure, Playbook, Rollout, Service, Strategy};
@@ -128,6 +129,7 @@ fn rollout(walk: &mut Walk<'_>, root: &Section<'_>) -> Rollout {
         stop_timeout: Millis::seconds(30),
         keep: Keep::Stopped,
         min_healthy_time: Millis(0),
+        warm_time: rolling::warm_time(),
         max_unreachable: 0,
     };
     let Some(section) = walk.subsection(root, "rollout", Part::Rollout, "`rollout`".to_owned()) else { return rollout };
@@ -141,13 +143,11 @@ fn rollout(walk: &mut Walk<'_>, root: &Section<'_>) -> Rollout {
     if let Some((stop, _)) = walk.duration(&section, "stop_timeout", Millis::seconds(1)..=Millis::seconds(3600), why) {
         rollout.stop_timeout = stop;
     }
-    if let Some((keep, _)) = walk.choice(&section, "keep", &[("stopped", Keep::Stopped), ("removed", Keep::Removed)]) {
-        rollout.keep = keep;
-    }
     let why = "the new containers are watched for so long after the switch, while the old side still runs";
     if let Some((time, _)) = walk.duration(&section, "min_healthy_time", Millis(0)..=Millis::seconds(3600), why) {
         rollout.min_healthy_time = time;
     }
+    rolling::keep(walk, &section, &mut rollout);
     let why = "so many servers may be left behind when they cannot be reached; 0 for none";
     if let Some((number, _)) = walk.number(&section, "max_unreachable", 0..=1000, why) {
         rollout.max_unreachable = number;

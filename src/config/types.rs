@@ -1,5 +1,6 @@
 //! What a playbook and an inventory say, after environments are merged, defaults are filled in and names are checked.
 use super::hooks::Hook;
+use super::rolling::{is_warm_time, warm_time};
 use crate::model::{EnvName, HookPoint, Millis, ProjectName, Protocol, SecretName, ServerName, ServiceName, Upstream, Zone};
 use serde::{Deserialize, Serialize};
 use std::collections::{BTreeMap, BTreeSet};
@@ -54,6 +55,9 @@ pub struct Rollout {
     /// How long the new containers must stay healthy after the switch, before the old side goes. Default 0: they are not watched.
     #[serde(default, skip_serializing_if = "is_no_time")]
     pub min_healthy_time: Millis,
+    /// How long one that is kept warm runs, from the beginning of the run that left it. Default 1 h.
+    #[serde(default = "warm_time", skip_serializing_if = "is_warm_time")]
+    pub warm_time: Millis,
     /// So many servers may be left behind because they cannot be reached. Default 0.
     #[serde(default, skip_serializing_if = "is_zero")]
     pub max_unreachable: u32,
@@ -81,6 +85,8 @@ pub enum OnFailure {
 pub enum Keep {
     /// Stopped, ready to be started by `rollback`.
     Stopped,
+    /// Running for `warm_time`, ready to be switched to by `rollback`.
+    Warm,
     /// Removed: no rollback without a deploy.
     Removed,
 }

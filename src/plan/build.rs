@@ -25,6 +25,7 @@ use super::switching::{drain_steps, stage, switch_steps};
 use super::target::{Back, Desired, Wanted, backend_mode, desire};
 use super::turn::{Turn, finish_steps, hand_over_steps, retire_steps, start_steps};
 use super::types::{Basis, Change, Finding, Intent, Level, PLAN_FORMAT, Plan, Step, Wave, WaveKind};
+use super::warm;
 use crate::config::{Inventory, Playbook};
 use crate::model::{Action, Labels, Secrets, ServerName, ServiceName, label, network_name};
 use crate::nginx::{RenderError, Templates};
@@ -108,6 +109,7 @@ pub fn build(inputs: Inputs<'_>) -> Result<(Plan, Vec<Finding>), RenderError> {
     findings.extend(drift.findings(|server| concerned.contains(server)));
     findings.extend(lint(&routing));
     findings.extend(departed::findings(&routing));
+    findings.extend(warm::findings(&routing));
     findings.extend(routing.behind.findings(playbook, inventory.servers.len(), desired, wanted));
     findings.extend(revert_notes(fleet));
     findings.extend(present.findings.iter().cloned());

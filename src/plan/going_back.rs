@@ -56,7 +56,7 @@ pub(super) fn judge_rollback(desired: &mut Desired<'_>, present: &Present<'_>, w
 }
 
 /// What shows that a run was cut off before it was over: then the idle side is what that run began, in full or in part, and going back to it
-/// would be going on. A side that somebody is kept for may be newer, and run: it was live before a rollback.
+/// would be going on. A side that somebody is kept for, or that stays warm, may be newer, and run: it was live before a rollback.
 fn cut_off(service: &PresentService<'_>, live: Side, present: &Present<'_>) -> Option<&'static str> {
     let idle = live.other();
     let is_kept = present.record.as_ref().is_some_and(|record| !record.servers.is_empty());
@@ -71,7 +71,10 @@ fn cut_off(service: &PresentService<'_>, live: Side, present: &Present<'_>) -> O
         Some("a container of the release before it is still set aside")
     } else if releases.len() > 1 {
         Some("its idle side is of more than one release")
-    } else if !is_kept && service.release(idle) > service.release(live) && service.side(idle).any(Unit::is_up) {
+    } else if !is_kept
+        && service.release(idle) > service.release(live)
+        && service.side(idle).any(|unit| unit.is_up() && unit.idle_for.is_none())
+    {
         Some("its idle side runs, and is newer than the live one")
     } else {
         None

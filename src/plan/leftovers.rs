@@ -1,12 +1,13 @@
 //! What a run that was cut off left on the side that takes no traffic, of services that this plan leaves as they are: taken back from what
 //! the servers show alone, without that run's journal. Of services that move, only the drain: their steps
 //! clear the way themselves.
-use super::present::PresentService;
+use super::present::{PresentService, Unit};
 use super::routes::Routing;
 use super::steps::{plain, set_aside};
 use super::switching::{askers, drain_policy, running_backends};
 use super::target::{Back, Desired, Wanted};
 use super::types::{Change, Step};
+use super::warm;
 use crate::facts::ContainerFact;
 use crate::model::{Action, Millis, ServerName, Side, failed_name, label, previous_name};
 use std::collections::BTreeMap;
@@ -32,7 +33,8 @@ pub(super) fn leftovers(routing: &Routing<'_>, wanted: &Wanted) -> Leftovers {
         if !routing.behind.who_routes(desired.name, live.other()).is_empty() {
             continue;
         }
-        for (server, step) in drains(routing, desired, service, live.other()) {
+        let goes = |unit: &Unit<'_>| !warm::is_warm(&routing.playbook.rollout, unit);
+        for (server, step) in drains(routing, desired, service, live.other(), &goes) {
             all.drain.entry(server).or_default().push(step);
         }
         for (server, step) in tidy(routing, desired, service, live) {
@@ -48,7 +50,7 @@ pub(super) fn drain_needed(routing: &Routing<'_>) -> BTreeMap<ServerName, Vec<St
     let mut all: BTreeMap<ServerName, Vec<Step>> = BTreeMap::new();
     for desired in routing.desired.iter().filter(|desired| desired.change == Change::Toggle && !desired.service.hands_over()) {
         let (Some(service), Some(to)) = (desired.present, desired.to) else { continue };
-        for (server, step) in drains(routing, desired, service, to) {
+        for (server, step) in drains(routing, desired, service, to, &|_| true) {
             all.entry(server).or_default().push(step);
         }
     }
@@ -63,14 +65,22 @@ pub(super) fn stays(wanted: &Wanted, desired: &Desired<'_>) -> bool {
 
 /// Where something of that side runs. Old workers of NGINX may still have requests there: it was live until the other was switched to, or
 /// put back to.
-fn drains(routing: &Routing<'_>, desired: &Desired<'_>, service: &PresentService<'_>, side: Side) -> Vec<(ServerName, Step)> {
+fn drains(
+    routing: &Routing<'_>,
+    desired: &Desired<'_>,
+    service: &PresentService<'_>,
+    side: Side,
+    goes: &dyn Fn(&Unit<'_>) -> bool,
+) -> Vec<(ServerName, Step)> {
     let what = if routing.behind.was_kept(desired.name, side) {
         "was kept for servers that are behind"
+    } else if service.side(side).any(|unit| unit.idle_for.is_some()) {
+        "was kept warm"
     } else {
         "a run that was cut off left on the idle side"
     };
     let drain = |server: &ServerName| {
-        let backends = running_backends(server, service, side);
+        let backends = running_backends(server, service.side(side).filter(|unit| goes(unit)));
         let action = Action::Drain { backends: backends.clone(), policy: drain_policy(routing) };
         let step = plain(format!("drain what {what}"), action).of(desired.name);
         (!backends.is_empty()).then(|| (server.clone(), step))
@@ -81,10 +91,11 @@ fn drains(routing: &Routing<'_>, desired: &Desired<'_>, service: &PresentService
 fn tidy(routing: &Routing<'_>, desired: &Desired<'_>, service: &PresentService<'_>, live: Side) -> Vec<(ServerName, Step)> {
     let timeout = routing.playbook.rollout.stop_timeout;
     let is_ours = |container: &ContainerFact| container.labels.get(label::SERVICE).is_some_and(|name| name == desired.name.as_str());
+    let is_warm = |unit: &Unit<'_>| warm::is_warm(&routing.playbook.rollout, unit);
     let aside: Vec<_> = routing.present.aside.iter().filter(|(_, container)| is_ours(container)).collect();
     let mut steps = Vec::new();
     // Of what must not run twice, a second one that runs is drift's matter.
-    for unit in service.side(live.other()).filter(|unit| !(desired.service.hands_over() && unit.is_up())) {
+    for unit in service.side(live.other()).filter(|unit| !(desired.service.hands_over() && unit.is_up() || is_warm(unit))) {
         for container in [unit.app, unit.door].into_iter().flatten() {
             let waits = aside.iter().any(|(at, other)| *at == unit.server && other.name == previous_name(&container.name));
             if waits {

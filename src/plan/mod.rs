@@ -37,6 +37,7 @@ mod switching;
 mod target;
 mod turn;
 mod types;
+mod warm;
 
 pub use behind::cannot_do_without;
 pub use build::{Inputs, build, is_fatal};

@@ -2,10 +2,11 @@
 //! Deliberately absent: what should be there.
 use super::record::Record;
 use super::types::{Finding, Level};
+use super::warm::Warm;
 use crate::config::HealthCheck;
 use crate::facts::{ContainerFact, ContainerState, Facts};
 use crate::model::{
-    EnvName, ProjectName, Protocol, ServerName, ServiceName, Side, container_name, door_name, failed_name, label, network_name,
+    EnvName, Millis, ProjectName, Protocol, ServerName, ServiceName, Side, container_name, door_name, failed_name, label, network_name,
     previous_name,
 };
 use crate::nginx::{MeshService, read_service};
@@ -73,6 +74,8 @@ pub struct Unit<'a> {
     pub door: Option<&'a ContainerFact>,
     /// It is on a server that was left behind, and of another release than the rest of its side.
     pub is_stale: bool,
+    /// For how long it has been idle by its server's clock, where a run has left it running. None for all others.
+    pub idle_for: Option<Millis>,
 }
 
 impl Unit<'_> {
@@ -265,9 +268,14 @@ pub fn present<'a>(project: &ProjectName, env: &EnvName, fleet: &'a Fleet) -> Pr
     }
     present.record = Record::of(project, env, fleet);
     let behind: BTreeSet<ServerName> = present.record.iter().flat_map(|record| record.servers.keys().cloned()).collect();
-    for service in present.services.values_mut() {
+    let warm: BTreeMap<&ServerName, (Warm, u64)> =
+        fleet.iter().map(|(server, facts)| (server, (Warm::of(project, env, facts), facts.clock))).collect();
+    for (name, service) in &mut present.services {
         service.behind.clone_from(&behind);
         service.find_stale();
+        for unit in &mut service.units {
+            unit.idle_for = warm.get(&unit.server).and_then(|(warm, clock)| warm.idle_for(name, unit, *clock));
+        }
         service.units.sort_by(|a, b| (&a.server, a.replica, a.side).cmp(&(&b.server, b.replica, b.side)));
     }
     present
@@ -328,7 +336,7 @@ fn read_container<'a>(project: &ProjectName, env: &EnvName, server: &ServerName,
     let unit = match position {
         Some(position) => &mut units[position],
         None => {
-            units.push(Unit { server: server.clone(), replica, side, app: None, door: None, is_stale: false });
+            units.push(Unit { server: server.clone(), replica, side, app: None, door: None, is_stale: false, idle_for: None });
             let last = units.len() - 1;
             &mut units[last]
         }

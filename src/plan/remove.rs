@@ -78,7 +78,9 @@ pub(super) fn drain_removed(routing: &Routing<'_>) -> BTreeMap<ServerName, Vec<S
 fn old_backends(facts: &Facts, server: &ServerName, service: &PresentService<'_>) -> Vec<Backend> {
     match service.routes.get(server) {
         Some(route) => route.backends.iter().map(|backend| backend.backend.clone()).collect(),
-        None if facts.nginx.served.is_some() => Side::BOTH.into_iter().flat_map(|side| running_backends(server, service, side)).collect(),
+        None if facts.nginx.served.is_some() => {
+            Side::BOTH.into_iter().flat_map(|side| running_backends(server, service.side(side))).collect()
+        }
         None => Vec::new(),
     }
 }

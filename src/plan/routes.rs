@@ -7,6 +7,7 @@ use super::present::{Fleet, Present, Unit};
 use super::record::Record;
 use super::sites::Sites;
 use super::target::Desired;
+use super::warm::Warm;
 use crate::config::{Inventory, Playbook};
 use crate::facts::Facts;
 use crate::model::{Backend, BackendMode, GenerationId, Protocol, ServerName, ServiceName, Side, StagedListener, container_name, label};
@@ -288,6 +289,12 @@ impl Routing<'_> {
         };
         match record {
             Some(record) => drop(ours.insert(path, record.text())),
+            None if live_files.contains_key(&path) => remove.push(path),
+            None => {}
+        }
+        let path = Warm::path(&self.playbook.project, &self.playbook.env);
+        match Warm::after(self, server, switched).text() {
+            Some(text) => drop(ours.insert(path, text)),
             None if live_files.contains_key(&path) => remove.push(path),
             None => {}
         }

@@ -9,7 +9,8 @@ use super::present::{Fleet, PresentService, Unit, present};
 use super::show::prose::clean;
 use super::target::Repair;
 use super::types::Finding;
-use crate::config::{Inventory, Playbook};
+use super::warm;
+use crate::config::{Inventory, Playbook, Rollout};
 use crate::facts::ContainerState;
 use crate::model::{ServerName, ServiceName, Side, label};
 use serde::Serialize;
@@ -58,12 +59,30 @@ pub struct ServiceStatus {
     pub n_wanted: usize,
     /// Versions on the live side; more than one when it is mixed.
     pub versions: BTreeSet<String>,
-    /// The version that waits on the other side, stopped.
+    /// The version that waits on the other side.
     pub previous: Option<String>,
+    /// What waits there runs, and takes no traffic: so many seconds more, by server. 0 where its time is over, and the next deploy stops it.
+    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+    pub warm: BTreeMap<ServerName, u64>,
     /// The live side's containers that run, by server.
     pub servers: BTreeMap<ServerName, usize>,
     /// What is wrong, one thing a line.
     pub troubles: Vec<String>,
+}
+
+impl ServiceStatus {
+    /// The version that waits on the other side, in words: `1.0`, `1.0 (warm, 59 min)`. Empty where there is none.
+    #[must_use]
+    pub fn waiting(&self) -> String {
+        let version = self.previous.clone().unwrap_or_default();
+        match self.warm.values().min() {
+            None => version,
+            Some(0) => format!("{version} (warm, its time is over)"),
+            Some(seconds @ 1..=119) => format!("{version} (warm, {seconds} s)"),
+            Some(seconds @ 120..=7_199) => format!("{version} (warm, {} min)", seconds / 60),
+            Some(seconds) => format!("{version} (warm, {} h)", seconds / 3_600),
+        }
+    }
 }
 
 /// Judges every service of the playbook, and those that are there without being in it; and says what hands have changed on the servers,
@@ -89,16 +108,16 @@ pub fn status(
         let n_wanted = placement.get(name).map_or(0, |servers| servers.len() * service.replicas as usize);
         let empty = PresentService::default();
         let found = present.services.get(name).unwrap_or(&empty);
-        all.insert(name.clone(), judge(found, n_wanted, silent));
+        all.insert(name.clone(), judge(&playbook.rollout, found, n_wanted, silent));
     }
     for (name, service) in present.services.iter().filter(|(name, _)| !playbook.services.contains_key(*name)) {
         let n_wanted = service.live().map_or(0, |live| service.side(live).count());
-        all.insert(name.clone(), judge(service, n_wanted, silent));
+        all.insert(name.clone(), judge(&playbook.rollout, service, n_wanted, silent));
     }
     (all, findings)
 }
 
-fn judge(service: &PresentService<'_>, n_wanted: usize, silent: &BTreeSet<ServerName>) -> ServiceStatus {
+fn judge(rollout: &Rollout, service: &PresentService<'_>, n_wanted: usize, silent: &BTreeSet<ServerName>) -> ServiceStatus {
     let live = service.live();
     let mut status = ServiceStatus {
         state: State::Absent,
@@ -107,6 +126,7 @@ fn judge(service: &PresentService<'_>, n_wanted: usize, silent: &BTreeSet<Server
         n_wanted,
         versions: BTreeSet::new(),
         previous: None,
+        warm: BTreeMap::new(),
         servers: BTreeMap::new(),
         troubles: Vec::new(),
     };
@@ -130,6 +150,10 @@ fn judge(service: &PresentService<'_>, n_wanted: usize, silent: &BTreeSet<Server
     }
     status.previous = service.side(live.other()).find_map(|unit| unit.label(label::VERSION)).map(clean);
     for unit in service.side(live.other()).filter(|unit| unit.runs()) {
+        if let Some(left) = warm::left(rollout, unit) {
+            status.warm.insert(unit.server.clone(), left.0 / 1000);
+            continue;
+        }
         if !service.behind.is_empty() {
             let text = format!("the {} side still runs, on {}: for servers that are behind", live.other(), unit.server);
             status.troubles.push(text);

@@ -92,14 +92,14 @@ pub(super) fn run(spec: ContainerSpec, kind: UndoKind) -> Step {
     plain(format!("start {}", spec.name), Action::RunContainer(Box::new(spec))).undone_by(kind, vec![undo])
 }
 
-/// Move the container of an older release out of the way; taken back by giving it its name again, and by what `wakes` it where somebody
-/// routes to it.
+/// Move the container of an older release out of the way; taken back by giving it its name again, and by what `wakes` it where it
+/// ran to some use.
 #[must_use]
-pub(super) fn make_room(old: &ContainerFact, stop_timeout: Millis, wakes: Option<Vec<Action>>) -> Step {
+pub(super) fn make_room(old: &ContainerFact, stop_timeout: Millis, wakes: Option<(UndoKind, Vec<Action>)>) -> Step {
     let (name, aside) = (&old.name, previous_name(&old.name));
-    let kind = if wakes.is_some() { UndoKind::Restores } else { UndoKind::Cleans };
+    let (kind, wakes) = wakes.unwrap_or((UndoKind::Cleans, Vec::new()));
     let mut undo = vec![Action::RenameContainer { from: aside.clone(), to: name.clone() }];
-    undo.extend(wakes.into_iter().flatten());
+    undo.extend(wakes);
     plain(format!("set aside {name} of an older release"), set_aside(name, aside, &old.labels, stop_timeout)).undone_by(kind, undo)
 }
 

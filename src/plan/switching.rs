@@ -7,6 +7,7 @@ use super::steps::{plain, switch};
 use super::target::Desired;
 use super::turn::Turn;
 use super::types::{Change, Step, UndoKind};
+use super::warm;
 use crate::config::HealthCheck;
 use crate::facts::Facts;
 use crate::model::{Action, Backend, DrainPolicy, Millis, ProbeKind, Protocol, RouteCheck, ServerName, Side};
@@ -117,9 +118,9 @@ pub(super) fn askers<'a>(routing: &'a Routing<'_>, service: &'a PresentService<'
     routing.fleet.iter().filter(asks).map(|(server, _)| server)
 }
 
-/// What runs of a side, as a server's NGINX would reach it.
-pub(super) fn running_backends(server: &ServerName, service: &PresentService<'_>, side: Side) -> Vec<Backend> {
-    let up = service.side(side).filter(|unit| unit.is_up());
+/// What runs of these, as a server's NGINX would reach it.
+pub(super) fn running_backends<'a>(server: &ServerName, units: impl Iterator<Item = &'a Unit<'a>>) -> Vec<Backend> {
+    let up = units.filter(|unit| unit.is_up());
     let reached = |unit: &Unit<'_>| unit_backend(unit).filter(|backend| reaches(server, &unit.server, backend));
     up.filter_map(reached).collect()
 }
@@ -130,7 +131,9 @@ pub(super) fn drain_steps(turn: &Turn<'_>) -> BTreeMap<ServerName, Vec<Step>> {
     let mut all: BTreeMap<ServerName, Vec<Step>> = BTreeMap::new();
     for server in routing.fleet.keys() {
         let mut old = Vec::new();
-        for desired in moving.iter().filter(|desired| !desired.service.hands_over() && !turn.keeps(desired)) {
+        let stops =
+            |desired: &&&Desired<'_>| !desired.service.hands_over() && !turn.keeps(desired) && !warm::stays(routing.playbook, desired);
+        for desired in moving.iter().filter(stops) {
             let (Some(present), Some(from)) = (desired.present, desired.from) else { continue };
             if routing.behind.back.contains(server) {
                 // It routes what the others do since it joined them.
@@ -143,7 +146,7 @@ pub(super) fn drain_steps(turn: &Turn<'_>) -> BTreeMap<ServerName, Vec<Step>> {
                     old.extend(backends.map(|backend| backend.backend.clone()));
                 }
                 None if askers(routing, present).any(|asker| asker == server) => {
-                    old.extend(running_backends(server, present, from));
+                    old.extend(running_backends(server, present.side(from)));
                 }
                 None => {}
             }

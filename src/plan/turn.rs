@@ -7,6 +7,7 @@ use super::steps::{make_room, plain, policy, policy_by_name, probe, run};
 use super::switching::found_check;
 use super::target::{Desired, Replica};
 use super::types::{Change, Finding, Level, Step, UndoKind};
+use super::warm;
 use crate::config::{Keep, Service};
 use crate::facts::{ContainerFact, ContainerState};
 use crate::model::{Action, Backend, BackendMode, Millis, ServerName, Side, door_name, failed_name, label, previous_name};
@@ -74,14 +75,19 @@ impl Turn<'_> {
         unit.runs() && (behind.back.contains(&unit.server) || behind.was_kept(desired.name, unit.side))
     }
 
-    /// An older unit gives its place. Where a server that was left behind uses it, taken back by starting it again, too: what nobody uses
-    /// may be what cannot be started.
+    /// An older unit gives its place. Where a server that was left behind uses it, or it is warm, taken back by starting it again, too: what
+    /// nobody uses may be what cannot be started.
     fn make_room(&self, unit: &Unit<'_>, desired: &Desired<'_>) -> Vec<Step> {
         let service = desired.service;
         let is_in_use = self.is_in_use(unit, desired);
+        let is_warm = warm::is_warm(&self.routing.playbook.rollout, unit);
         let wakes = |container: &ContainerFact, then: Option<Action>| {
             let start = Action::StartContainer { name: container.name.clone() };
-            is_in_use.then(|| std::iter::once(start).chain(then).collect())
+            match (is_in_use, is_warm) {
+                (true, _) => Some((UndoKind::Restores, std::iter::once(start).chain(then).collect())),
+                (false, true) => Some((UndoKind::Cleans, vec![start])),
+                (false, false) => None,
+            }
         };
         let app = unit.app.map(|app| make_room(app, self.stop_timeout(), wakes(app, health(unit, service))));
         let door = unit.door.map(|door| {
@@ -203,6 +209,9 @@ impl Turn<'_> {
             plain(format!("start {name}"), Action::StartContainer { name }).undone_by(kind, undo)
         };
         let mut first = unit.app.map_or_else(Vec::new, |app| self.clear(&unit.server, &app.name));
+        if warm::is_warm(&self.routing.playbook.rollout, unit) {
+            return [first, Vec::new(), warm::check(health(unit, desired.service), desired.name).into_iter().collect()];
+        }
         if let Some(door) = unit.door {
             first.push(start(door, Millis::seconds(5)));
             first.push(await_door(&door.name));
@@ -325,7 +334,8 @@ fn add(by_phase: &mut BTreeMap<ServerName, [Vec<Step>; 3]>, server: &ServerName,
 /// The old side of every other service that moved, where it still runs.
 #[must_use]
 pub(super) fn retire_steps(turn: &Turn<'_>) -> Steps {
-    stop_old(turn, turn.services.iter().copied().filter(|desired| !turn.hands_over(desired) && !turn.keeps(desired)))
+    let goes = |desired: &&Desired<'_>| !turn.hands_over(desired) && !turn.keeps(desired) && !warm::stays(turn.routing.playbook, desired);
+    stop_old(turn, turn.services.iter().copied().filter(goes))
 }
 
 fn stop_old<'a>(turn: &Turn<'_>, services: impl Iterator<Item = &'a Desired<'a>>) -> Steps {

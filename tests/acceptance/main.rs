@@ -36,3 +36,4 @@ mod server_fails;
 mod sweep;
 mod trouble;
 mod volumes;
+mod warm;

@@ -95,6 +95,10 @@ enum Before {
         server: String,
         version: String,
     },
+    /// So much later: every server's clock says so.
+    Later {
+        seconds: u64,
+    },
     /// The container's first process was started at this tick.
     Started {
         server: String,
@@ -248,6 +252,7 @@ fn happen(path: &Path, before: &Before, servers: &mut Servers) {
         }
         Before::Hand(hand) => hand.change(servers.get_mut(&name(&hand.server)).unwrap()),
         Before::Engine { server, version } => servers.get_mut(&name(server)).unwrap().base.docker_version.clone_from(version),
+        Before::Later { seconds } => servers.values_mut().for_each(|server| server.base.clock += seconds * 1000),
         Before::Started { server, name: container, at } => {
             let containers = &mut servers.get_mut(&name(server)).unwrap().base.containers;
             containers.iter_mut().find(|there| there.name == *container).unwrap().started = Some(*at);

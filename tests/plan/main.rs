@@ -75,6 +75,7 @@ fn status_text(case: &Case) -> String {
     let mut lines = Vec::new();
     for (name, status) in &services {
         lines.push(format!("{name} {} {}/{}", status.state.as_str(), status.n_running, status.n_wanted));
+        lines.extend((!status.warm.is_empty()).then(|| format!("{name}: {} waits", status.waiting())));
         lines.extend(status.troubles.iter().map(|trouble| format!("{name}: {trouble}")));
     }
     lines.extend(findings.iter().flat_map(flipside::plan::prose::finding));

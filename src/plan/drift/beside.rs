@@ -8,6 +8,7 @@ use crate::plan::routes::Routing;
 use crate::plan::target::{Repair, Wanted};
 use crate::plan::turn::Turn;
 use crate::plan::types::{Finding, Level, Step};
+use crate::plan::warm;
 use std::collections::BTreeMap;
 
 /// What runs beside the live side, and the steps that stop it where two of it must not run. The live side is never touched.
@@ -36,6 +37,10 @@ pub(in crate::plan) fn beside(turn: &Turn<'_>, wanted: &Wanted) -> (BTreeMap<Ser
             let name = unit.app.map_or_else(String::new, |app| app.name.clone());
             let was_left = routing.behind.back.contains(&unit.server) || routing.behind.was_kept(desired.name, live.other());
             if !writes && was_left {
+                continue;
+            }
+            if !writes && unit.idle_for.is_some() {
+                findings.extend(warm::over(&routing.playbook.rollout, unit, desired.name, hint));
                 continue;
             }
             let why = match routing.behind.anybody() && !writes {

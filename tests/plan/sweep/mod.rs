@@ -264,6 +264,9 @@ sweeps! {
     a_toggle_without_a_server_that_is_out_of_reach: "behind_one_of_three",
     a_server_that_was_left_behind_and_is_brought_level: "behind_catch_up",
     a_toggle_with_a_server_that_was_left_behind: "behind_another_release_with_it",
+    a_toggle_whose_old_side_stays_warm: "warm",
+    a_toggle_onto_a_warm_side: "warm_third",
+    a_rollback_to_a_warm_side: "warm_rollback",
 }
 
 /// The last server of the first service that moves cannot run its new release.

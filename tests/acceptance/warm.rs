@@ -1,0 +1,62 @@
+//! `playbooks/warm.toml`: old sides that stay running, and the way back and forth that is one reload. Its time is measured and not judged.
+use crate::fleet::Fleet;
+use crate::project::Project;
+use crate::shop::{deploy, is, status};
+use crate::traffic::Traffic;
+use std::time::Instant;
+
+/// The example that the README points to.
+const EXAMPLE: &str = include_str!("../../playbooks/warm.toml");
+
+/// The playbook of another version.
+fn version(version: &str) -> String {
+    EXAMPLE
+        .replace("version = \"1.0\"", &format!("version = \"{version}\""))
+        .replace("flipside/app:1.0", &format!("flipside/app:{version}"))
+}
+
+#[test]
+fn an_old_side_stays_warm_and_the_way_back_is_one_reload() {
+    let fleet = Fleet::take();
+    let servers = fleet.servers();
+    let project = Project::new(&fleet, EXAMPLE);
+    deploy(&project).exits(0);
+    let traffic = Traffic::http(&servers);
+    project.playbook(&version("2.0"));
+    deploy(&project).exits(0).says(&["its old side does not stay warm: it has no port"]).says_not(&["== drain", "stopped shop_prod_api"]);
+    is(&project, "api", "RUNNING", "secondary", "2.0");
+    for server in &servers {
+        assert_eq!(server.running("shop_prod_api"), ["shop_prod_api", "shop_prod_api_secondary"], "{}", server.name);
+    }
+    let seen = status(&project, "api");
+    assert_eq!((seen["previous"].as_str(), seen["warm"].as_object().map(serde_json::Map::len)), (Some("1.0"), Some(3)), "{seen:#}");
+    project.flipside(&["status"]).exits(0).says(&["1.0 (warm, "]);
+
+    // Nothing is started and nothing is waited for. The worker's old side is, and so it stays out.
+    for (phase, live, version) in [("back", "primary", "1.0"), ("forth", "secondary", "2.0"), ("back again", "primary", "1.0")] {
+        let began = Instant::now();
+        project.flipside(&["rollback", "api", "-y"]).exits(0).says_not(&["== drain", "started shop_prod_api"]);
+        eprintln!("rollback to a warm side, from command to its end: {:.1} s", began.elapsed().as_secs_f32());
+        traffic.phase(phase);
+        is(&project, "api", "RUNNING", live, version);
+        std::thread::sleep(std::time::Duration::from_secs(1));
+    }
+    // A failed release leaves the warm side as it was.
+    traffic.phase("failed");
+    project.playbook(&version("2.0").replace("image = \"flipside/app:2.0\"\nport", "image = \"flipside/app:3.0-exit\"\nport"));
+    deploy(&project).exits(5);
+    is(&project, "api", "RUNNING", "primary", "1.0");
+    traffic.phase("after");
+    project.flipside(&["rollback", "api", "-y"]).exits(0).says_not(&["started shop_prod_api"]);
+    is(&project, "api", "RUNNING", "secondary", "2.0");
+
+    // Kept no more: the next deploy waits for what is under way there, and stops it.
+    project.playbook(&version("2.0").replace("keep = \"warm\"", "keep = \"stopped\""));
+    deploy(&project).exits(0).says(&["the playbook keeps no old side warm any more", "== drain"]);
+    is(&project, "api", "RUNNING", "secondary", "2.0");
+    for server in &servers {
+        assert_eq!(server.running("shop_prod_api"), ["shop_prod_api_secondary"], "{}", server.name);
+    }
+    deploy(&project).exits(0).says(&["Nothing to do"]);
+    traffic.end().none_failed().versions(&["1.0", "2.0"]).only("failed", "1.0");
+}
