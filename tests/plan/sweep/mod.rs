@@ -246,6 +246,7 @@ sweeps! {
     a_toggle_of_three_that_use_one_another: "uses_three_levels_again",
     a_toggle_with_other_secrets: "secrets_changed",
     a_toggle_with_hooks: "hooks",
+    a_change_of_public_hosts: "ingress_changed",
     a_handover_on_one_server: "volume_handover",
     a_handover_on_three_servers: "volume_handover_three_servers",
     a_handover_of_a_singleton: "singleton",
