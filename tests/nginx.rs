@@ -1,20 +1,26 @@
-//! Golden files of the NGINX room: `tests/nginx_golden/<case>/services.json` and, below `expected/`, the whole generation.
+//! Golden files of the NGINX room: `tests/nginx_golden/<case>/services.json`, `settings.json` where `nginx.conf` has settings of its own,
+//! and below `expected/` the whole generation.
 //! `UPDATE=1 cargo test --test nginx` writes what is rendered now; look at the diff before you keep it.
 #![expect(clippy::unwrap_used, reason = "a test may panic")]
 use flipside::model::GenerationId;
-use flipside::nginx::{MainSettings, MeshService, Templates, generation_file, generation_id, read_service, render_main, render_service};
+use flipside::nginx::{
+    MainSettings, MeshService, Templates, generation_file, generation_id, read_service, render_hosts, render_main, render_service,
+};
 use std::collections::BTreeMap;
 use std::fs;
 use std::path::{Path, PathBuf};
 
-fn generation(services: &[MeshService]) -> BTreeMap<String, String> {
+fn generation(services: &[MeshService], settings: &MainSettings) -> BTreeMap<String, String> {
     let templates = Templates::new(&BTreeMap::new()).unwrap();
-    let mut files = BTreeMap::from([render_main(&templates, &MainSettings::default()).unwrap()]);
+    let mut files = BTreeMap::from([render_main(&templates, settings).unwrap()]);
+    let mut by_project: BTreeMap<_, Vec<MeshService>> = BTreeMap::new();
     for service in services {
         let (path, text) = render_service(&templates, service).unwrap();
         assert_eq!(read_service(&text).unwrap(), *service, "{path} reads back as it was");
         assert!(files.insert(path.clone(), text).is_none(), "{path} twice");
+        by_project.entry((&service.project, &service.env)).or_default().push(service.clone());
     }
+    files.extend(by_project.values().filter_map(|services| render_hosts(&templates, settings, services).unwrap()));
     let id: GenerationId = generation_id(&files, None);
     files.extend([generation_file(&id, None)]);
     files
@@ -36,7 +42,8 @@ fn read_folder(folder: &Path, below: &Path, files: &mut BTreeMap<String, String>
 fn check(case: &Path) {
     let text = fs::read_to_string(case.join("services.json")).unwrap();
     let services: Vec<MeshService> = serde_json::from_str(&text).unwrap();
-    let rendered = generation(&services);
+    let settings = fs::read_to_string(case.join("settings.json")).map(|text| serde_json::from_str(&text).unwrap()).unwrap_or_default();
+    let rendered = generation(&services, &settings);
     let expected_folder = case.join("expected");
     if std::env::var_os("UPDATE").is_some() {
         if expected_folder.exists() {

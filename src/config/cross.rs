@@ -72,18 +72,28 @@ fn internal_ports(walk: &mut Walk<'_>, services: &BTreeMap<ServiceName, Service>
     }
 }
 
+/// A host leads to one service, or below each prefix to another.
 fn hosts(walk: &mut Walk<'_>, services: &BTreeMap<ServiceName, Service>, tree: &Table) {
-    let mut taken: BTreeMap<&str, &ServiceName> = BTreeMap::new();
-    for (name, service) in services {
-        for host in service.proxy.iter().flat_map(|proxy| &proxy.hosts) {
-            let Some(other) = taken.insert(host, name) else { continue };
+    let mut taken: BTreeMap<(&str, &str), &ServiceName> = BTreeMap::new();
+    let all = services.iter().filter_map(|(name, service)| Some((name, service.proxy.as_ref()?)));
+    for (name, proxy) in all {
+        let prefix = proxy.front.path_prefix.as_str();
+        for host in &proxy.hosts {
+            let Some(other) = taken.insert((host, prefix), name) else { continue };
             let span = |service: &ServiceName| {
                 let hosts = place(tree, service, "proxy").and_then(Node::table).and_then(|table| table.get("hosts"));
                 hosts.map(|entry| entry.node.item_span(host))
             };
             if let (Some(one), Some(two)) = (span(other), span(name)) {
-                let title = format!("services `{other}` and `{name}` both serve the host `{host}`");
-                report_pair(walk, (one, other), (two, name), title, "a host leads to one service");
+                let below = if prefix == "/" { String::new() } else { format!(" below `{prefix}`") };
+                let title = format!("services `{other}` and `{name}` both serve the host `{host}`{below}");
+                report_pair(
+                    walk,
+                    (one, other),
+                    (two, name),
+                    title,
+                    "to share a host, each of them but one needs a `path_prefix` of its own",
+                );
             }
         }
     }

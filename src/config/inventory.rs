@@ -6,6 +6,7 @@ use super::problem::{Problems, Source, Span};
 use super::server::{self, Settings};
 use super::service::checked_image;
 use super::types::{HostKeyPolicy, Ingress, Inventory, NginxSettings, Server};
+use super::values;
 use super::walk::{At, Section, Walk};
 use crate::model::ServerName;
 use std::collections::BTreeMap;
@@ -27,7 +28,7 @@ pub fn read_inventory(file: &str, text: &str) -> Result<Inventory, Problems> {
     let found = servers(&mut walk, &root, &defaults);
     addresses(&mut walk, &found);
     jumps(&mut walk, &found);
-    let nginx = nginx(&mut walk, &section);
+    let nginx = nginx(&mut walk, &section, &found);
     if walk.problems.is_empty() {
         Ok(Inventory { servers: found.into_iter().map(|(name, found)| (name, found.server)).collect(), nginx })
     } else {
@@ -159,8 +160,9 @@ fn jumps(walk: &mut Walk<'_>, servers: &BTreeMap<ServerName, Found>) {
     }
 }
 
-fn nginx(walk: &mut Walk<'_>, root: &Section<'_>) -> NginxSettings {
-    let mut nginx = NginxSettings { image: "nginx:stable".to_owned(), ingress: Ingress::Public };
+fn nginx(walk: &mut Walk<'_>, root: &Section<'_>, servers: &BTreeMap<ServerName, Found>) -> NginxSettings {
+    let mut nginx =
+        NginxSettings { image: "nginx:stable".to_owned(), ingress: Ingress::Public, edge: Vec::new(), trusted_proxies: Vec::new() };
     let Some(section) = walk.subsection(root, "nginx", Part::Nginx, "`nginx`".to_owned()) else { return nginx };
     if let Some(image) = checked_image(walk, &section) {
         nginx.image = image;
@@ -168,6 +170,18 @@ fn nginx(walk: &mut Walk<'_>, root: &Section<'_>) -> NginxSettings {
     let words = [("public", Ingress::Public), ("private", Ingress::Private), ("off", Ingress::Off)];
     if let Some((ingress, _)) = walk.choice(&section, "ingress", &words) {
         nginx.ingress = ingress;
+    }
+    for (tag, span) in walk.texts(&section, "edge").unwrap_or_default() {
+        if !servers.values().any(|found| found.server.tags.contains(&tag)) {
+            walk.report(span, format!("no server has the tag `{tag}`"), "`edge` names tags of the servers that serve public hosts");
+        }
+        nginx.edge.push(tag);
+    }
+    for (network, span) in walk.texts(&section, "trusted_proxies").unwrap_or_default() {
+        match values::network(&network) {
+            Ok(()) => nginx.trusted_proxies.push(network),
+            Err(advice) => walk.report(span, format!("`{network}` is neither an address nor a network"), advice),
+        }
     }
     nginx
 }

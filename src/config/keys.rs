@@ -11,6 +11,8 @@ pub(super) enum Part {
     HealthCheck,
     Balance,
     Proxy,
+    ProxyTimeout,
+    Snippets,
     Secret,
     Hooks,
     Hook,
@@ -93,7 +95,9 @@ impl Part {
             Part::Balance => {
                 &["strategy", "active", "method", "key", "max_fails", "fail_timeout", "tries", "tries_timeout", "zone_routing"]
             }
-            Part::Proxy => &["hosts", "app_port"],
+            Part::Proxy => &["hosts", "app_port", "path_prefix", "strip_prefix", "body_size", "timeout", "buffering", "grpc", "snippets"],
+            Part::ProxyTimeout => &["connect", "read", "send"],
+            Part::Snippets => &["server", "location"],
             Part::Secret => &["file", "env", "command"],
             Part::Hooks => &[
                 "before_connect",
@@ -140,7 +144,7 @@ impl Part {
                 "known_hosts",
                 "allow_public_backends",
             ],
-            Part::Nginx => &["image", "ingress"],
+            Part::Nginx => &["image", "ingress", "edge", "trusted_proxies"],
         }
     }
 
@@ -149,12 +153,14 @@ impl Part {
         match self {
             Part::Playbook => &[("project", Part::Project), ("rollout", Part::Rollout)],
             Part::Service => &[("health_check", Part::HealthCheck), ("proxy", Part::Proxy), ("balance", Part::Balance)],
+            Part::Proxy => &[("timeout", Part::ProxyTimeout), ("snippets", Part::Snippets)],
             Part::Inventory => &[("defaults", Part::Defaults), ("nginx", Part::Nginx)],
             Part::Project
             | Part::Rollout
             | Part::HealthCheck
             | Part::Balance
-            | Part::Proxy
+            | Part::ProxyTimeout
+            | Part::Snippets
             | Part::Secret
             | Part::Hooks
             | Part::Hook
@@ -226,7 +232,17 @@ impl Part {
                 ("deadline", "write `timeout`"),
                 ("env", "it is told of the run by variables `FLIPSIDE_…`; others belong into the command"),
             ],
-            Part::Rollout | Part::Proxy | Part::Nginx => &[],
+            Part::Proxy => &[
+                ("domains", "write `hosts`"),
+                ("path", "write `path_prefix`"),
+                ("client_max_body_size", "write `body_size`"),
+                ("max_body_size", "write `body_size`"),
+                ("timeouts", "write `timeout = { read = \"60s\" }`"),
+                ("response_timeout", "write `timeout = { read = \"60s\" }`"),
+                ("websocket", "remove it: WebSockets pass"),
+            ],
+            Part::Nginx => &[("real_ip_from", "write `trusted_proxies`"), ("set_real_ip_from", "write `trusted_proxies`")],
+            Part::Rollout | Part::ProxyTimeout | Part::Snippets => &[],
         }
     }
 

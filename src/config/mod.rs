@@ -15,6 +15,7 @@ mod balance;
 mod environment;
 mod hooks;
 mod playbook;
+mod proxy;
 mod reach;
 mod rolling;
 mod secrets;
@@ -32,9 +33,10 @@ pub use hooks::{Hook, HookOn};
 pub use inventory::read_inventory;
 pub use playbook::read_playbook;
 pub use problem::{Place, Problem, Problems};
+pub use proxy::Proxy;
 pub use starter::{starter_inventory, starter_playbook};
 pub use types::{
-    Balance, EnvPrefix, HealthCheck, HostKeyPolicy, Ingress, Inventory, Keep, Mesh, NginxSettings, OnFailure, Playbook, Proxy, Rollout,
+    Balance, EnvPrefix, HealthCheck, HostKeyPolicy, Ingress, Inventory, Keep, Mesh, NginxSettings, OnFailure, Playbook, Rollout,
     SecretSource, Server, Service, Strategy, Takes, Volume, ZoneRouting,
 };
 pub use values::duration;

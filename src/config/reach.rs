@@ -1,9 +1,9 @@
-//! How a service is reached and proves itself: health check, proxy, used services, environment. Deliberately absent: other services.
+//! How a service is reached and proves itself: health check, used services, environment. Deliberately absent: public hosts (`proxy`), other services.
 use super::keys::Part;
-use super::node::{Node, Value};
+use super::node::Value;
 use super::problem::Span;
 use super::service::part;
-use super::types::{EnvPrefix, HealthCheck, Proxy};
+use super::types::{EnvPrefix, HealthCheck};
 use super::values;
 use super::walk::{Section, Walk};
 use crate::model::{Millis, Protocol, ServiceName};
@@ -144,7 +144,7 @@ fn health_path(walk: &mut Walk<'_>, service: &Section<'_>, section: &Section<'_>
 }
 
 /// Reports `holder` on a service that is known not to speak http.
-fn not_http(
+pub(super) fn not_http(
     walk: &mut Walk<'_>,
     service: &Section<'_>,
     span: Span,
@@ -175,30 +175,4 @@ fn enough_time(walk: &mut Walk<'_>, section: &Section<'_>, check: &HealthCheck) 
         format!("{}: {retries} passes, one every {interval}, do not fit in the deadline of {}", section.what, check.deadline)
     };
     walk.report(span, title, format!("`deadline` must be longer than {least}"));
-}
-
-/// Reads the public hosts.
-pub(super) fn proxy(walk: &mut Walk<'_>, service: &Section<'_>, protocol: Option<Protocol>) -> Option<Proxy> {
-    let entry = service.table.get("proxy")?;
-    let section = part(walk, service, "proxy", Part::Proxy)?;
-    if service.table.get("port").is_some() {
-        not_http(walk, service, entry.key_span, "`proxy`", protocol, |_| "public hosts are served for `protocol = \"http\"`");
-    }
-    if section.table.get("hosts").is_none() {
-        walk.missing(&section, "hosts", "write `hosts = [\"shop.example.com\"]`");
-    }
-    let mut hosts = Vec::new();
-    for (host, span) in walk.texts(&section, "hosts").unwrap_or_default() {
-        match values::host_name(&host) {
-            Ok(()) => hosts.push(host),
-            Err(advice) => walk.report(span, format!("`{host}` is not a host name"), advice),
-        }
-    }
-    if let Some(Node { value: Value::List(items), span }) = section.table.get("hosts").map(|entry| &entry.node)
-        && items.is_empty()
-    {
-        walk.report(*span, format!("`hosts` in {} is empty", section.what), "name at least one host, or remove the proxy");
-    }
-    let app_port = walk.port(&section, "app_port", 1..=65535, "this is a port that the container listens on").map(|(port, _)| port);
-    Some(Proxy { hosts, app_port })
 }

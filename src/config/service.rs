@@ -2,6 +2,7 @@
 use super::balance::balance;
 use super::keys::Part;
 use super::node::Value;
+use super::proxy;
 use super::reach;
 use super::secrets;
 use super::types::{Mesh, Service, Volume};
@@ -43,7 +44,7 @@ pub(super) fn read(walk: &mut Walk<'_>, section: &Section<'_>) -> Service {
         volumes: volumes(walk, section),
         mesh,
         health_check: reach::health_check(walk, section, protocol),
-        proxy: reach::proxy(walk, section, protocol),
+        proxy: proxy::proxy(walk, section, protocol),
         balance: balance(walk, section),
         host_port,
         internal_port,

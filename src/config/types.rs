@@ -1,5 +1,6 @@
 //! What a playbook and an inventory say, after environments are merged, defaults are filled in and names are checked.
 use super::hooks::Hook;
+use super::proxy::Proxy;
 use super::rolling::{is_warm_time, warm_time};
 use crate::model::{EnvName, HookPoint, Millis, ProjectName, Protocol, SecretName, ServerName, ServiceName, Upstream, Zone};
 use serde::{Deserialize, Serialize};
@@ -258,15 +259,6 @@ pub enum ZoneRouting {
     Global,
 }
 
-/// Public hosts of an http service.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Proxy {
-    /// Host names served on port 80.
-    pub hosts: Vec<String>,
-    /// The container's port, where it differs from the service's.
-    pub app_port: Option<u16>,
-}
-
 /// The servers.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Inventory {
@@ -328,6 +320,12 @@ pub struct NginxSettings {
     pub image: String,
     /// Whether ports 80 and 443 are published when NGINX is set up.
     pub ingress: Ingress,
+    /// Only servers with one of these tags serve public hosts. Empty: all of them.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub edge: Vec<String>,
+    /// Load balancers in front, addresses and networks, whose word is taken for who a client is.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub trusted_proxies: Vec<String>,
 }
 
 /// Whether a server's NGINX is reachable from outside.

@@ -2,6 +2,7 @@
 //! Deliberately absent: the tree and its places.
 use super::types::Volume;
 use crate::model::Millis;
+use std::net::IpAddr;
 
 /// `30s`, `500ms`, `2m`, `1h`: whole numbers with one unit.
 ///
@@ -152,9 +153,132 @@ pub(super) fn request_path(text: &str) -> Result<(), String> {
     }
 }
 
+/// `512k`, `100m`, `2g`, in KiB, MiB and GiB: bytes. `unlimited` is 0.
+pub(super) fn size(text: &str) -> Result<u64, String> {
+    let advice = || "write a whole number with `k`, `m` or `g`, as `\"100m\"`, or `\"unlimited\"`".to_owned();
+    if text == "unlimited" {
+        return Ok(0);
+    }
+    let shift = match text.chars().last() {
+        Some('k') => 10,
+        Some('m') => 20,
+        Some('g') => 30,
+        Some(_) | None => return Err(advice()),
+    };
+    let number: u64 = text[..text.len() - 1].parse().map_err(|_| advice())?;
+    match number {
+        0 => Err("nothing would fit: write `\"unlimited\"` where anything may".to_owned()),
+        1..=1_000_000 => Ok(number << shift),
+        _ => Err(advice()),
+    }
+}
+
+/// A path that begins the paths of requests: `/`, or `/api`.
+pub(super) fn path_prefix(text: &str) -> Result<(), String> {
+    if text == "/" {
+        return Ok(());
+    }
+    if !text.starts_with('/') {
+        return Err(format!("write `\"/{}\"`", text.trim_end_matches('/')));
+    }
+    if text.ends_with('/') {
+        return Err(format!("without the slash at its end: `\"{}\"` means the path itself and all below it", text.trim_end_matches('/')));
+    }
+    let is_part = |part: &str| {
+        !part.is_empty() && part != "." && part != ".." && part.chars().all(|c| c.is_ascii_alphanumeric() || "-._~".contains(c))
+    };
+    if text[1..].split('/').all(is_part) && text != "/.flipside" {
+        Ok(())
+    } else {
+        Err("use letters, digits and `- . _ ~` between single slashes".to_owned())
+    }
+}
+
+/// Words of NGINX that leave the block that they are put into as they find it.
+pub(super) fn snippet(text: &str) -> Result<(), String> {
+    let (mut depth, mut quote, mut comment, mut escaped, mut closed) = (0, None, false, false, true);
+    for c in text.chars() {
+        match (comment, quote, c) {
+            (true, _, _) => comment = c != '\n',
+            _ if escaped => escaped = false,
+            (_, _, '\\') => escaped = true,
+            (_, Some(open), _) => quote = quote.filter(|_| c != open),
+            (_, None, '#') if closed => comment = true,
+            (_, None, '"' | '\'') => quote = Some(c),
+            (_, None, '{') => depth += 1,
+            (_, None, '}') => depth -= 1,
+            (_, None, _) => {}
+        }
+        if depth < 0 {
+            return Err("a `}` closes what it did not open".to_owned());
+        }
+        closed = (closed && c.is_whitespace()) || ";{}\n".contains(c) || (c.is_whitespace() && quote.is_none());
+    }
+    match (depth, quote) {
+        (0, None) if !escaped => {}
+        (_, Some(quote)) => return Err(format!("a {quote} is not closed")),
+        (_, None) => return Err("a `{` is not closed, or it ends in a backslash".to_owned()),
+    }
+    let last = text.lines().rev().find(|line| !line.trim().is_empty() && !line.trim_start().starts_with('#')).unwrap_or(";");
+    if last.trim_end().ends_with([';', '}']) { Ok(()) } else { Err("each directive ends in `;`".to_owned()) }
+}
+
+/// An IP address, or a network of them: `10.0.0.0/8`, `2001:db8::/32`.
+pub(super) fn network(text: &str) -> Result<(), String> {
+    let (address, bits) = text.split_once('/').map_or((text, None), |(address, bits)| (address, Some(bits)));
+    let most: u8 = match address.parse::<IpAddr>() {
+        Ok(IpAddr::V4(_)) => 32,
+        Ok(IpAddr::V6(_)) => 128,
+        Err(_) => return Err("write an address, or a network such as `10.0.0.0/8`".to_owned()),
+    };
+    match bits.map(str::parse::<u8>) {
+        None => Ok(()),
+        Some(Ok(bits)) if bits <= most => Ok(()),
+        Some(_) => Err(format!("the number after the slash is from 0 to {most}")),
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn sizes_have_a_unit() {
+        assert_eq!((size("512k"), size("2g"), size("unlimited")), (Ok(512 << 10), Ok(2 << 30), Ok(0)));
+        for text in ["100", "m", "0m", "1.5g", "-1m", "10mb", "2000000g", ""] {
+            assert!(size(text).is_err(), "{text}");
+        }
+    }
+
+    #[test]
+    fn a_prefix_is_a_path_without_an_end() {
+        for text in ["/", "/api", "/api/v1", "/~a/b.c_d-e"] {
+            assert_eq!(path_prefix(text), Ok(()), "{text}");
+        }
+        for text in ["api", "/api/", "//a", "/a//b", "/a/../b", "/a b", "/a;", "/a{", "/%41", "/.flipside"] {
+            assert!(path_prefix(text).is_err(), "{text}");
+        }
+    }
+
+    #[test]
+    fn a_snippet_stays_in_its_block() {
+        for text in ["deny all;", "if ($a ~ \"}\") { return 403; }", "allow 10.0.0.0/8; # } not this\ndeny all;\n# end", ""] {
+            assert_eq!(snippet(text), Ok(()), "{text}");
+        }
+        for text in ["}", "} server {", "location /x {", "deny all", "return 200 \"a;", "deny all;\\"] {
+            assert!(snippet(text).is_err(), "{text}");
+        }
+    }
+
+    #[test]
+    fn networks_fit_their_addresses() {
+        for text in ["10.0.0.1", "10.0.0.0/8", "::1", "2001:db8::/32"] {
+            assert_eq!(network(text), Ok(()), "{text}");
+        }
+        for text in ["lb", "10.0.0.0/33", "10.0.0/8", "::/129", "10.0.0.0/", "10.0.0.0/8/8"] {
+            assert!(network(text).is_err(), "{text}");
+        }
+    }
 
     #[test]
     fn durations_have_one_unit() {

@@ -2,6 +2,7 @@
 mod action;
 mod container;
 mod event;
+mod front;
 mod hook;
 mod identity;
 mod names;
@@ -16,6 +17,7 @@ mod upstream;
 pub use action::{Action, Backend, DrainPolicy, HealthPolicy, NetworkSpec, Probe, ProbeKind, RouteCheck, StagedListener};
 pub use container::{ContainerSpec, NetworkMode, Publish};
 pub use event::{Event, EventKind, Failure, Outcome, StepId, Verdict, WaveIndex};
+pub use front::{Front, FrontTls, Snippets};
 pub use hook::{HOOK_RUN, HookPlace, HookPoint, HookRun};
 pub use identity::{
     GenerationId, Labels, base_port, container_name, door_name, failed_name, fold_hash, internal_port, label, network_name, previous_name,

@@ -1,7 +1,7 @@
 //! The comments that let a rendered file be read back: its header and the words after each `server` line. Both directions in one place.
 use super::error::ReadError;
 use super::types::{MeshBackend, MeshService};
-use crate::model::{Backend, EnvName, NameError, ProjectName, Protocol, ServerName, ServiceName, Side, Upstream};
+use crate::model::{Backend, EnvName, Front, NameError, ProjectName, Protocol, ServerName, ServiceName, Side, Upstream};
 use std::collections::BTreeMap;
 use std::net::Ipv4Addr;
 
@@ -19,6 +19,7 @@ pub(super) struct Header {
     pub(super) version: String,
     pub(super) hosts: Vec<String>,
     pub(super) upstream: Upstream,
+    pub(super) front: Front,
 }
 
 /// The header of a service's file, without a newline at the end.
@@ -27,6 +28,10 @@ pub(super) fn write_header(service: &MeshService) -> String {
     // Left out where nothing is set: files of releases that did not have it are read, and written, as they are.
     let upstream = match serde_json::to_string(&service.upstream) {
         Ok(json) if service.upstream != Upstream::default() => format!("\n# upstream: {json}"),
+        Ok(_) | Err(_) => String::new(),
+    };
+    let front = match serde_json::to_string(&service.front) {
+        Ok(json) if service.front != Front::default() => format!("\n# front: {json}"),
         Ok(_) | Err(_) => String::new(),
     };
     let text = format!(
@@ -40,7 +45,7 @@ pub(super) fn write_header(service: &MeshService) -> String {
         service.live,
         service.hosts.join(" "),
     );
-    format!("{}{upstream}", text.trim_end())
+    format!("{}{upstream}{front}", text.trim_end())
 }
 
 /// Reads what [`write_header`] wrote.
@@ -69,6 +74,10 @@ pub(super) fn read_header(text: &str) -> Result<Header, ReadError> {
         upstream: match fields.contains_key("upstream") {
             true => field(&fields, "upstream", |text| serde_json::from_str(text).map_err(|error| error.to_string()))?,
             false => Upstream::default(),
+        },
+        front: match fields.contains_key("front") {
+            true => field(&fields, "front", |text| serde_json::from_str(text).map_err(|error| error.to_string()))?,
+            false => Front::default(),
         },
     })
 }

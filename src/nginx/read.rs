@@ -70,6 +70,7 @@ pub fn read_service(text: &str) -> Result<MeshService, ReadError> {
         version: header.version,
         hosts: header.hosts,
         upstream: header.upstream,
+        front: header.front,
         backends,
     })
 }
@@ -83,8 +84,9 @@ fn passed_to(text: &str, name: &str) -> Option<Side> {
             waits = false;
         }
         waits |= line.starts_with("listen ") && line.contains(layout::WAITING_SOCKET);
-        let target = line.strip_prefix("proxy_pass ").and_then(|rest| rest.strip_suffix(';')).filter(|_| !waits);
-        let target = target.map(|target| target.strip_prefix("http://").unwrap_or(target));
+        let target = ["proxy_pass ", "grpc_pass "].iter().find_map(|word| line.strip_prefix(word));
+        let target = target.and_then(|rest| rest.strip_suffix(';')).filter(|_| !waits);
+        let target = target.map(|target| ["http://", "grpc://"].iter().find_map(|word| target.strip_prefix(word)).unwrap_or(target));
         let is_its = |side: &Side| target == Some(upstream_name(name, *side).as_str());
         passed = Side::BOTH.into_iter().find(is_its).or(passed);
     }

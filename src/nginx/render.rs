@@ -1,4 +1,4 @@
-//! Values to files: `nginx.conf`, and one file a service. Deliberately absent: which services and backends there are; the plan knows.
+//! Values to files: `nginx.conf`, and one file a service. The file of public hosts is made in `hosts`. Deliberately absent: which services and backends there are; the plan knows.
 use super::error::RenderError;
 use super::header::{upstream_name, write_header, write_words};
 use super::read::read_service;
@@ -40,6 +40,7 @@ pub fn render_main(templates: &Templates, settings: &MainSettings) -> Result<(St
         mount => layout::MOUNT,
         generation_port => layout::GENERATION_PORT,
         generation_file => layout::GENERATION_FILE,
+        trusted_proxies => settings.trusted_proxies.clone(),
     };
     let path = "nginx.conf".to_owned();
     let text = templates.render(MAIN, context).map_err(|source| RenderError::Template { object: path.clone(), source })?;
@@ -83,7 +84,7 @@ pub fn render_service(templates: &Templates, service: &MeshService) -> Result<(S
         method => method(&service, n_active),
         fails => fails(&service.upstream),
         tries => tries(&service.upstream),
-        hosts => Value::from_iter(service.hosts.iter().map(String::as_str)),
+        grpc => service.front.grpc,
         backends => Value::from_iter(service.backends.iter().map(|backend| backend_value(backend, "down"))),
     };
     let text = templates.render(template, context).map_err(|source| RenderError::Template { object: name.clone(), source })?;
@@ -147,14 +148,14 @@ fn fails(upstream: &Upstream) -> String {
 }
 
 /// How often another backend is tried, where it is not as `nginx.conf` has it.
-fn tries(upstream: &Upstream) -> Option<Value> {
+pub(super) fn tries(upstream: &Upstream) -> Option<Value> {
     let usual = Upstream::default();
     let is_usual = (upstream.tries, upstream.tries_timeout) == (usual.tries, usual.tries_timeout);
     (!is_usual).then(|| context! { number => upstream.tries, timeout => nginx_time(upstream.tries_timeout) })
 }
 
 /// NGINX knows no fractions.
-fn nginx_time(time: Millis) -> String {
+pub(super) fn nginx_time(time: Millis) -> String {
     if time.0.is_multiple_of(1000) { format!("{}s", time.0 / 1000) } else { format!("{}ms", time.0) }
 }
 

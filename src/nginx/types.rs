@@ -1,5 +1,5 @@
 //! One service as one server's NGINX sees it, and the settings of `nginx.conf`. Deliberately absent: how they become text.
-use crate::model::{Backend, EnvName, Millis, ProjectName, Protocol, ServerName, ServiceName, Side, Upstream};
+use crate::model::{Backend, EnvName, Front, Millis, ProjectName, Protocol, ServerName, ServiceName, Side, Upstream};
 use serde::{Deserialize, Serialize};
 
 /// One service as one server's NGINX should see it. Rendered and read back, it is the same value.
@@ -19,13 +19,20 @@ pub struct MeshService {
     pub live: Side,
     /// The live side's version, free text.
     pub version: String,
-    /// Public hosts, served on port 80. Only for http.
+    /// Public hosts, which stand in the project's file of hosts. Only for http.
     pub hosts: Vec<String>,
+    /// How they are served.
+    #[serde(default, skip_serializing_if = "is_usual")]
+    pub front: Front,
     /// How requests are spread over the backends.
     #[serde(default, skip_serializing_if = "is_default")]
     pub upstream: Upstream,
     /// Container-name backends: both sides of every replica. Address backends: the live side's only. In the order they are rendered.
     pub backends: Vec<MeshBackend>,
+}
+
+fn is_usual(front: &Front) -> bool {
+    *front == Front::default()
 }
 
 fn is_default(upstream: &Upstream) -> bool {
@@ -84,6 +91,9 @@ pub struct MainSettings {
     pub client_header_timeout: Millis,
     /// After this an old worker cuts whatever it still has: a bound on leaks. Whole seconds.
     pub worker_shutdown_timeout: Millis,
+    /// Addresses and networks of load balancers in front, which are believed when they say who a client is.
+    #[serde(default)]
+    pub trusted_proxies: Vec<String>,
 }
 
 impl Default for MainSettings {
@@ -94,6 +104,7 @@ impl Default for MainSettings {
             keepalive_min_timeout: Millis::seconds(10),
             client_header_timeout: Millis::seconds(10),
             worker_shutdown_timeout: Millis::seconds(3600),
+            trusted_proxies: Vec::new(),
         }
     }
 }

@@ -2,6 +2,7 @@
 use super::balancing;
 use super::containers::{SET_BY_US, has_door, volume_name};
 use super::drift::strangers;
+use super::fronts::is_edge;
 use super::routes::{Routing, unit_backend};
 use super::show::prose::server_list;
 use super::target::Desired;
@@ -182,8 +183,8 @@ fn check_services(routing: &Routing<'_>, findings: &mut Vec<Finding>) {
         if app_port.is_some() && app_port != desired.service.port {
             findings.push(of(
                 Level::Fatal,
-                "`proxy.app_port` differs from `port`, which this version cannot route".to_owned(),
-                "give both the same number, or leave `app_port` out",
+                "`proxy.app_port` differs from `port`: a service has one port that is published for the other servers".to_owned(),
+                "leave `app_port` out, and let `port` be the one that serves; or make it two services with the same image",
             ));
         }
         let unknown_used: Vec<&str> =
@@ -197,8 +198,23 @@ fn check_services(routing: &Routing<'_>, findings: &mut Vec<Finding>) {
         }
         let wants_ingress = desired.service.proxy.as_ref().is_some_and(|proxy| !proxy.hosts.is_empty());
         if wants_ingress && desired.to.is_some() {
-            let closed: Vec<&str> =
-                routing.fleet.iter().filter(|(_, facts)| ingress_is_closed(facts)).map(|(server, _)| server.as_str()).collect();
+            let alone = routing.mode == BackendMode::SingleServer && !desired.servers.iter().any(|at| is_edge(routing.inventory, at));
+            if alone && !desired.servers.is_empty() {
+                findings.push(of(
+                    Level::Warning,
+                    format!(
+                        "`proxy.hosts` is served nowhere: it runs on {} alone, which has no tag of `edge`",
+                        server_list(&desired.servers)
+                    ),
+                    "give that server the tag, or run the service where it is",
+                ));
+            }
+            let closed: Vec<&str> = routing
+                .fleet
+                .iter()
+                .filter(|(server, facts)| is_edge(routing.inventory, server) && ingress_is_closed(facts))
+                .map(|(server, _)| server.as_str())
+                .collect();
             if !closed.is_empty() {
                 findings.push(of(
                     Level::Warning,
@@ -296,8 +312,11 @@ fn check_former_hosts(routing: &Routing<'_>, findings: &mut Vec<Finding>) {
     let is_former = |name: &ServiceName| !routing.playbook.services.contains_key(name) && !goes(name);
     for (former, present) in routing.present.services.iter().filter(|(name, _)| is_former(name)) {
         for desired in routing.desired.iter().filter(|desired| desired.to.is_some()) {
-            for host in desired.service.proxy.iter().flat_map(|proxy| &proxy.hosts) {
-                let has_it = |route: &MeshService| route.hosts.iter().any(|taken| taken.eq_ignore_ascii_case(host));
+            let Some(proxy) = &desired.service.proxy else { continue };
+            for host in &proxy.hosts {
+                let has_it = |route: &MeshService| {
+                    route.front.path_prefix == proxy.front.path_prefix && route.hosts.iter().any(|taken| taken.eq_ignore_ascii_case(host))
+                };
                 let servers: BTreeSet<_> = present.routes.iter().filter(|(_, route)| has_it(route)).map(|(server, _)| server).collect();
                 if !servers.is_empty() {
                     findings.push(Finding {

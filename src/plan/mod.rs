@@ -9,6 +9,7 @@ mod departed;
 mod difference;
 mod doors;
 mod drift;
+mod fronts;
 mod going_back;
 mod hooks;
 mod leftovers;

@@ -1,5 +1,6 @@
 //! What a server needs before its first service: folders, networks, NGINX, the host's door, images. Deliberately absent: services.
 use super::containers::digest;
+use super::fronts::{is_edge, main_settings};
 use super::routes::Routing;
 use super::steps::plain;
 use super::types::{Finding, Level, Step};
@@ -7,8 +8,8 @@ use crate::config::{Ingress, Server};
 use crate::facts::{ContainerFact, ContainerState, Facts};
 use crate::model::{Action, ContainerSpec, Publish, ServerName, ServiceName, label, network_name};
 use crate::nginx::{
-    DoorForward, HostDoor, MainSettings, MeshAddress, MeshService, NginxContainer, RenderError, bootstrap, host_door, nginx_container,
-    read_service, render_door,
+    DoorForward, HostDoor, MeshAddress, MeshService, NginxContainer, RenderError, bootstrap, host_door, nginx_container, read_service,
+    render_door,
 };
 use crate::script::layout::{self, BOOTSTRAP, HOST_DOOR, MESH_ALIAS, NGINX_CONTAINER};
 use std::collections::BTreeSet;
@@ -47,7 +48,7 @@ pub(super) fn prepare(
         }
     }
     if facts.nginx.live.is_none() {
-        let files = bootstrap(routing.templates, &MainSettings::default())?;
+        let files = bootstrap(routing.templates, &main_settings(&routing.inventory.nginx))?;
         let generation = crate::model::GenerationId(BOOTSTRAP.to_owned());
         steps.push(plain("write NGINX's first generation, which routes nothing", Action::BootNginx { generation, files }));
     }
@@ -56,7 +57,8 @@ pub(super) fn prepare(
             steps.push(plain(format!("make network {}", spec.name), Action::EnsureNetwork(spec)));
         }
     }
-    let publish = ingress(routing.inventory.nginx.ingress, settings, facts, &mut findings, server);
+    let open = if is_edge(routing.inventory, server) { routing.inventory.nginx.ingress } else { Ingress::Off };
+    let publish = ingress(open, settings, facts, &mut findings, server);
     let spec = nginx_container(&NginxContainer {
         image: image.to_owned(),
         remote_root: root.clone(),

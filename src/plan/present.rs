@@ -9,7 +9,7 @@ use crate::model::{
     EnvName, Millis, ProjectName, Protocol, ServerName, ServiceName, Side, container_name, door_name, failed_name, label, network_name,
     previous_name,
 };
-use crate::nginx::{MeshService, read_service};
+use crate::nginx::{MeshService, is_service_file, read_service};
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::Ipv4Addr;
 
@@ -289,7 +289,7 @@ pub(super) fn is_ours(container: &ContainerFact, project: &ProjectName, env: &En
 }
 
 fn read_routes(project: &ProjectName, env: &EnvName, server: &ServerName, facts: &Facts, present: &mut Present<'_>) {
-    let service_files = facts.nginx.files.iter().filter(|(path, _)| path.starts_with("stream.d/") || path.starts_with("http.d/"));
+    let service_files = facts.nginx.files.iter().filter(|(path, _)| is_service_file(path));
     for (path, text) in service_files {
         match read_service(text) {
             Ok(routed) => {

@@ -3,6 +3,7 @@ use super::balancing::assign_roles;
 use super::behind::Behind;
 use super::containers::Place;
 use super::drift::Drift;
+use super::fronts::{front, hosts_file, hosts_file_path, main_settings};
 use super::present::{Fleet, Present, Unit};
 use super::record::Record;
 use super::sites::Sites;
@@ -12,8 +13,8 @@ use crate::config::{Inventory, Playbook};
 use crate::facts::Facts;
 use crate::model::{Backend, BackendMode, GenerationId, Protocol, ServerName, ServiceName, Side, StagedListener, container_name, label};
 use crate::nginx::{
-    BackendRole, MainSettings, MeshBackend, MeshService, RenderError, Templates, generation_file, generation_id, listener, render_main,
-    render_service, service_path,
+    BackendRole, MeshBackend, MeshService, RenderError, Templates, generation_file, generation_id, listener, render_main, render_service,
+    service_path,
 };
 use crate::script::layout::{BOOTSTRAP, GENERATION_FILE};
 use std::collections::{BTreeMap, BTreeSet};
@@ -194,10 +195,7 @@ impl Routing<'_> {
             unit.and_then(|unit| unit.label(label::VERSION)).or_else(routed).unwrap_or_default().to_owned()
         };
         let protocol = self.protocol(desired, side);
-        let hosts = match protocol {
-            Protocol::Http => desired.service.proxy.iter().flat_map(|proxy| proxy.hosts.clone()).collect(),
-            Protocol::Tcp | Protocol::Udp => Vec::new(),
-        };
+        let (hosts, front) = front(self, server, desired, protocol);
         Some(MeshService {
             project: self.playbook.project.clone(),
             env: self.playbook.env.clone(),
@@ -207,6 +205,7 @@ impl Routing<'_> {
             live: side,
             version,
             hosts,
+            front,
             upstream: desired.service.balance.upstream.clone(),
             backends,
         })
@@ -298,7 +297,14 @@ impl Routing<'_> {
             None if live_files.contains_key(&path) => remove.push(path),
             None => {}
         }
-        let (main, text) = render_main(self.templates, &MainSettings::default())?;
+        let path = hosts_file_path(self);
+        let carried = live_files.iter().filter(|(path, _)| !remove.contains(*path) && !ours.contains_key(*path));
+        match hosts_file(self, carried.chain(&ours))? {
+            Some((path, text)) => drop(ours.insert(path, text)),
+            None if live_files.contains_key(&path) => remove.push(path),
+            None => {}
+        }
+        let (main, text) = render_main(self.templates, &main_settings(&self.inventory.nginx))?;
         ours.insert(main, text);
         let base = base_generation(facts);
         let mut all = live_files.clone();

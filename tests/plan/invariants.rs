@@ -3,7 +3,7 @@ use super::driver::Servers;
 use flipside::config::{Inventory, Playbook};
 use flipside::facts::ContainerFact;
 use flipside::model::{Backend, ServerName, ServiceName, failed_name, label};
-use flipside::nginx::{BackendRole, MeshService, read_service};
+use flipside::nginx::{BackendRole, MeshService, is_service_file, read_service};
 use flipside::plan::{PresentService, Unit, present};
 use flipside::remote::fake::{FakeServer, is_up};
 use std::cell::RefCell;
@@ -121,7 +121,7 @@ fn remembered(text: &str) -> Option<MeshService> {
 pub fn routes(server: &FakeServer) -> Vec<MeshService> {
     let served = server.serves_other.as_ref().filter(|other| server.sealed.contains_key(*other)).or(server.base.nginx.live.as_ref());
     let files = served.and_then(|served| server.files(served).or(server.sealed.get(served).map(|files| &**files)));
-    files.into_iter().flatten().filter(|(path, _)| path.contains(".d/")).filter_map(|(_, text)| remembered(text)).collect()
+    files.into_iter().flatten().filter(|(path, _)| is_service_file(path)).filter_map(|(_, text)| remembered(text)).collect()
 }
 
 /// Services that must never run twice at once, and do: both sides run somewhere, or one in two different places of one release.

@@ -4,7 +4,7 @@ use super::{Remedy, Trouble};
 use crate::config::Playbook;
 use crate::facts::NginxFact;
 use crate::model::{GenerationId, Protocol, ServerName, ServiceName};
-use crate::nginx::{ReadError, check_generation, generation_file, read_service, service_path};
+use crate::nginx::{ReadError, check_generation, generation_file, hosts_path, is_hosts_file, is_service_file, read_service, service_path};
 use crate::plan::show::prose::clean;
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -39,6 +39,7 @@ pub(super) fn edits(
         let hint = "there is no copy of what its files were: `--repair` writes this project's anew and takes the others as they are";
         return (files, vec![Trouble::new(server, Remedy::Repaired, text, hint)]);
     }
+    let ours = hosts_path(&playbook.project, &playbook.env);
     let paths: BTreeSet<&String> = seen.files.keys().chain(seen.sealed.keys()).collect();
     for path in paths {
         let (found, made) = (seen.files.get(path), seen.sealed.get(path));
@@ -47,12 +48,14 @@ pub(super) fn edits(
         }
         let owner = owner(playbook, path);
         let stays = match (found, made) {
-            (Some(found), Some(made)) if is_service(path) => match (&owner, read_service(found), read_service(made)) {
+            (Some(found), Some(made)) if is_service_file(path) => match (&owner, read_service(found), read_service(made)) {
                 (Some(_), Ok(_), _) => Stays::Routing,
                 (None, Ok(found), Ok(made)) if found == made => Stays::Nothing,
                 (None, _, _) => Stays::Everything,
                 (Some(_), Err(_), _) => Stays::Nothing,
             },
+            // It follows from the files of the services.
+            (Some(_), Some(_)) if is_hosts_file(path) && *path != ours => Stays::Everything,
             (Some(_), Some(_)) | (None, _) | (_, None) => Stays::Nothing,
         };
         let text = sentence(path, found, made);
@@ -96,10 +99,6 @@ enum Stays {
     Everything,
     /// Nothing: it is what it was made as.
     Nothing,
-}
-
-fn is_service(path: &str) -> bool {
-    path.starts_with("stream.d/") || path.starts_with("http.d/")
 }
 
 /// The service of this playbook whose file it is.

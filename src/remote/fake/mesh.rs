@@ -3,7 +3,7 @@
 use super::server::FakeServer;
 use super::{listened, refuse, seen};
 use crate::model::{Backend, Failure, GenerationId, RouteCheck, ServiceName, StagedListener, network_name};
-use crate::nginx::{generation_id, read_service};
+use crate::nginx::{generation_id, is_hosts_file, is_service_file, read_service};
 use crate::script::layout::{BOOTSTRAP, HOST_DOOR, NGINX_CONTAINER, WAITING_SOCKET};
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -53,7 +53,7 @@ impl FakeServer {
             return refuse(format!("the files amount to {found}, not {generation}"));
         }
         let mut owners: BTreeMap<u16, String> = BTreeMap::new();
-        for (path, text) in all.iter().filter(|(path, _)| path.contains(".d/")) {
+        for (path, text) in all.iter().filter(|(path, _)| is_service_file(path)) {
             let service = match read_service(text) {
                 Ok(service) => service,
                 Err(error) => return refuse(format!("{path}: {error}")),
@@ -65,6 +65,14 @@ impl FakeServer {
             }
             if let Some(other) = owners.insert(service.internal_port, path.clone()) {
                 return refuse(format!("{path} and {other} both listen on {}", service.internal_port));
+            }
+        }
+        for (path, text) in all.iter().filter(|(path, _)| is_hosts_file(path)) {
+            let names = text.lines().filter_map(|line| line.trim().strip_prefix("proxy_pass http://"));
+            for name in names.map(|name| name.trim_end_matches([';', '/'])) {
+                if !all.values().any(|text| text.contains(&format!("\nupstream {name} {{\n"))) {
+                    return refuse(format!("{path}: host not found in upstream \"{name}\""));
+                }
             }
         }
         if let Some(twice) = listeners.iter().find(|listener| !owners.contains_key(&listener.port)) {
@@ -115,7 +123,7 @@ impl FakeServer {
 
     /// What a generation gives traffic to.
     fn routed(&self, generation: &GenerationId) -> BTreeSet<(ServiceName, Backend)> {
-        let texts = self.files(generation).into_iter().flatten().filter(|(path, _)| path.contains(".d/"));
+        let texts = self.files(generation).into_iter().flatten().filter(|(path, _)| is_service_file(path));
         let services = texts.filter_map(|(_, text)| read_service(text).ok());
         let backends = services.flat_map(|service| {
             let live = service.backends.into_iter().filter(|backend| backend.role.takes_traffic());

@@ -1,0 +1,125 @@
+//! How an http service is served to the outside: `proxy` of a service. Deliberately absent: what services of one playbook share (`cross`).
+use super::keys::Part;
+use super::node::{Node, Value};
+use super::reach::not_http;
+use super::service::part;
+use super::values;
+use super::walk::{Section, Walk};
+use crate::model::{Front, Millis, Protocol, Snippets};
+use serde::{Deserialize, Serialize};
+
+/// Public hosts of an http service.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Proxy {
+    /// Host names, served on port 80, and with `tls` on 443. Lower case.
+    pub hosts: Vec<String>,
+    /// The container's port, where it differs from the service's.
+    pub app_port: Option<u16>,
+    /// How they are served, but for what depends on the servers.
+    #[serde(default, skip_serializing_if = "is_usual")]
+    pub front: Front,
+}
+
+fn is_usual(front: &Front) -> bool {
+    *front == Front::default()
+}
+
+/// The kernel gives up after so long.
+const LONGEST_CONNECT: Millis = Millis::seconds(75);
+/// A day: nothing that is read or written waits longer.
+const LONGEST: Millis = Millis::seconds(24 * 3600);
+/// Snippets become a part of a file that is read on every plan.
+const LONGEST_SNIPPET: usize = 16 << 10;
+
+/// Reads the public hosts.
+pub(super) fn proxy(walk: &mut Walk<'_>, service: &Section<'_>, protocol: Option<Protocol>) -> Option<Proxy> {
+    let entry = service.table.get("proxy")?;
+    let section = part(walk, service, "proxy", Part::Proxy)?;
+    if service.table.get("port").is_some() {
+        not_http(walk, service, entry.key_span, "`proxy`", protocol, |_| "public hosts are served for `protocol = \"http\"`");
+    }
+    let hosts = hosts(walk, &section);
+    let app_port = walk.port(&section, "app_port", 1..=65535, "this is a port that the container listens on").map(|(port, _)| port);
+    let mut front = Front::default();
+    prefix(walk, &section, &mut front);
+    if let Some((text, span)) = walk.text(&section, "body_size") {
+        match values::size(&text) {
+            Ok(size) => front.body_size = size,
+            Err(advice) => walk.report(span, format!("`body_size` in {} is not a size: `{text}`", section.what), advice),
+        }
+    }
+    timeouts(walk, &section, &mut front);
+    if let Some((buffering, _)) = walk.flag(&section, "buffering") {
+        front.buffering = buffering;
+    }
+    front.grpc = walk.flag(&section, "grpc").is_some_and(|(grpc, _)| grpc);
+    if let Some(path) = service.table.table("health_check").and_then(|check| check.get("path")).filter(|_| front.grpc) {
+        let title = format!("{} speaks gRPC and cannot be asked for a `path`", service.what);
+        walk.report(path.key_span, title, "write `command`, or nothing: it then proves itself by accepting a connection");
+    }
+    front.snippets = snippets(walk, &section);
+    Some(Proxy { hosts, app_port, front })
+}
+
+fn hosts(walk: &mut Walk<'_>, section: &Section<'_>) -> Vec<String> {
+    if section.table.get("hosts").is_none() {
+        walk.missing(section, "hosts", "write `hosts = [\"shop.example.com\"]`");
+    }
+    let mut hosts = Vec::new();
+    for (host, span) in walk.texts(section, "hosts").unwrap_or_default() {
+        match values::host_name(&host) {
+            Ok(()) => hosts.push(host),
+            Err(advice) => walk.report(span, format!("`{host}` is not a host name"), advice),
+        }
+    }
+    if let Some(Node { value: Value::List(items), span }) = section.table.get("hosts").map(|entry| &entry.node)
+        && items.is_empty()
+    {
+        walk.report(*span, format!("`hosts` in {} is empty", section.what), "name at least one host, or remove the proxy");
+    }
+    hosts
+}
+
+fn prefix(walk: &mut Walk<'_>, section: &Section<'_>, front: &mut Front) {
+    if let Some((prefix, span)) = walk.text(section, "path_prefix") {
+        match values::path_prefix(&prefix) {
+            Ok(()) => front.path_prefix = prefix,
+            Err(advice) => walk.report(span, format!("`{prefix}` cannot be the `path_prefix` in {}", section.what), advice),
+        }
+    }
+    let Some((strips, span)) = walk.flag(section, "strip_prefix") else { return };
+    if strips && section.table.get("path_prefix").is_none() {
+        walk.report(span, format!("{} has `strip_prefix` without `path_prefix`", section.what), "there is nothing to take away: remove it");
+    }
+    front.strip_prefix = strips && front.path_prefix != "/";
+}
+
+fn timeouts(walk: &mut Walk<'_>, proxy: &Section<'_>, front: &mut Front) {
+    let Some(section) = part(walk, proxy, "timeout", Part::ProxyTimeout) else { return };
+    let mut time = |key, longest, target: &mut Millis| {
+        if let Some((value, _)) = walk.duration(&section, key, Millis(100)..=longest, "") {
+            *target = value;
+        }
+    };
+    time("connect", LONGEST_CONNECT, &mut front.connect);
+    time("read", LONGEST, &mut front.read);
+    time("send", LONGEST, &mut front.send);
+}
+
+fn snippets(walk: &mut Walk<'_>, proxy: &Section<'_>) -> Snippets {
+    let mut snippets = Snippets::default();
+    let Some(section) = part(walk, proxy, "snippets", Part::Snippets) else { return snippets };
+    for (key, target) in [("server", &mut snippets.server), ("location", &mut snippets.location)] {
+        let Some(entry) = section.table.get(key) else { continue };
+        let subject = format!("`{key}` in {}", section.what);
+        let Some(text) = walk.any_text(&entry.node, &subject) else { continue };
+        match values::snippet(&text) {
+            _ if text.len() > LONGEST_SNIPPET => {
+                walk.report(entry.node.span, format!("{subject} is longer than 16 KiB"), "a template of your own can be longer");
+            }
+            Ok(()) => text.trim_end().clone_into(target),
+            Err(advice) => walk.report(entry.node.span, format!("{subject} does not stay in its block"), advice),
+        }
+    }
+    snippets
+}

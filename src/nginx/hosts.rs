@@ -1,0 +1,110 @@
+//! The file of a project's public hosts: one `server` a set of services that share their hosts, one `location` a service. It is made from
+//! the services' own files alone, and never read back. Deliberately absent: backends; requests go to the upstream of the live side.
+use super::error::RenderError;
+use super::header::upstream_name;
+use super::render::{nginx_time, tries};
+use super::templates::{HOSTS, Templates};
+use super::types::{MainSettings, MeshService};
+use crate::model::{EnvName, Front, Millis, ProjectName};
+use crate::script::layout;
+use minijinja::{Value, context};
+use std::collections::{BTreeMap, BTreeSet};
+
+/// What such a file's name ends with. No service's does: names have no dots.
+const ENDING: &str = ".hosts.conf";
+
+/// Where it lies below its generation's folder.
+#[must_use]
+pub fn hosts_path(project: &ProjectName, env: &EnvName) -> String {
+    format!("http.d/{project}_{env}{ENDING}")
+}
+
+/// The path is that of a project's public hosts.
+#[must_use]
+pub fn is_hosts_file(path: &str) -> bool {
+    path.starts_with("http.d/") && path.ends_with(ENDING)
+}
+
+/// The path is that of a service's own file, which [`super::read_service`] reads.
+#[must_use]
+pub fn is_service_file(path: &str) -> bool {
+    (path.starts_with("stream.d/") || path.starts_with("http.d/")) && !is_hosts_file(path)
+}
+
+/// The file of the hosts of these services, which are one project's in one environment: its path, and its text. None without any host.
+///
+/// Of two services with the same host and prefix the first by name is asked.
+///
+/// # Errors
+/// [`RenderError::Template`] where a template of the user's is at fault.
+pub fn render_hosts(
+    templates: &Templates,
+    settings: &MainSettings,
+    services: &[MeshService],
+) -> Result<Option<(String, String)>, RenderError> {
+    let mut by_host: BTreeMap<&str, BTreeSet<usize>> = BTreeMap::new();
+    for (index, service) in services.iter().enumerate() {
+        for host in &service.hosts {
+            by_host.entry(host).or_default().insert(index);
+        }
+    }
+    let Some(first) = by_host.values().flatten().next().and_then(|index| services.get(*index)) else { return Ok(None) };
+    // Hosts that lead to the same services share a block.
+    let mut blocks: BTreeMap<&BTreeSet<usize>, Vec<&str>> = BTreeMap::new();
+    for (host, of) in &by_host {
+        blocks.entry(of).or_default().push(host);
+    }
+    let mut blocks: Vec<(Vec<&str>, Vec<&MeshService>)> =
+        blocks.into_iter().map(|(of, hosts)| (hosts, of.iter().filter_map(|index| services.get(*index)).collect())).collect();
+    blocks.sort_by(|a, b| a.0.cmp(&b.0));
+    let path = hosts_path(&first.project, &first.env);
+    let context = context! {
+        project => first.project.as_str(),
+        env => first.env.as_str(),
+        trusted_proxies => settings.trusted_proxies.clone(),
+        hosts => blocks.iter().map(|(names, of)| host_value(names, of)).collect::<Vec<Value>>(),
+    };
+    let text = templates.render(HOSTS, context).map_err(|source| RenderError::Template { object: path.clone(), source })?;
+    Ok(Some((path, text)))
+}
+
+fn host_value(names: &[&str], services: &[&MeshService]) -> Value {
+    let mut taken = BTreeSet::new();
+    let places: Vec<&MeshService> = services.iter().filter(|service| taken.insert(&service.front.path_prefix)).copied().collect();
+    let snippets: Vec<&str> = places.iter().map(|service| service.front.snippets.server.as_str()).filter(|text| !text.is_empty()).collect();
+    context! {
+        names => names.iter().map(|name| (*name).to_owned()).collect::<Vec<String>>(),
+        has_root => taken.iter().any(|prefix| *prefix == "/"),
+        snippet => indented(&snippets.join("\n"), 4),
+        places => places.iter().map(|service| place_value(service)).collect::<Vec<Value>>(),
+    }
+}
+
+fn place_value(service: &MeshService) -> Value {
+    let front = &service.front;
+    let prefix = front.path_prefix.as_str();
+    let usual = Front::default();
+    let unusual = |time: Millis, usual: Millis| (time != usual).then(|| nginx_time(time));
+    context! {
+        service => service.service.as_str(),
+        live => upstream_name(&layout::stem(&service.project, &service.env, &service.service), service.live),
+        // `/api` is the path itself and what is below it, and not `/apis`.
+        matches => if prefix == "/" { vec!["/".to_owned()] } else { vec![format!("= {prefix}"), format!("{prefix}/")] },
+        strip => front.strip_prefix.then_some(prefix),
+        maintenance => front.maintenance,
+        grpc => front.grpc,
+        body_size => front.body_size,
+        connect => unusual(front.connect, usual.connect),
+        read => unusual(front.read, usual.read),
+        send => unusual(front.send, usual.send),
+        unbuffered => !front.buffering,
+        tries => tries(&service.upstream),
+        snippet => indented(&front.snippets.location, 8),
+    }
+}
+
+/// The lines of a text as they stand in a block; the first is where the template has it.
+fn indented(text: &str, by: usize) -> String {
+    let lines: Vec<&str> = text.lines().map(str::trim_end).collect();
+    lines.join(&format!("\n{}", " ".repeat(by)))
+}
