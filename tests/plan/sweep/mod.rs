@@ -247,6 +247,7 @@ sweeps! {
     a_toggle_with_other_secrets: "secrets_changed",
     a_toggle_with_hooks: "hooks",
     a_change_of_public_hosts: "ingress_changed",
+    a_renewed_certificate: "tls_renewed",
     a_handover_on_one_server: "volume_handover",
     a_handover_on_three_servers: "volume_handover_three_servers",
     a_handover_of_a_singleton: "singleton",
