@@ -3,7 +3,7 @@
 use super::exit::Outcome;
 use super::load::Loaded;
 use super::print::complain;
-use crate::config::SecretSource;
+use crate::config::{SecretSource, Service};
 use crate::model::{LARGEST_SECRET, Redactor, Secret, SecretName, Secrets, ServiceName};
 use crate::script::quote::quote;
 use std::collections::{BTreeMap, BTreeSet};
@@ -51,7 +51,12 @@ enum SecretError {
 /// The secrets of these services; of all where none is named.
 pub(super) fn needed(loaded: &Loaded, services: &[ServiceName]) -> BTreeSet<SecretName> {
     let selected = loaded.playbook.services.iter().filter(|(name, _)| services.is_empty() || services.contains(name));
-    selected.flat_map(|(_, service)| &service.secrets).cloned().collect()
+    let of = |service: &Service| {
+        let tls = service.proxy.as_ref().and_then(|proxy| proxy.tls.as_ref());
+        let files = tls.map(|tls| [&tls.certificate, &tls.key]).into_iter().flatten();
+        service.secrets.iter().chain(files).cloned().collect::<Vec<SecretName>>()
+    };
+    selected.flat_map(|(_, service)| of(service)).collect()
 }
 
 /// Reads the values of these secrets; what is wrong is printed, all of it.

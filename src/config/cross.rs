@@ -2,6 +2,7 @@
 use super::graph;
 use super::node::{Node, Table};
 use super::problem::Span;
+use super::proxy::ProxyTls;
 use super::types::Service;
 use super::walk::Walk;
 use crate::model::{EnvName, ProjectName, ServiceName, Side, container_name, secondary_port};
@@ -23,6 +24,7 @@ pub(super) fn check(
     host_ports(walk, services, tree);
     internal_ports(walk, services, tree);
     hosts(walk, services, tree);
+    certificates(walk, services, tree);
     if let Some(project) = project {
         names(walk, project, env, services, tree);
     }
@@ -94,6 +96,27 @@ fn hosts(walk: &mut Walk<'_>, services: &BTreeMap<ServiceName, Service>, tree: &
                     title,
                     "to share a host, each of them but one needs a `path_prefix` of its own",
                 );
+            }
+        }
+    }
+}
+
+/// A host has one certificate: of the services that share it one names it, or all name the same.
+fn certificates(walk: &mut Walk<'_>, services: &BTreeMap<ServiceName, Service>, tree: &Table) {
+    let mut taken: BTreeMap<&str, (&ServiceName, &ProxyTls)> = BTreeMap::new();
+    let all = services.iter().filter_map(|(name, service)| Some((name, service.proxy.as_ref()?)));
+    for (name, proxy) in all {
+        let Some(tls) = &proxy.tls else { continue };
+        for host in &proxy.hosts {
+            let (other, named) = *taken.entry(host).or_insert((name, tls));
+            if named == tls {
+                continue;
+            }
+            let span = |service| Some(place(tree, service, "proxy")?.table()?.get("tls")?.key_span);
+            if let (Some(one), Some(two)) = (span(other), span(name)) {
+                let title = format!("services `{other}` and `{name}` share the host `{host}`, and say different things in `tls`");
+                report_pair(walk, (one, other), (two, name), title, "say it in one of them: it holds for the whole host");
+                return;
             }
         }
     }

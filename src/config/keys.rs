@@ -12,6 +12,7 @@ pub(super) enum Part {
     Balance,
     Proxy,
     ProxyTimeout,
+    ProxyTls,
     Snippets,
     Secret,
     Hooks,
@@ -95,8 +96,11 @@ impl Part {
             Part::Balance => {
                 &["strategy", "active", "method", "key", "max_fails", "fail_timeout", "tries", "tries_timeout", "zone_routing"]
             }
-            Part::Proxy => &["hosts", "app_port", "path_prefix", "strip_prefix", "body_size", "timeout", "buffering", "grpc", "snippets"],
+            Part::Proxy => {
+                &["hosts", "app_port", "path_prefix", "strip_prefix", "body_size", "timeout", "buffering", "grpc", "tls", "snippets"]
+            }
             Part::ProxyTimeout => &["connect", "read", "send"],
+            Part::ProxyTls => &["certificate", "key", "redirect", "hsts", "http2"],
             Part::Snippets => &["server", "location"],
             Part::Secret => &["file", "env", "command"],
             Part::Hooks => &[
@@ -153,13 +157,14 @@ impl Part {
         match self {
             Part::Playbook => &[("project", Part::Project), ("rollout", Part::Rollout)],
             Part::Service => &[("health_check", Part::HealthCheck), ("proxy", Part::Proxy), ("balance", Part::Balance)],
-            Part::Proxy => &[("timeout", Part::ProxyTimeout), ("snippets", Part::Snippets)],
+            Part::Proxy => &[("timeout", Part::ProxyTimeout), ("tls", Part::ProxyTls), ("snippets", Part::Snippets)],
             Part::Inventory => &[("defaults", Part::Defaults), ("nginx", Part::Nginx)],
             Part::Project
             | Part::Rollout
             | Part::HealthCheck
             | Part::Balance
             | Part::ProxyTimeout
+            | Part::ProxyTls
             | Part::Snippets
             | Part::Secret
             | Part::Hooks
@@ -239,9 +244,16 @@ impl Part {
                 ("max_body_size", "write `body_size`"),
                 ("timeouts", "write `timeout = { read = \"60s\" }`"),
                 ("response_timeout", "write `timeout = { read = \"60s\" }`"),
+                ("ssl", "write `tls = { certificate = \"…\", key = \"…\" }`"),
                 ("websocket", "remove it: WebSockets pass"),
             ],
             Part::Nginx => &[("real_ip_from", "write `trusted_proxies`"), ("set_real_ip_from", "write `trusted_proxies`")],
+            Part::ProxyTls => &[
+                ("cert", "write `certificate`"),
+                ("private_key", "write `key`"),
+                ("certificate_key", "write `key`"),
+                ("force", "write `redirect`"),
+            ],
             Part::Rollout | Part::ProxyTimeout | Part::Snippets => &[],
         }
     }

@@ -5,7 +5,7 @@ use super::reach::not_http;
 use super::service::part;
 use super::values;
 use super::walk::{Section, Walk};
-use crate::model::{Front, Millis, Protocol, Snippets};
+use crate::model::{Front, Millis, Protocol, SecretName, Snippets};
 use serde::{Deserialize, Serialize};
 
 /// Public hosts of an http service.
@@ -15,9 +15,27 @@ pub struct Proxy {
     pub hosts: Vec<String>,
     /// The container's port, where it differs from the service's.
     pub app_port: Option<u16>,
+    /// Port 443. None: port 80 alone.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub tls: Option<ProxyTls>,
     /// How they are served, but for what depends on the servers.
     #[serde(default, skip_serializing_if = "is_usual")]
     pub front: Front,
+}
+
+/// How public hosts are served on port 443.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ProxyTls {
+    /// The secret that holds the certificate and those that it was signed by, as PEM.
+    pub certificate: SecretName,
+    /// The secret that holds its key, as PEM.
+    pub key: SecretName,
+    /// Port 80 sends clients to port 443. Default true.
+    pub redirect: bool,
+    /// How long browsers are told to use TLS alone, up to two years; 0 takes it back. Default: they are not told.
+    pub hsts: Option<Millis>,
+    /// HTTP/2, where the client can. Default true.
+    pub http2: bool,
 }
 
 fn is_usual(front: &Front) -> bool {
@@ -28,6 +46,8 @@ fn is_usual(front: &Front) -> bool {
 const LONGEST_CONNECT: Millis = Millis::seconds(75);
 /// A day: nothing that is read or written waits longer.
 const LONGEST: Millis = Millis::seconds(24 * 3600);
+/// Two years, which is what lists of hosts with TLS ask for.
+const LONGEST_HSTS: Millis = Millis::seconds(17_520 * 3600);
 /// Snippets become a part of a file that is read on every plan.
 const LONGEST_SNIPPET: usize = 16 << 10;
 
@@ -58,7 +78,27 @@ pub(super) fn proxy(walk: &mut Walk<'_>, service: &Section<'_>, protocol: Option
         walk.report(path.key_span, title, "write `command`, or nothing: it then proves itself by accepting a connection");
     }
     front.snippets = snippets(walk, &section);
-    Some(Proxy { hosts, app_port, front })
+    let tls = tls(walk, &section);
+    Some(Proxy { hosts, app_port, tls, front })
+}
+
+fn tls(walk: &mut Walk<'_>, proxy: &Section<'_>) -> Option<ProxyTls> {
+    let section = part(walk, proxy, "tls", Part::ProxyTls)?;
+    for key in ["certificate", "key"] {
+        if section.table.get(key).is_none() {
+            walk.missing(&section, key, "name the secret that holds it: `certificate = \"shop_cert\", key = \"shop_key\"`");
+        }
+    }
+    let certificate = walk.name(&section, "certificate");
+    let key = walk.name(&section, "key");
+    let why = "how long browsers use TLS alone once they were told; `0s` takes it back";
+    Some(ProxyTls {
+        redirect: walk.flag(&section, "redirect").is_none_or(|(redirect, _)| redirect),
+        hsts: walk.duration(&section, "hsts", Millis(0)..=LONGEST_HSTS, why).map(|(time, _)| time),
+        http2: walk.flag(&section, "http2").is_none_or(|(http2, _)| http2),
+        certificate: certificate?,
+        key: key?,
+    })
 }
 
 fn hosts(walk: &mut Walk<'_>, section: &Section<'_>) -> Vec<String> {

@@ -140,8 +140,11 @@ facts() {
     # The proofs that lie beside the secrets, and no secret.
     secrets() {
         cd "$root" 2>/dev/null || return 0
-        set -- ./*/*/secrets/*/*/@PROOF@
-        [ ! -r "$1" ] || {
+        set --
+        for proof in ./*/*/secrets/*/*/@PROOF@ ./flipside/tls/*/*/@PROOF@; do
+            [ ! -r "$proof" ] || set -- "$@" "$proof"
+        done
+        [ $# -eq 0 ] || {
             wc -c "$@" && echo && cat "$@"
         }
     }

@@ -1,6 +1,8 @@
 //! The words everybody speaks: names, sides, ports, containers, actions, events. Deliberately absent: decisions, I/O, clocks.
 mod action;
+mod certificate;
 mod container;
+mod der;
 mod event;
 mod front;
 mod hook;
@@ -15,6 +17,7 @@ mod time;
 mod upstream;
 
 pub use action::{Action, Backend, DrainPolicy, HealthPolicy, NetworkSpec, Probe, ProbeKind, RouteCheck, StagedListener};
+pub use certificate::{Certificate, CertificateError, day_of};
 pub use container::{ContainerSpec, NetworkMode, Publish};
 pub use event::{Event, EventKind, Failure, Outcome, StepId, Verdict, WaveIndex};
 pub use front::{Front, FrontTls, Snippets};

@@ -72,7 +72,15 @@ fn host_value(names: &[&str], services: &[&MeshService]) -> Value {
     let mut taken = BTreeSet::new();
     let places: Vec<&MeshService> = services.iter().filter(|service| taken.insert(&service.front.path_prefix)).copied().collect();
     let snippets: Vec<&str> = places.iter().map(|service| service.front.snippets.server.as_str()).filter(|text| !text.is_empty()).collect();
+    let tls = services.iter().find_map(|service| service.front.tls.as_ref());
     context! {
+        tls => tls.map(|tls| context! {
+            certificate => tls.certificate.as_str(),
+            key => tls.key.as_str(),
+            redirect => tls.redirect,
+            hsts => tls.hsts.map(|time| time.seconds_ceil()),
+            http2 => tls.http2,
+        }),
         names => names.iter().map(|name| (*name).to_owned()).collect::<Vec<String>>(),
         has_root => taken.iter().any(|prefix| *prefix == "/"),
         snippet => indented(&snippets.join("\n"), 4),

@@ -1,6 +1,7 @@
 //! Playbook, inventory and facts to a plan: the waves in their order. Reads as a table of contents.
 use super::aliases;
 use super::behind::Behind;
+use super::certificates;
 use super::containers::digest;
 use super::departed;
 use super::doors::{self, Doors, door_text};
@@ -94,6 +95,7 @@ pub fn build(inputs: Inputs<'_>) -> Result<(Plan, Vec<Finding>), RenderError> {
         sites,
         mode,
         templates,
+        secrets,
         removed,
         leaving,
         behind,
@@ -108,6 +110,9 @@ pub fn build(inputs: Inputs<'_>) -> Result<(Plan, Vec<Finding>), RenderError> {
     let concerned = if removed.is_empty() { participants(&routing) } else { fleet.keys().collect() };
     findings.extend(drift.findings(|server| concerned.contains(server)));
     findings.extend(lint(&routing));
+    if removed.is_empty() {
+        findings.extend(certificates::findings(&routing));
+    }
     findings.extend(departed::findings(&routing));
     findings.extend(warm::findings(&routing));
     findings.extend(routing.behind.findings(playbook, inventory.servers.len(), desired, wanted));
@@ -213,6 +218,7 @@ fn deploy_waves(routing: &Routing<'_>, wanted: &Wanted, findings: &mut Vec<Findi
         findings.extend(more);
         steps.extend(aliases::prepare(routing, server, findings)?);
         steps.extend(secrets::put_steps(routing, server, release));
+        steps.extend(certificates::put_steps(routing, server));
         let mut last = None;
         let stages = std::iter::once(&joining).chain(&generations).chain(&unrouted);
         for generation in stages.filter_map(|generations| generations.get(server)) {

@@ -1,5 +1,6 @@
 //! What of a service the outside sees, on each server: its public hosts, how they are served, and the file that says so.
 //! Deliberately absent: which backends there are (`routes`), and when a server switches.
+use super::certificates::front_tls;
 use super::routes::Routing;
 use super::target::Desired;
 use crate::config::{Inventory, NginxSettings};
@@ -31,7 +32,8 @@ pub(super) fn front(routing: &Routing<'_>, server: &ServerName, desired: &Desire
     if !is_edge(routing.inventory, server) {
         return (Vec::new(), Front { grpc: proxy.front.grpc, ..Front::default() });
     }
-    (proxy.hosts.clone(), proxy.front.clone())
+    let tls = front_tls(routing, server, desired, proxy);
+    (proxy.hosts.clone(), Front { tls, ..proxy.front.clone() })
 }
 
 /// The file of the project's hosts in a generation that holds these services' files, of whatever projects. None where it has no host.

@@ -11,7 +11,9 @@ use super::target::Desired;
 use super::warm::Warm;
 use crate::config::{Inventory, Playbook};
 use crate::facts::Facts;
-use crate::model::{Backend, BackendMode, GenerationId, Protocol, ServerName, ServiceName, Side, StagedListener, container_name, label};
+use crate::model::{
+    Backend, BackendMode, GenerationId, Protocol, Secrets, ServerName, ServiceName, Side, StagedListener, container_name, label,
+};
 use crate::nginx::{
     BackendRole, MeshBackend, MeshService, RenderError, Templates, generation_file, generation_id, listener, render_main, render_service,
     service_path,
@@ -42,6 +44,8 @@ pub(super) struct Routing<'a> {
     pub mode: BackendMode,
     /// The templates.
     pub templates: &'a Templates,
+    /// The values of secrets that were read.
+    pub secrets: &'a Secrets,
     /// Services whose routes go away.
     pub removed: &'a BTreeSet<ServiceName>,
     /// Services that left the playbook and are taken away at the end of a deploy.

@@ -70,6 +70,18 @@ pub fn secrets_folder(remote_root: &str, project: &ProjectName, env: &EnvName, s
     format!("{}/{project}/{env}/secrets/{service}/{release}", remote_root.trim_end_matches('/'))
 }
 
+/// `{remote_root}/flipside/tls/{stem}/{digest}`: a certificate of a service's public hosts, and its key. Folders have mode 700.
+#[must_use]
+pub fn tls_folder(remote_root: &str, project: &ProjectName, env: &EnvName, service: &ServiceName, digest: &str) -> String {
+    format!("{}/tls/{}/{digest}", folder(remote_root), stem(project, env, service))
+}
+
+/// The same folder, as NGINX sees it.
+#[must_use]
+pub fn tls_folder_inside(project: &ProjectName, env: &EnvName, service: &ServiceName, digest: &str) -> String {
+    format!("{MOUNT}/tls/{}/{digest}", stem(project, env, service))
+}
+
 /// `{project}_{env}_{service}`: the stem of a service's NGINX file, socket, upstream and zone.
 #[must_use]
 pub fn stem(project: &ProjectName, env: &EnvName, service: &ServiceName) -> String {

@@ -22,6 +22,7 @@ mod deploy;
 mod drift;
 mod faults;
 mod hooks;
+mod ingress;
 mod interrupt;
 mod locks;
 mod mesh;

@@ -1,11 +1,20 @@
 #!/bin/sh
 # Has a real NGINX test every golden generation: nginx_t.sh [IMAGE [DOCKER]]. It runs one short-lived container a case and no network.
+# openssl makes the certificates that they name.
 image=${1:-nginx:stable} docker=${2:-docker}
 here=$(cd "$(dirname "$0")" && pwd) || exit 2
 failed=0
+tls=$(mktemp -d) || exit 2
+trap 'rm -rf "$tls"' EXIT
+openssl req -x509 -newkey ec -pkeyopt ec_paramgen_curve:prime256v1 -nodes -keyout "$tls/key" -out "$tls/certificate" -subj /CN=test -days 2 2>/dev/null || exit 2
 for case in "$here"/*/expected; do
+    rm -rf "$tls/files"
+    mkdir "$tls/files"
+    cat "$case"/http.d/*.hosts.conf 2>/dev/null | sed -n 's,^ *ssl_\(certificate[_key]*\) /flipside/tls/\(.*\);$,\1 \2,p' | while read -r kind path; do
+        mkdir -p "$tls/files/${path%/*}" && cp "$tls/${kind#certificate_}" "$tls/files/$path"
+    done
     name=$(basename "$(dirname "$case")")
-    if answer=$("$docker" run --rm --network none --tmpfs /flipside/run -v "$case:/flipside/nginx/releases/x:ro" "$image" \
+    if answer=$("$docker" run --rm --network none --tmpfs /flipside/run -v "$case:/flipside/nginx/releases/x:ro" -v "$tls/files:/flipside/tls:ro" "$image" \
         nginx -t -c /flipside/nginx/releases/x/nginx.conf 2>&1); then
         printf 'ok      %s\n' "$name"
     else

@@ -182,7 +182,10 @@ pub fn snapshot(servers: &Servers, playbook: &Playbook) -> Snapshot {
     for (name, server) in servers {
         let mut lines: Vec<String> = routes(server)
             .into_iter()
-            .map(|service| format!("{}/{}/{} {} {:?}", service.project, service.env, service.service, service.live, service.backends))
+            .map(|service| {
+                let MeshService { project, env, service, live, backends, hosts, front, .. } = service;
+                format!("{project}/{env}/{service} {live} {backends:?} {hosts:?} {front:?}")
+            })
             .collect();
         lines.sort();
         snapshot.routes.insert(name.clone(), lines);

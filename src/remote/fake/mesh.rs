@@ -75,6 +75,12 @@ impl FakeServer {
                 }
             }
         }
+        for (path, text) in all.iter().filter(|(path, _)| is_hosts_file(path)) {
+            let files = text.lines().filter_map(|line| line.trim().strip_prefix("ssl_certificate")?.split_once(' '));
+            if let Some((_, file)) = files.into_iter().find(|(_, file)| !self.has_secret(file.trim_end_matches(';'))) {
+                return refuse(format!("{path}: cannot load certificate \"{file}\": No such file"));
+            }
+        }
         if let Some(twice) = listeners.iter().find(|listener| !owners.contains_key(&listener.port)) {
             return refuse(format!("port {} is to be bound, and no file listens on it", twice.port));
         }

@@ -63,6 +63,12 @@ impl FakeServer {
         seen("removed")
     }
 
+    /// NGINX finds a secret at this path of its own.
+    pub(super) fn has_secret(&self, inside: &str) -> bool {
+        let Some((folder, name)) = inside.rsplit_once('/') else { return false };
+        self.secrets.folders.iter().any(|(path, (names, _))| path.ends_with(folder) && names.iter().any(|there| there.as_str() == name))
+    }
+
     pub(super) fn mount_secrets(&mut self, id: &str, paths: Vec<String>) {
         self.secrets.mounts.insert(id.to_owned(), paths);
     }

@@ -21,4 +21,10 @@ for seal in ../sealed/*; do
     seal=${seal##*/}
     [ -d "./$seal" ] || [ "$seal" = "$live" ] || rm -rf "../sealed/$seal"
 done
+# Certificates that no generation names any more.
+for certificate in ../../tls/*/*; do
+    [ -d "$certificate" ] && command -v grep >/dev/null 2>&1 || continue
+    grep -rqsF "/${certificate#../../}/" . ../sealed
+    [ $? -ne 1 ] || rm -rf "$certificate"
+done
 say "seen: $n_removed old generations removed"

@@ -249,6 +249,7 @@ sweeps! {
     a_toggle_that_is_watched: "watched",
     a_toggle_with_hooks_that_is_watched: "watched_with_hooks",
     a_change_of_public_hosts: "ingress_changed",
+    a_renewed_certificate: "tls_renewed",
     a_handover_on_one_server: "volume_handover",
     a_handover_on_three_servers: "volume_handover_three_servers",
     a_handover_of_a_singleton: "singleton",

@@ -1,0 +1,146 @@
+//! Certificates of public hosts: where their files lie, who has to be given them, and what is wrong with one. Each certificate has a folder
+//! of its own, named by its content, so that an undo finds the one before; those that no generation names any more go when generations are
+//! pruned. Deliberately absent: keys, which are never a part of a plan.
+use super::fronts::is_edge;
+use super::routes::Routing;
+use super::steps::plain;
+use super::target::Desired;
+use super::types::{Finding, Level, Step, UndoKind};
+use crate::config::{Proxy, ProxyTls};
+use crate::model::{Action, Certificate, CertificateError, FrontTls, Protocol, ServerName, day_of};
+use crate::script::layout;
+use std::collections::BTreeSet;
+
+/// A certificate that ends within two weeks is said to.
+const SOON: i64 = 14 * 24 * 3600;
+
+/// The certificate that was read on the workstation, and its digest. None where this run has read none.
+fn known<'r>(routing: &Routing<'r>, tls: &ProxyTls) -> Option<(&'r [u8], String)> {
+    routing.secrets.value(&tls.key).ok()?;
+    let pem = routing.secrets.value(&tls.certificate).ok()?.bytes();
+    Some((pem, Certificate::digest_of(pem)))
+}
+
+/// How a service's hosts are served on port 443 of this server: with the certificate that was read, else with the one that it has.
+#[must_use]
+pub(super) fn front_tls(routing: &Routing<'_>, server: &ServerName, desired: &Desired<'_>, proxy: &Proxy) -> Option<FrontTls> {
+    let tls = proxy.tls.as_ref()?;
+    let (certificate, key) = match known(routing, tls) {
+        Some((_, digest)) => {
+            let folder = layout::tls_folder_inside(&routing.playbook.project, &routing.playbook.env, desired.name, &digest);
+            (format!("{folder}/{}", tls.certificate), format!("{folder}/{}", tls.key))
+        }
+        None => {
+            let there = desired.present?.routes.get(server)?.front.tls.as_ref()?;
+            (there.certificate.clone(), there.key.clone())
+        }
+    };
+    Some(FrontTls { certificate, key, redirect: tls.redirect, hsts: tls.hsts, http2: tls.http2 })
+}
+
+/// The services with TLS that a server of this kind has to serve.
+fn served<'d>(routing: &Routing<'d>) -> impl Iterator<Item = (&'d Desired<'d>, &'d Proxy, &'d ProxyTls)> {
+    let desired: &'d [Desired<'d>] = routing.desired;
+    let there = desired.iter().filter(|desired| desired.to.is_some() && desired.service.protocol == Protocol::Http);
+    there.filter_map(|desired| {
+        let proxy = desired.service.proxy.as_ref()?;
+        Some((desired, proxy, proxy.tls.as_ref()?))
+    })
+}
+
+/// The steps that give a server the certificates that it does not have.
+#[must_use]
+pub(super) fn put_steps(routing: &Routing<'_>, server: &ServerName) -> Vec<Step> {
+    let (Some(settings), Some(facts)) = (routing.inventory.servers.get(server), routing.fleet.get(server)) else { return Vec::new() };
+    if !is_edge(routing.inventory, server) {
+        return Vec::new();
+    }
+    let (project, env) = (&routing.playbook.project, &routing.playbook.env);
+    let mut steps = Vec::new();
+    for (desired, _, tls) in served(routing) {
+        let Some((_, digest)) = known(routing, tls) else { continue };
+        let folder = |root: &str| layout::tls_folder(root, project, env, desired.name, &digest);
+        if facts.secrets.contains_key(folder("").trim_start_matches('/')) {
+            continue;
+        }
+        let folder = folder(&settings.remote_root);
+        let names = BTreeSet::from([tls.certificate.clone(), tls.key.clone()]);
+        let action = Action::PutSecrets { folder: folder.clone(), names, owner: None, image: routing.inventory.nginx.image.clone() };
+        let step = plain(format!("write the certificate of {}", desired.name), action);
+        steps.push(step.undone_by(UndoKind::Cleans, vec![Action::RemoveSecrets { folder }]).of(desired.name));
+    }
+    steps
+}
+
+/// What is wrong with the certificates that were read, and which are new.
+#[must_use]
+pub(super) fn findings(routing: &Routing<'_>) -> Vec<Finding> {
+    let mut findings = Vec::new();
+    // What most servers take the time for: one clock may be wrong.
+    let mut clocks: Vec<u64> = routing.fleet.values().map(|facts| facts.clock).collect();
+    clocks.sort_unstable();
+    let now = clocks.get(clocks.len() / 2).and_then(|clock| i64::try_from(clock / 1000).ok()).unwrap_or_default();
+    for (desired, proxy, tls) in served(routing) {
+        let Some((pem, digest)) = known(routing, tls) else { continue };
+        let mut push = |level, text: String, hint: &str| {
+            findings.push(Finding { level, server: None, service: Some(desired.name.clone()), text, hint: hint.to_owned() });
+        };
+        let certificate = match Certificate::read(pem) {
+            Ok(certificate) => certificate,
+            Err(error @ CertificateError::Unreadable) => {
+                push(
+                    Level::Warning,
+                    format!("the certificate {}: {error}, and is not checked", tls.certificate),
+                    "NGINX looks at it before it is served",
+                );
+                continue;
+            }
+            Err(error) => {
+                push(
+                    Level::Fatal,
+                    format!("the certificate {}: {error}", tls.certificate),
+                    "the server's own certificate comes first, then those that it was signed by",
+                );
+                continue;
+            }
+        };
+        if let Some(Err(error)) = routing.secrets.value(&tls.key).ok().map(|key| certificate.belongs(key.bytes())) {
+            push(
+                Level::Fatal,
+                format!("the key {}: {error}", tls.key),
+                "give the key that the certificate was made with, as PEM and without a passphrase",
+            );
+        }
+        let before: BTreeSet<&str> = desired
+            .present
+            .into_iter()
+            .flat_map(|there| there.level_routes())
+            .filter_map(|route| Some(route.front.tls.as_ref()?.certificate.as_str()))
+            .collect();
+        let is_served = |path: &&str| path.contains(&format!("/{digest}/"));
+        // What is served already is no reason to leave everything else as it is.
+        let level = if before.iter().any(is_served) { Level::Warning } else { Level::Fatal };
+        let renew = "put a renewed one in its place, and deploy";
+        let (from, until) = (day_of(certificate.not_before), day_of(certificate.not_after));
+        if now > certificate.not_after {
+            push(level, format!("the certificate {} has expired on {until}", tls.certificate), renew);
+        } else if now < certificate.not_before {
+            push(level, format!("the certificate {} is not valid before {from}", tls.certificate), "wait, or look at the servers' clocks");
+        } else if certificate.not_after - now < SOON {
+            push(Level::Warning, format!("the certificate {} expires on {until}", tls.certificate), renew);
+        }
+        let bare: Vec<&str> = proxy.hosts.iter().map(String::as_str).filter(|host| !certificate.covers(host)).collect();
+        if !bare.is_empty() {
+            let names = if certificate.names.is_empty() { "no host".to_owned() } else { certificate.names.join(", ") };
+            push(
+                level,
+                format!("the certificate {} is not for {}, but for {names}", tls.certificate, bare.join(", ")),
+                "one certificate has to name all `hosts`",
+            );
+        }
+        if !before.is_empty() && !before.iter().any(is_served) {
+            push(Level::Note, format!("its certificate is renewed: valid from {from} until {until}"), "");
+        }
+    }
+    findings
+}

@@ -1,0 +1,172 @@
+//! `playbooks/ingress.toml`: two services on one host, TLS with a redirect, a certificate that is renewed under traffic, edge servers, and
+//! what NGINX itself refuses. Clients over TLS are curl's. Deliberately absent: WebSockets across a switch, which are in `connections`.
+use crate::fleet::Fleet;
+use crate::project::{Project, inventory};
+use crate::server::Server;
+use crate::shop::deploy;
+use std::fs::{self, File, Permissions};
+use std::os::unix::fs::PermissionsExt;
+use std::process::{Child, Command, Stdio};
+use std::thread;
+use std::time::Duration;
+
+const PLAYBOOK: &str = include_str!("../../playbooks/ingress.toml");
+const HOST: &str = "shop.example.com";
+
+/// A new certificate of the host, and its key, among the project's secrets; clients trust all that there have been.
+fn certify(project: &Project) {
+    let folder = project.path("secrets/prod");
+    fs::create_dir_all(&folder).expect("a folder");
+    fs::set_permissions(&folder, Permissions::from_mode(0o700)).expect("its mode");
+    let [key, certificate] = ["shop_key", "shop_cert"].map(|name| folder.join(name));
+    let made = Command::new("openssl")
+        .args(["req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1", "-nodes", "-days", "30"])
+        .args(["-subj", &format!("/CN={HOST}"), "-addext", &format!("subjectAltName=DNS:{HOST}"), "-keyout"])
+        .args([key.as_os_str(), "-out".as_ref(), certificate.as_os_str()])
+        .output()
+        .expect("openssl runs");
+    assert!(made.status.success(), "{}", String::from_utf8_lossy(&made.stderr));
+    for file in [&key, &certificate] {
+        fs::set_permissions(file, Permissions::from_mode(0o600)).expect("its mode");
+    }
+    let trusted = project.path("trusted.pem");
+    let all = [fs::read(&trusted).unwrap_or_default(), fs::read(&certificate).expect("a certificate")].concat();
+    fs::write(trusted, all).expect("what clients trust");
+}
+
+/// curl, for the host at this server: what it prints, headers first, and its exit code.
+fn curl(project: &Project, server: &Server, arguments: &[&str]) -> (String, i32) {
+    let output = client(project, server).arg("-i").args(arguments).output().expect("curl runs");
+    (String::from_utf8_lossy(&output.stdout).to_lowercase(), output.status.code().unwrap_or(-1))
+}
+
+fn client(project: &Project, server: &Server) -> Command {
+    let mut command = Command::new("curl");
+    command.args(["-sS", "-m", "10", "--cacert"]).arg(project.path("trusted.pem"));
+    for port in [80, 443] {
+        command.args(["--resolve", &format!("{HOST}:{port}:{}", server.address)]);
+    }
+    command
+}
+
+/// Clients over TLS that write a line for every answer: each a new connection, and one connection that is kept.
+struct Clients {
+    end: std::path::PathBuf,
+    children: Vec<(Child, std::path::PathBuf)>,
+}
+
+impl Clients {
+    fn start(project: &Project, server: &Server) -> Self {
+        let end = project.path("end");
+        let line = |more: &str| {
+            let command = client(project, server);
+            let words: Vec<String> = command.get_args().map(|word| format!("'{}'", word.to_string_lossy())).collect();
+            format!("curl {} -o /dev/null -w '%{{http_code}}\\n' {more}", words.join(" "))
+        };
+        let one = line(&format!("https://{HOST}/api/"));
+        let new = format!("while [ ! -e '{}' ]; do {one} || echo failed; sleep 0.05; done", end.display());
+        let kept = line(&format!("--rate 20/s 'https://{HOST}/?[1-20]'"));
+        let kept = format!("while [ ! -e '{}' ]; do {kept} || echo failed; done", end.display());
+        let start = |(number, script): (usize, String)| {
+            let log = project.path(&format!("client{number}"));
+            let out = File::create(&log).expect("a file");
+            let errors = out.try_clone().expect("the same file");
+            let child = Command::new("sh").args(["-c", &script]).stdin(Stdio::null()).stdout(out).stderr(errors).spawn();
+            (child.expect("a shell"), log)
+        };
+        Self { children: [new, kept].into_iter().enumerate().map(start).collect(), end }
+    }
+
+    /// Every request was answered with 200, and there were many.
+    fn none_failed(mut self) {
+        thread::sleep(Duration::from_secs(1));
+        fs::write(&self.end, "").expect("the end");
+        for (child, log) in &mut self.children {
+            child.wait().expect("a child");
+            let lines = fs::read_to_string(&log).expect("a log");
+            let other: Vec<&str> = lines.lines().filter(|line| *line != "200").take(5).collect();
+            assert!(other.is_empty(), "{other:?}");
+            assert!(lines.lines().count() >= 40, "{} answers", lines.lines().count());
+            println!("{} answers, none failed", lines.lines().count());
+        }
+    }
+}
+
+impl Drop for Clients {
+    fn drop(&mut self) {
+        drop(fs::write(&self.end, ""));
+        for (child, _) in &mut self.children {
+            drop(child.wait());
+        }
+    }
+}
+
+/// The certificate that is served: its digest.
+fn served(server: &Server) -> String {
+    let script = format!(
+        "openssl s_client -connect {}:443 -servername {HOST} </dev/null 2>/dev/null | openssl x509 -noout -fingerprint",
+        server.address
+    );
+    String::from_utf8_lossy(&Command::new("sh").args(["-c", &script]).output().expect("openssl runs").stdout).into_owned()
+}
+
+#[test]
+fn a_shared_host_over_tls_is_renewed_and_deployed_without_a_lost_request_and_what_nginx_refuses_is_not_switched() {
+    let fleet = Fleet::take();
+    let servers = fleet.servers();
+    let (one, three) = (&servers[0], &servers[2]);
+    let project = Project::new(&fleet, PLAYBOOK);
+    let text = inventory(&fleet, "root", &[1, 2, 3]).replace("[nginx]\n", "[nginx]\nedge = [\"edge\"]\n");
+    let text = ["server1", "server2"]
+        .iter()
+        .fold(text, |text, name| text.replace(&format!("[servers.{name}]\n"), &format!("[servers.{name}]\ntags = [\"edge\"]\n")));
+    project.inventory(&text);
+    certify(&project);
+    deploy(&project).exits(0);
+
+    let url = |path: &str| format!("https://{HOST}{path}");
+    let (seen, _) = curl(&project, one, &["http://shop.example.com/a?b=c"]);
+    assert!(seen.starts_with("http/1.1 308") && seen.contains("\nlocation: https://shop.example.com/a?b=c"), "{seen}");
+    let (seen, _) = curl(&project, one, &[&url("/")]);
+    assert!(seen.starts_with("http/2 200") && seen.contains("strict-transport-security: max-age=3600"), "{seen}");
+    let (seen, _) = curl(&project, &servers[1], &["-H", "X-Forwarded-For: 6.6.6.6", "-H", "X-Request-ID: mine", &url("/api/headers")]);
+    assert!(seen.contains("x-forwarded-proto: https") && seen.contains("x-request-id: mine") && !seen.contains("6.6.6.6"), "{seen}");
+    fs::write(project.path("large"), vec![b'x'; 1_500_000]).expect("a file");
+    let large = format!("@{}", project.path("large").display());
+    let upload = |path: &str| curl(&project, one, &["-o", "/dev/null", "-w", "%{http_code}", "--data-binary", &large, &url(path)]).0;
+    assert_eq!((upload("/echo"), upload("/api/echo")), ("413".to_owned(), "200".to_owned()), "its own bound each");
+    let elsewhere = ["--resolve", &format!("other.example.com:443:{}", one.address), "https://other.example.com/"];
+    assert_eq!(curl(&project, one, &elsewhere).1, 35, "nobody is shown a certificate of another host");
+    assert_eq!((curl(&project, three, &[&url("/")]).1, curl(&project, three, &["http://shop.example.com/"]).1), (7, 7), "no edge server");
+    assert_eq!(three.run("ls /local/flipside/tls").trim(), "", "it has no certificate, and no key");
+    assert_eq!(one.run("stat -c '%a %u' /local/flipside/tls /local/flipside/tls/*/*/shop_key").trim(), "700 0\n400 0");
+    let released = "grep -rl 'PRIVATE KEY' /local/flipside/nginx /local/flipside/run /local/flipside/doors; docker inspect flipside_nginx | grep -c 'PRIVATE KEY'";
+    assert_eq!(one.run(released).trim(), "0");
+
+    // A renewed certificate is one reload: no container is touched, and nobody notices.
+    let clients = Clients::start(&project, one);
+    let (before, containers) = (served(one), servers.iter().map(Server::containers).collect::<Vec<_>>());
+    certify(&project);
+    deploy(&project).exits(0).says(&["web: its certificate is renewed"]);
+    assert_eq!(servers.iter().map(Server::containers).collect::<Vec<_>>(), containers);
+    assert_ne!(served(one), before);
+    deploy(&project).exits(0).says(&["nothing to do"]);
+
+    // Both services move, and what NGINX refuses is not switched to.
+    let second = PLAYBOOK.replace(":1.0\"", ":2.0\"").replace("version = \"1.0\"", "version = \"2.0\"");
+    project.playbook(&second);
+    deploy(&project).exits(0).says(&["2 services switched"]);
+    let broken = second.replace("body_size = \"1m\"", "snippets = { location = \"nonsense on;\" }");
+    project.playbook(&broken);
+    deploy(&project).exits(5).says(&["unknown directive \"nonsense\"", "was put back"]);
+    clients.none_failed();
+    let (seen, _) = curl(&project, one, &[&url("/api/")]);
+    assert!(seen.contains("\n2.0 "), "{seen}");
+
+    // A key that is not the certificate's is seen before anything is changed.
+    fs::copy(project.path("secrets/prod/shop_cert"), project.path("kept")).expect("a copy");
+    certify(&project);
+    fs::copy(project.path("kept"), project.path("secrets/prod/shop_cert")).expect("the copy");
+    project.playbook(&second);
+    deploy(&project).exits(3).says(&["the key shop_key: it does not belong to the certificate"]);
+}

@@ -1,0 +1,54 @@
+//! What is read of certificates and keys that openssl made, with `faketime` so that they are valid from a fixed day; the files lie in
+//! `tests/certificates` and protect nothing. Deliberately absent: TLS itself, which the acceptance tests speak.
+#![expect(clippy::unwrap_used, reason = "a test may panic")]
+use flipside::model::{Certificate, CertificateError, day_of};
+use std::fs;
+use std::path::Path;
+
+fn file(name: &str) -> Vec<u8> {
+    fs::read(Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/certificates").join(name)).unwrap()
+}
+
+fn certificate(name: &str) -> Certificate {
+    Certificate::read(&file(name)).unwrap()
+}
+
+#[test]
+fn names_and_days_are_read() {
+    let read = |name: &str| {
+        let certificate = certificate(name);
+        (certificate.names.join(" "), day_of(certificate.not_before), day_of(certificate.not_after))
+    };
+    let seen = |names: &str, from: &str, until: &str| (names.to_owned(), from.to_owned(), until.to_owned());
+    assert_eq!(read("one.crt"), seen("shop.example.com", "2020-01-01", "2119-12-08"));
+    assert_eq!(read("two.crt"), seen("shop.example.com *.example.com", "2021-01-01", "2120-12-08"));
+    assert_eq!(read("old.crt"), seen("old.example.com", "2020-01-01", "2020-01-31"));
+    assert_eq!(read("rsa.crt").0, "rsa.example.com");
+    assert_ne!(certificate("one.crt").digest, certificate("two.crt").digest);
+}
+
+#[test]
+fn the_chain_after_the_first_certificate_changes_nothing_but_the_digest() {
+    let chain = [file("one.crt"), file("rsa.crt")].concat();
+    let read = Certificate::read(&chain).unwrap();
+    assert_eq!((&read.names, read.digest != certificate("one.crt").digest), (&certificate("one.crt").names, true));
+}
+
+#[test]
+fn a_key_belongs_to_its_own_certificate_alone() {
+    let belongs = |name: &str, key: &str| certificate(name).belongs(&file(key));
+    for (name, key) in
+        [("one.crt", "one.key"), ("one.crt", "onesec.key"), ("rsa.crt", "rsa.key"), ("rsa.crt", "rsa1.key"), ("ed.crt", "ed.key")]
+    {
+        assert_eq!(belongs(name, key), Ok(()), "{name} {key}");
+    }
+    for (name, key) in
+        [("one.crt", "two.key"), ("one.crt", "rsa.key"), ("rsa.crt", "one.key"), ("rsa.crt", "ed.key"), ("ed.crt", "one.key")]
+    {
+        assert_eq!(belongs(name, key), Err(CertificateError::OtherKey), "{name} {key}");
+    }
+    for key in ["enc1.key", "enc8.key"] {
+        assert_eq!(belongs("one.crt", key), Err(CertificateError::Encrypted), "{key}");
+    }
+    assert_eq!(belongs("one.crt", "one.crt"), Err(CertificateError::NoKey));
+}
