@@ -42,12 +42,11 @@ const BUILD: &str = "build and push the image beforehand, and name it with `imag
 const HOOKS: &str = "write them in `[hooks]` of the playbook; one with `on = \"container\"` names the service";
 
 /// Everything that is planned and not built.
-const LATER: [Later; 10] = [
+const LATER: [Later; 9] = [
     value(Part::Rollout, "strategy", "rolling", "use `\"all_at_once\"`"),
     value(Part::Rollout, "strategy", "canary", "use `\"all_at_once\"`"),
     key(Part::Rollout, "batch", "every server is switched in one wave: remove it"),
     value(Part::Rollout, "keep", "warm", "use `\"stopped\"`: the old side is then started again by `rollback`"),
-    value(Part::Rollout, "on_failure", "hold", "use `\"rollback\"`"),
     key(Part::Service, "dockerfile", BUILD),
     key(Part::Service, "context", BUILD),
     key(Part::Service, "archive", BUILD),

@@ -10,6 +10,7 @@ mod difference;
 mod doors;
 mod drift;
 mod going_back;
+mod held;
 mod hooks;
 mod leftovers;
 mod level;
@@ -40,6 +41,7 @@ mod types;
 
 pub use behind::cannot_do_without;
 pub use build::{Inputs, build, is_fatal};
+pub use held::is_tried_again;
 pub use next::{Move, next, past_undoing};
 pub use overtaken::{back_by_themselves, overtaken};
 pub use place::{Placement, place};
