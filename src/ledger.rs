@@ -70,16 +70,20 @@ pub struct Ledger {
     pub passed: BTreeSet<WaveIndex>,
     /// Somebody asked to undo the run.
     pub abort: Option<String>,
+    /// A step failed, and nothing is undone until somebody decides.
+    pub held: bool,
+    /// What was undone all the same because the run is held: steps that would act by themselves once nobody is there.
+    disarmed: BTreeSet<StepId>,
     /// How it ended.
     pub closed: Option<Verdict>,
     last_seq: Option<u64>,
 }
 
 impl Ledger {
-    /// The run is on its way back: a step failed, or somebody asked.
+    /// The run is on its way back: a step failed, or somebody asked. One that is held is not.
     #[must_use]
     pub fn unwinding(&self) -> bool {
-        self.first_failure.is_some() || self.abort.is_some()
+        (self.first_failure.is_some() && !self.held) || self.abort.is_some()
     }
 
     /// The state of a step.
@@ -108,7 +112,7 @@ impl Ledger {
         if event.seq != self.next_seq() {
             return Err(LedgerError::Sequence { last: self.last_seq.unwrap_or(0), found: event.seq });
         }
-        let taken_up = self.closed == Some(Verdict::Stuck) && matches!(event.kind, EventKind::RunOpened { .. });
+        let taken_up = matches!(self.closed, Some(Verdict::Stuck | Verdict::Held)) && matches!(event.kind, EventKind::RunOpened { .. });
         if self.closed.is_some() && !taken_up {
             return Err(LedgerError::AfterClose { seq: event.seq });
         }
@@ -122,7 +126,10 @@ impl Ledger {
             }
             EventKind::AbortRequested { reason } => {
                 self.abort.get_or_insert_with(|| reason.clone());
+                self.undo_what_was_held();
             }
+            EventKind::RunHeld => self.held = true,
+            EventKind::RetryRequested => self.try_again(),
             EventKind::RunClosed { verdict } => self.closed = Some(*verdict),
             EventKind::StepStarted { step } => self.started(step)?,
             EventKind::StepEnded { step, outcome } => self.ended(step, outcome)?,
@@ -152,10 +159,44 @@ impl Ledger {
 
     /// A run that could not be put back as a whole and is taken up has its failed undos before it again.
     fn undo_again(&mut self) {
-        if self.closed.take().is_some() {
+        if self.closed.take() == Some(Verdict::Stuck) {
             self.undo_failures.clear();
             self.lost_undos.clear();
             self.steps.values_mut().filter(|state| **state == StepState::UndoFailed).for_each(|state| *state = StepState::Done);
+        }
+    }
+
+    /// A run that is held is to be undone: what was undone already for its sake is undone once more at its place, since what comes before
+    /// may do it again.
+    fn undo_what_was_held(&mut self) {
+        self.held = false;
+        for id in &self.disarmed {
+            if let Some(state) = self.steps.get_mut(id)
+                && matches!(state, StepState::Undone | StepState::UndoFailed)
+            {
+                *state = StepState::Done;
+                self.undo_failures.remove(id);
+            }
+        }
+        self.disarmed.retain(|id| self.steps.get(id) == Some(&StepState::Undoing));
+    }
+
+    /// A run that is held goes on: what failed is looked at again, and what was undone for its sake is done again, in waves that were
+    /// complete without it.
+    fn try_again(&mut self) {
+        self.held = false;
+        self.first_failure = None;
+        self.lost.clear();
+        for (id, state) in self.steps.iter_mut().filter(|(_, state)| **state == StepState::Failed) {
+            *state = StepState::Unknown;
+            self.failures.remove(id);
+        }
+        for id in std::mem::take(&mut self.disarmed) {
+            let again = if self.state(&id) == StepState::Undone { StepState::Pending } else { StepState::Unknown };
+            self.undo_failures.remove(&id);
+            self.lost_undos.remove(&id);
+            self.passed.remove(&id.wave);
+            self.steps.insert(id, again);
         }
     }
 
@@ -205,6 +246,9 @@ impl Ledger {
         match self.state(step) {
             StepState::Done | StepState::Failed | StepState::Unknown => {
                 self.steps.insert(step.clone(), StepState::Undoing);
+                if self.held {
+                    self.disarmed.insert(step.clone());
+                }
                 Ok(())
             }
             state => Err(illegal(step, &state, "begun to be undone")),
@@ -215,6 +259,11 @@ impl Ledger {
         let state = self.state(step);
         if state != StepState::Undoing {
             return Err(illegal(step, &state, "been undone"));
+        }
+        // Begun because the run was held, and ended when it no more was.
+        if !self.held && self.disarmed.remove(step) {
+            self.steps.insert(step.clone(), StepState::Done);
+            return Ok(());
         }
         let new = match outcome {
             Outcome::Done { .. } => StepState::Undone,
@@ -248,99 +297,5 @@ fn illegal(step: &StepId, state: &StepState, what: &'static str) -> LedgerError 
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::model::ServerName;
-
-    fn id() -> StepId {
-        StepId { wave: 0, server: ServerName::new("s1").unwrap(), index: 0 }
-    }
-
-    fn feed(ledger: &mut Ledger, kinds: Vec<EventKind>) -> Result<(), LedgerError> {
-        kinds.into_iter().try_for_each(|kind| {
-            let event = Event { seq: ledger.next_seq(), at: 0, kind };
-            ledger.apply(&event)
-        })
-    }
-
-    fn opened() -> EventKind {
-        EventKind::RunOpened { run: "r".to_owned(), plan: "p".to_owned() }
-    }
-
-    fn ended(outcome: Outcome) -> EventKind {
-        EventKind::StepEnded { step: id(), outcome }
-    }
-
-    fn lost() -> EventKind {
-        ended(Outcome::Unknown(Failure::default()))
-    }
-
-    #[test]
-    fn what_ran_when_a_run_was_cut_off_is_unknown_however_often() {
-        let mut ledger = Ledger::default();
-        feed(&mut ledger, vec![opened(), EventKind::StepStarted { step: id() }, opened()]).unwrap();
-        assert_eq!(ledger.state(&id()), StepState::Unknown);
-        feed(&mut ledger, vec![EventKind::StepStarted { step: id() }, opened()]).unwrap();
-        assert_eq!(ledger.state(&id()), StepState::Unknown);
-        assert!(!ledger.unwinding());
-    }
-
-    #[test]
-    fn an_undo_that_was_cut_off_is_done_again() {
-        let mut ledger = Ledger::default();
-        let failed = ended(Outcome::Failed(Failure::default()));
-        feed(&mut ledger, vec![EventKind::StepStarted { step: id() }, failed, EventKind::UndoStarted { step: id() }, opened()]).unwrap();
-        assert_eq!(ledger.state(&id()), StepState::Done);
-        assert_eq!(ledger.first_failure, Some(id()));
-        feed(&mut ledger, vec![EventKind::UndoStarted { step: id() }]).unwrap();
-    }
-
-    #[test]
-    fn lost_once_is_unknown_and_twice_is_failed() {
-        let mut ledger = Ledger::default();
-        feed(&mut ledger, vec![EventKind::StepStarted { step: id() }, lost()]).unwrap();
-        assert_eq!((ledger.state(&id()), ledger.unwinding()), (StepState::Unknown, false));
-        feed(&mut ledger, vec![EventKind::StepStarted { step: id() }, lost()]).unwrap();
-        assert_eq!((ledger.state(&id()), ledger.unwinding()), (StepState::Failed, true));
-    }
-
-    #[test]
-    fn an_undo_that_is_lost_is_done_again_twice() {
-        let mut ledger = Ledger::default();
-        feed(&mut ledger, vec![EventKind::StepStarted { step: id() }, ended(Outcome::Failed(Failure::default()))]).unwrap();
-        for expected in [StepState::Done, StepState::Done, StepState::UndoFailed] {
-            let lost = EventKind::UndoEnded { step: id(), outcome: Outcome::Unknown(Failure::default()) };
-            feed(&mut ledger, vec![EventKind::UndoStarted { step: id() }, lost]).unwrap();
-            assert_eq!(ledger.state(&id()), expected);
-        }
-        assert!(ledger.undo_failures.contains_key(&id()));
-    }
-
-    #[test]
-    fn a_run_that_could_not_be_put_back_can_be_taken_up_and_no_other_that_has_ended() {
-        let mut ledger = Ledger::default();
-        let failed = || Outcome::Failed(Failure::default());
-        feed(&mut ledger, vec![opened(), EventKind::StepStarted { step: id() }, ended(failed())]).unwrap();
-        feed(&mut ledger, vec![EventKind::UndoStarted { step: id() }, EventKind::UndoEnded { step: id(), outcome: failed() }]).unwrap();
-        feed(&mut ledger, vec![EventKind::RunClosed { verdict: Verdict::Stuck }]).unwrap();
-        assert!(feed(&mut ledger, vec![EventKind::UndoStarted { step: id() }]).is_err());
-        feed(&mut ledger, vec![opened()]).unwrap();
-        assert_eq!((ledger.closed, ledger.state(&id()), ledger.undo_failures.len()), (None, StepState::Done, 0));
-        assert!(ledger.unwinding());
-        feed(&mut ledger, vec![EventKind::RunClosed { verdict: Verdict::PutBack }]).unwrap();
-        assert!(feed(&mut ledger, vec![opened()]).is_err());
-    }
-
-    #[test]
-    fn an_illegal_event_changes_nothing_and_names_the_step() {
-        let mut ledger = Ledger::default();
-        let error = feed(&mut ledger, vec![lost()]).unwrap_err();
-        assert_eq!(error.to_string(), "step 0/s1/0 is pending, so it cannot have ended");
-        assert_eq!(ledger, Ledger::default());
-        assert!(feed(&mut ledger, vec![EventKind::UndoStarted { step: id() }]).is_err());
-        let gap = Event { seq: 2, at: 0, kind: opened() };
-        assert!(matches!(ledger.apply(&gap), Err(LedgerError::Sequence { .. })));
-        feed(&mut ledger, vec![EventKind::RunClosed { verdict: Verdict::Done }]).unwrap();
-        assert!(matches!(feed(&mut ledger, vec![opened()]), Err(LedgerError::AfterClose { .. })));
-    }
-}
+#[path = "ledger_tests.rs"]
+mod tests;

@@ -28,6 +28,7 @@ fn plan() -> Plan {
         basis: Basis { playbook: String::new(), inventory: String::new(), templates: String::new(), facts: BTreeMap::new() },
         services: BTreeMap::new(),
         left_out: std::collections::BTreeSet::new(),
+        on_failure: flipside::config::OnFailure::Rollback,
         waves: vec![Wave { name: "lock".to_owned(), kind: WaveKind::Work, servers }],
     }
 }

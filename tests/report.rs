@@ -10,6 +10,7 @@ mod plan_text;
 mod sinks;
 
 use fixture::{Fault, Script, crash, engine_away, findings, nginx, plan, reload_fails, server, service};
+use flipside::config::OnFailure;
 use flipside::ledger::Ledger;
 use flipside::model::{Action, Event, EventKind, Failure, Millis, Outcome, ProbeTally, ServerName, ServiceName};
 use flipside::plan::{Change, Finding, Level, Paint, Plan, View, describe, show};
@@ -96,6 +97,16 @@ fn stuck() {
         fault("lon1-b", "switch", true, Outcome::Failed(reload_fails())),
     ];
     lines_of("stuck.lines.txt", &Script::of(faults));
+}
+
+/// What has switched stays so, and what failed is left as it is.
+#[test]
+fn held() {
+    let script = Script::of(vec![fault("par2-edge", "switch", false, Outcome::Failed(reload_fails()))]);
+    let plan = Plan { on_failure: OnFailure::Hold, ..plan() };
+    let (events, ledger) = script.run(&plan);
+    let (stderr, stdout) = replay(Style::Lines, Paint::Plain, &plan, &events, &ledger);
+    golden("held.lines.txt", &format!("{stderr}--- stdout\n{stdout}"));
 }
 
 #[test]

@@ -96,7 +96,9 @@ pub(super) async fn perform(
     match result {
         Ok(verdict) => {
             let outcome = closed(plan, &ledger, verdict);
-            if matches!(outcome, Outcome::Closed(Verdict::PutBack | Verdict::Stuck)) && ledger.abort.as_deref() != Some(ASKED_BY_ABORT) {
+            if matches!(outcome, Outcome::Closed(Verdict::PutBack | Verdict::Stuck | Verdict::Held))
+                && ledger.abort.as_deref() != Some(ASKED_BY_ABORT)
+            {
                 after_failure(surveyed, plan, &ledger, &run, verdict).await;
             }
             outcome

@@ -89,6 +89,7 @@ fn of_failure(plan: &Plan, ledger: &Ledger, verdict: Verdict) -> Vec<(String, St
     let seen = id.and_then(|id| ledger.failures.get(id)).map(|failure| failure.seen.clone());
     let became = match verdict {
         Verdict::Stuck => "stuck",
+        Verdict::Held => "held",
         Verdict::PutBack | Verdict::Done | Verdict::DoneWithLeftovers => "put_back",
     };
     let moved = plan.services.iter().filter(|(_, service)| !matches!(service.change, Change::Keep));

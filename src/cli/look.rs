@@ -2,6 +2,7 @@
 use super::args::{Global, Output};
 use super::exit::Outcome;
 use super::print::{complain, result, result_line};
+use super::resume::held_here;
 use super::secrets::{needed, read_secrets};
 use super::survey::{Surveyed, commands_of, read_files, survey, survey_all, survey_most};
 use crate::config::Playbook;
@@ -138,6 +139,8 @@ pub(super) async fn status(global: &Global, services: &[ServiceName]) -> Outcome
         return Outcome::Usage;
     }
     findings.extend(revert_notes(&surveyed.fleet));
+    let held = held_here(global, &surveyed.loaded);
+    findings.extend(held.map(|text| Finding { level: Level::Warning, server: None, service: None, text, hint: String::new() }));
     match global.output {
         Output::Json => print_json(&serde_json::json!({ "services": all, "silent": surveyed.silent, "findings": findings })),
         Output::Text => {

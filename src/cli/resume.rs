@@ -10,7 +10,7 @@ use super::reverts::{others, until_put_back};
 use super::secrets::read_secrets;
 use super::survey::{Surveyed, read_files, state_folder, survey_for};
 use crate::model::{HookPoint, Millis, Verdict};
-use crate::plan::{Plan, back_by_themselves, other_secrets, overtaken, past_undoing, prose, secrets_of};
+use crate::plan::{Plan, back_by_themselves, is_tried_again, other_secrets, overtaken, past_undoing, prose, secrets_of};
 use crate::run::{Journal, JournalError, LeftRun, OpenRun, left_runs, stuck_run};
 use std::path::Path;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
@@ -140,14 +140,18 @@ async fn lock_and_run(
         complain("one release would have two values: resume with the values that the run began with; nothing was changed");
         return Outcome::FatalFindings;
     }
-    let back = if run.ledger.unwinding() { Vec::new() } else { back_by_themselves(&run.plan, &run.ledger, &surveyed.fleet) };
+    let again = way != Way::Back && is_tried_again(&run.plan, &run.ledger);
+    let goes_back = run.ledger.unwinding() && !again;
+    let back = if goes_back { Vec::new() } else { back_by_themselves(&run.plan, &run.ledger, &surveyed.fleet) };
     let (probing, undo) = match way {
         Way::On(probing) => (probing, (!back.is_empty()).then(|| format!("{}: it is undone everywhere", back.join("; ")))),
         Way::Back => (Probing::default(), Some(ASKED_BY_ABORT.to_owned())),
     };
     let journal = Journal::reopen(run).and_then(|mut journal| {
-        if let Some(reason) = undo {
-            journal.ask_to_undo(&mut run.ledger, &reason)?;
+        match undo {
+            Some(reason) => journal.ask_to_undo(&mut run.ledger, &reason)?,
+            None if again => journal.ask_to_retry(&mut run.ledger)?,
+            None => {}
         }
         Ok(journal)
     });
@@ -177,6 +181,10 @@ async fn lock_and_run(
 pub(super) async fn cut_off_here(global: &Global, loaded: &Loaded, word: &str, patience: &mut Patience) -> Result<Vec<LeftRun>, Outcome> {
     let runs = not_running(&state_folder(global, loaded), patience).await?;
     let program = program(global);
+    if let Some(held) = runs.iter().find_map(|run| held(run, &program)) {
+        complain(&format!("{held}. Until then no {word} begins; nothing was changed"));
+        return Err(Outcome::Held);
+    }
     for run in &runs {
         let (folder, when) = (run.folder.display(), began(&run.folder));
         let text = match &run.read {
@@ -189,6 +197,26 @@ pub(super) async fn cut_off_here(global: &Global, loaded: &Loaded, word: &str, p
         complain(&format!("{text}. This {word} starts from what the servers show, and takes its place once it begins"));
     }
     Ok(runs)
+}
+
+/// What is to be said of a run that is held: the failure is nobody's but a person's to decide.
+fn held(run: &LeftRun, program: &str) -> Option<String> {
+    let (plan, ledger) = run.read.as_ref().ok().filter(|(_, ledger)| ledger.held)?;
+    let failed = ledger.first_failure.as_ref();
+    let step = failed.and_then(|id| plan.step(id)).map_or("a step", |step| step.title.as_str());
+    let server = failed.map_or_else(String::new, |id| format!(" on {}", id.server));
+    Some(format!(
+        "a {} failed here and is held ({}{}): {step}{server} failed, and nothing was undone. `{program} resume` tries it again, `{program} abort` puts the fleet back",
+        plan.intent.as_str(),
+        began(&run.folder),
+        run.folder.display()
+    ))
+}
+
+/// What `status` says of a run of this workstation that is held.
+pub(super) fn held_here(global: &Global, loaded: &Loaded) -> Option<String> {
+    let runs = left_runs(&state_folder(global, loaded)).ok()?;
+    runs.iter().filter(|run| !run.is_running).find_map(|run| held(run, &program(global)))
 }
 
 /// The runs that have no end, once none of them is being written.

@@ -45,11 +45,10 @@ const BUILD: &str = "build and push the image beforehand, and name it with `imag
 const HOOKS: &str = "write them in `[hooks]` of the playbook; one with `on = \"container\"` names the service";
 
 /// Everything that is planned and not built.
-const LATER: [Later; 9] = [
+const LATER: [Later; 8] = [
     value(Part::Rollout, "strategy", "rolling", "use `\"all_at_once\"`"),
     value(Part::Rollout, "strategy", "canary", "use `\"all_at_once\"`"),
     key(Part::Rollout, "batch", "every server is switched in one wave: remove it"),
-    value(Part::Rollout, "on_failure", "hold", "use `\"rollback\"`"),
     key(Part::Service, "dockerfile", BUILD),
     key(Part::Service, "context", BUILD),
     key(Part::Service, "archive", BUILD),

@@ -134,7 +134,9 @@ fn rollout(walk: &mut Walk<'_>, root: &Section<'_>) -> Rollout {
     };
     let Some(section) = walk.subsection(root, "rollout", Part::Rollout, "`rollout`".to_owned()) else { return rollout };
     walk.choice(&section, "strategy", &[("all_at_once", Strategy::AllAtOnce)]);
-    walk.choice(&section, "on_failure", &[("rollback", OnFailure::Rollback)]);
+    if let Some((what, _)) = walk.choice(&section, "on_failure", &[("rollback", OnFailure::Rollback), ("hold", OnFailure::Hold)]) {
+        rollout.on_failure = what;
+    }
     let why = "below 11s NGINX could still send a last request to a container that is gone; after 1h it closes what is left";
     if let Some((drain, _)) = walk.duration(&section, "drain_timeout", SHORTEST_DRAIN..=LONGEST_DRAIN, why) {
         rollout.drain_timeout = drain;

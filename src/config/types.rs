@@ -73,11 +73,22 @@ pub enum Strategy {
 }
 
 /// What happens when a step fails.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum OnFailure {
     /// Put the whole fleet back.
+    #[default]
     Rollback,
+    /// Leave everything as it is, until somebody goes on or puts it back.
+    Hold,
+}
+
+impl OnFailure {
+    /// The default.
+    #[must_use]
+    pub fn is_rollback(&self) -> bool {
+        *self == OnFailure::Rollback
+    }
 }
 
 /// What becomes of the old side.

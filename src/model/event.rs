@@ -80,6 +80,10 @@ pub enum EventKind {
         /// Who or what.
         reason: String,
     },
+    /// A step failed, and the plan says that nothing is undone: the fleet stays as it is until somebody decides.
+    RunHeld,
+    /// Somebody asked to go on with a run that is held: what failed is tried again.
+    RetryRequested,
     /// The run is over.
     RunClosed {
         /// How.
@@ -133,4 +137,6 @@ pub enum Verdict {
     PutBack,
     /// A step failed, and something could not be put back.
     Stuck,
+    /// A step failed, and nothing was undone: the run is taken up again, forward or back.
+    Held,
 }

@@ -27,7 +27,7 @@ use super::target::{Back, Desired, Wanted, backend_mode, desire};
 use super::turn::{Turn, finish_steps, hand_over_steps, retire_steps, start_steps};
 use super::types::{Basis, Change, Finding, Intent, Level, PLAN_FORMAT, Plan, Step, Wave, WaveKind};
 use super::warm;
-use crate::config::{Inventory, Playbook};
+use crate::config::{Inventory, OnFailure, Playbook};
 use crate::model::{Action, Labels, Secrets, ServerName, ServiceName, label, network_name};
 use crate::nginx::{RenderError, Templates};
 use crate::script::layout;
@@ -142,9 +142,12 @@ pub fn build(inputs: Inputs<'_>) -> Result<(Plan, Vec<Finding>), RenderError> {
         },
         services,
         left_out: routing.behind.concerned.clone(),
+        on_failure: OnFailure::Rollback,
         waves,
     };
-    Ok((plan, findings))
+    // What goes back, goes away, or is only brought to one side is put back when it fails.
+    let on_failure = if plan.intent == Intent::Deploy && !plan.mends() { playbook.rollout.on_failure } else { OnFailure::Rollback };
+    Ok((Plan { on_failure, ..plan }, findings))
 }
 
 fn intent(wanted: &Wanted, removed: &BTreeSet<ServiceName>) -> Intent {

@@ -12,6 +12,7 @@ mod doors;
 mod drift;
 mod fronts;
 mod going_back;
+mod held;
 mod hooks;
 mod leftovers;
 mod level;
@@ -43,6 +44,7 @@ mod warm;
 
 pub use behind::cannot_do_without;
 pub use build::{Inputs, build, is_fatal};
+pub use held::is_tried_again;
 pub use next::{Move, next, past_undoing};
 pub use overtaken::{back_by_themselves, overtaken};
 pub use place::{Placement, place};

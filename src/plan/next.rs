@@ -1,5 +1,6 @@
 //! The one decision: what comes next, given all that should happen and all that has happened.
 //! A fresh run, a resumed run and an unwinding run are the same question with a different ledger.
+use super::held::{disarm, holds};
 use super::types::{Plan, Step, UndoKind, Wave, WaveKind};
 use crate::ledger::{Ledger, StepState};
 use crate::model::{Action, ServerName, StepId, Verdict, WaveIndex};
@@ -16,6 +17,8 @@ pub enum Move {
     Undo(StepId),
     /// Every step of the wave is done.
     PassGate(WaveIndex),
+    /// Nothing is undone: the run is held.
+    Hold,
     /// The run is over.
     Close(Verdict),
 }
@@ -26,7 +29,14 @@ pub fn next(plan: &Plan, ledger: &Ledger) -> Vec<Move> {
     if ledger.closed.is_some() {
         return Vec::new();
     }
-    if ledger.unwinding() && !past_undoing(plan, ledger) { backward(plan, ledger) } else { forward(plan, ledger) }
+    if ledger.held && !ledger.unwinding() {
+        return disarm(plan, ledger);
+    }
+    match ledger.unwinding() && !past_undoing(plan, ledger) {
+        true if holds(plan, ledger) => vec![Move::Hold],
+        true => backward(plan, ledger),
+        false => forward(plan, ledger),
+    }
 }
 
 /// A wave of cleaning up has begun: everything that matters is done, and the run can only be finished.

@@ -67,7 +67,7 @@ pub fn back_by_themselves(plan: &Plan, ledger: &Ledger, fleet: &Fleet) -> Vec<St
         let watches = facts.revert.as_ref().is_some_and(|revert| revert.state == RevertState::Watching);
         if let Some(switched) = switched.filter(|_| facts.nginx.live.as_ref() == Some(back)) {
             reasons.push(format!("{server} put itself back from generation {switched} to {back}, since the run was cut off"));
-        } else if !watches {
+        } else if !watches && !ledger.held {
             reasons.push(format!("{server} has no revert any more that would put it back if this run ended again"));
         }
     }
@@ -116,7 +116,7 @@ fn taken_over(plan: &Plan, ledger: &Ledger, server: &ServerName, facts: &Facts) 
         }
     }
     let live = facts.nginx.live.as_ref()?;
-    let taken = !ledger.unwinding() && facts.revert.is_none() && armed?.contains(live);
+    let taken = !ledger.unwinding() && !ledger.held && facts.revert.is_none() && armed?.contains(live);
     taken.then(|| format!("{server}: another run has taken it over since this one was cut off"))
 }
 

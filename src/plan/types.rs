@@ -1,4 +1,5 @@
 //! The plan: the whole deployment as a value, and what its checks noticed.
+use crate::config::OnFailure;
 use crate::model::{Action, BackendMode, EnvName, Millis, ProjectName, Protocol, ServerName, ServiceName, Side, StepId};
 use serde::{Deserialize, Serialize};
 use std::collections::{BTreeMap, BTreeSet};
@@ -28,6 +29,9 @@ pub struct Plan {
     /// Servers that could not be reached, that this project has to do with, and that the plan does without.
     #[serde(default, skip_serializing_if = "BTreeSet::is_empty")]
     pub left_out: BTreeSet<ServerName>,
+    /// What happens when a step fails.
+    #[serde(default, skip_serializing_if = "OnFailure::is_rollback")]
+    pub on_failure: OnFailure,
     /// In order. Empty when there is nothing to do.
     pub waves: Vec<Wave>,
 }

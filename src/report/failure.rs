@@ -26,6 +26,10 @@ pub(super) fn lines(plan: &Plan, ledger: &Ledger, ending: &Ending<'_>, paint: Pa
         }
         Some(Verdict::PutBack) => format!("{target} {what} after {after}, and everything was put back"),
         Some(Verdict::Stuck) => format!("{target} {what} after {after}, and NOT EVERYTHING COULD BE PUT BACK"),
+        Some(Verdict::Held) if ledger.undo_failures.is_empty() => {
+            format!("{target} {what} after {after}, and is HELD: nothing was undone, and no server will do so by itself")
+        }
+        Some(Verdict::Held) => format!("{target} {what} after {after}, and is HELD: nothing was undone"),
         None => format!("{target} was interrupted after {after}: {}", summary::how_far(plan, ledger)),
     };
     let mut lines = vec![format!("{} {}", paint.red("✘"), paint.bold(&title))];
@@ -113,6 +117,7 @@ fn not_put_back(plan: &Plan, ledger: &Ledger, ending: &Ending<'_>, paint: Paint)
     for (id, failure) in &ledger.undo_failures {
         lines.push(String::new());
         lines.push(match plan.step(id).map(|step| step.undo_kind) {
+            Some(_) if ledger.held => paint.red(&format!("  {} may put itself back, its revert could not be taken away:", id.server)),
             Some(UndoKind::Cleans) => paint.bold(&format!("  Left behind on {} (nothing hangs on it):", id.server)),
             Some(UndoKind::Restores) | None => paint.red(&format!("  Could not be undone on {} (requests hang on it):", id.server)),
         });
@@ -178,7 +183,7 @@ fn fleet(plan: &Plan, ledger: &Ledger, paint: Paint) -> Vec<String> {
 fn gaps(ledger: &Ledger, ending: &Ending<'_>) -> Vec<String> {
     let way = match ledger.closed {
         Some(Verdict::PutBack) => "handed over and back",
-        Some(Verdict::Done | Verdict::DoneWithLeftovers | Verdict::Stuck) | None => "handed over",
+        Some(Verdict::Done | Verdict::DoneWithLeftovers | Verdict::Stuck | Verdict::Held) | None => "handed over",
     };
     ending.gaps.iter().map(|(name, gap)| format!("  {name}: {way}, no answer for {}", prose::seconds(*gap))).collect()
 }
@@ -203,6 +208,9 @@ fn state_text(plan: &Plan, ledger: &Ledger, state: &Serving) -> String {
         Serving::Before => format!("as before the run: {}", versions(plan, Serving::Before)),
         Serving::After => format!("as planned: {}", versions(plan, Serving::After)),
         Serving::Between(ids) => format!("between the two; done so far: {}", titles(ids)),
+        Serving::Unclear(ids) if ids.iter().all(|id| ledger.state(id) == StepState::Failed) => {
+            format!("between the two; failed: {}", titles(ids))
+        }
         Serving::Unclear(ids) => format!("not known; nobody saw the end of: {}", titles(ids)),
         Serving::Stuck(ids) => {
             let seen = ids.first().and_then(|id| ledger.undo_failures.get(id)).map_or("", |failure| failure.seen.as_str());
@@ -243,6 +251,14 @@ fn next(plan: &Plan, ledger: &Ledger, ending: &Ending<'_>, paint: Paint) -> Vec<
         Some(Verdict::PutBack) => {
             row(format!("{program} status"), "what every server serves");
             row(again, if ledger.first_failure.is_some() { "once the cause is gone" } else { "from the beginning" });
+        }
+        Some(Verdict::Held) => {
+            if let Some(container) = ledger.first_failure.as_ref().and_then(|id| plan.step(id)?.action.container()) {
+                row(format!("docker logs {container}"), "the container that failed is left as it is");
+            }
+            row(format!("{program} resume"), "once the cause is gone: tries again what failed, and goes on");
+            row(format!("{program} abort"), "puts everything back");
+            row(format!("{program} status"), "what every server serves");
         }
         None => {
             row(format!("{program} resume"), "goes on where the run stopped");

@@ -30,6 +30,9 @@ pub(super) fn lines(plan: &Plan, notice: &Notice, paint: Paint) -> Vec<String> {
                 ))]
             }
         },
+        Notice::Held => {
+            vec![paint.yellow("== held: nothing is undone, as the playbook says, and the reverts of the servers are taken away")]
+        }
         Notice::AbortAsked { reason } => vec![paint.yellow(&format!("== asked to stop: {}", prose::clean(reason)))],
     }
 }

@@ -41,6 +41,7 @@ pub(super) enum Notice {
     ServerOver { server: ServerName, took: Millis },
     WaveOver { wave: WaveIndex, way: Way, end: WaveEnd, n_good: usize, n_servers: usize, took: Millis },
     AbortAsked { reason: String },
+    Held,
     Closed { verdict: Verdict },
 }
 
@@ -62,6 +63,8 @@ pub(super) struct Progress {
     last_end: BTreeMap<ServerName, u64>,
     open: BTreeSet<StepId>,
     touched: BTreeSet<StepId>,
+    /// What is undone because the run is held is nothing that anybody waits for.
+    held: bool,
     /// How long each wave took, in the order they were over.
     pub(super) times: Vec<(WaveIndex, Way, Millis)>,
 }
@@ -93,12 +96,22 @@ impl Progress {
         let mut notices = Vec::new();
         match &event.kind {
             EventKind::RunOpened { .. } => {}
+            EventKind::RetryRequested => self.held = false,
+            EventKind::UndoStarted { .. } | EventKind::UndoEnded { .. } if self.held => {}
+            EventKind::RunHeld => {
+                self.held = true;
+                self.leave(event.at, &mut notices);
+                notices.push(Notice::Held);
+            }
             EventKind::StepStarted { step } => self.began(plan, step, Way::Forward, event.at, &mut notices),
             EventKind::UndoStarted { step } => self.began(plan, step, Way::Back, event.at, &mut notices),
             EventKind::StepEnded { step, outcome } => self.ended(plan, step, Way::Forward, outcome, event.at, &mut notices),
             EventKind::UndoEnded { step, outcome } => self.ended(plan, step, Way::Back, outcome, event.at, &mut notices),
             EventKind::GatePassed { .. } => self.over(WaveEnd::Passed, event.at, &mut notices),
-            EventKind::AbortRequested { reason } => notices.push(Notice::AbortAsked { reason: reason.clone() }),
+            EventKind::AbortRequested { reason } => {
+                self.held = false;
+                notices.push(Notice::AbortAsked { reason: reason.clone() });
+            }
             EventKind::RunClosed { verdict } => {
                 self.leave(event.at, &mut notices);
                 notices.push(Notice::Closed { verdict: *verdict });

@@ -11,7 +11,7 @@ use crate::plan::{Change, Paint, Plan, ServicePlan, past_undoing, prose};
 pub(super) fn lines(plan: &Plan, ledger: &Ledger, ending: &Ending<'_>, times: &[(WaveIndex, Way, Millis)], paint: Paint) -> Vec<String> {
     match ledger.closed {
         Some(Verdict::Done | Verdict::DoneWithLeftovers) => {}
-        Some(Verdict::PutBack | Verdict::Stuck) | None => return Vec::new(),
+        Some(Verdict::PutBack | Verdict::Stuck | Verdict::Held) | None => return Vec::new(),
     }
     let title = format!("{} done in {}", target(plan), prose::seconds(ending.elapsed));
     let mut lines = vec![format!("{} {}", paint.green("✔"), paint.bold(&title))];
@@ -91,6 +91,10 @@ pub(super) fn one_line(plan: &Plan, ledger: &Ledger, ending: &Ending<'_>) -> Str
         Some(Verdict::PutBack) => format!("{} and was put back{}", how(ledger), why(plan, ledger)),
         Some(Verdict::Stuck) => {
             format!("{} and COULD NOT BE PUT BACK on {}{}", how(ledger), stuck_servers(plan, ledger), why(plan, ledger))
+        }
+        Some(Verdict::Held) => {
+            let (why, program) = (why(plan, ledger), ending.program);
+            format!("failed and is HELD, nothing was undone: `{program} resume` tries again, `{program} abort` puts it back{why}")
         }
         None if past_undoing(plan, ledger) => format!("interrupted: {}; `{} resume` goes on", how_far(plan, ledger), ending.program),
         None => format!("interrupted: {}; `{1} resume` goes on, `{1} abort` undoes it", how_far(plan, ledger), ending.program),

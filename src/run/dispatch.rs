@@ -155,6 +155,10 @@ fn sort(plan: &Plan, moves: Vec<Move>) -> (Vec<EventKind>, BTreeMap<ServerName, 
                 events.push(EventKind::GatePassed { wave });
                 continue;
             }
+            Move::Hold => {
+                events.push(EventKind::RunHeld);
+                continue;
+            }
             Move::Close(verdict) => {
                 events.push(EventKind::RunClosed { verdict });
                 continue;

@@ -46,6 +46,8 @@ impl Gaps {
             | EventKind::RunOpened { .. }
             | EventKind::GatePassed { .. }
             | EventKind::AbortRequested { .. }
+            | EventKind::RunHeld
+            | EventKind::RetryRequested
             | EventKind::RunClosed { .. } => {}
         }
     }

@@ -148,6 +148,16 @@ impl Journal {
         Ok(())
     }
 
+    /// Writes down that what failed in a run that is held is to be tried again, before anything else happens in it.
+    ///
+    /// # Errors
+    /// [`JournalError`].
+    pub fn ask_to_retry(&mut self, ledger: &mut Ledger) -> Result<(), JournalError> {
+        let asked = self.write(ledger, vec![EventKind::RetryRequested])?;
+        self.opened.extend(asked);
+        Ok(())
+    }
+
     /// Where the run is kept.
     #[must_use]
     pub fn folder(&self) -> &Path {

@@ -29,7 +29,7 @@ pub struct OpenRun {
     pub is_running: bool,
 }
 
-/// A run that was begun and not closed, as a later one finds it.
+/// A run that was begun and not closed, or is held, as a later one finds it.
 #[derive(Debug)]
 pub struct LeftRun {
     /// Its folder.
@@ -92,7 +92,7 @@ pub fn left_runs(state: &Path) -> Result<Vec<LeftRun>, JournalError> {
             answer => answer?,
         };
         match read_events(&path) {
-            Ok(ledger) if ledger.closed.is_some() || ledger.next_seq() == 0 => closed.push(folder),
+            Ok(ledger) if has_ended(&ledger) || ledger.next_seq() == 0 => closed.push(folder),
             Ok(ledger) => {
                 let read = read_plan(&folder.join(PLAN)).map(|plan| (plan, ledger));
                 left.push(LeftRun { folder, is_running, read });
@@ -111,6 +111,14 @@ pub fn left_runs(state: &Path) -> Result<Vec<LeftRun>, JournalError> {
         let _ = fs::remove_dir_all(&folder);
     }
     Ok(left)
+}
+
+/// Nothing is to come of it any more. One that is held waits for somebody.
+fn has_ended(ledger: &Ledger) -> bool {
+    match ledger.closed {
+        Some(Verdict::Done | Verdict::DoneWithLeftovers | Verdict::PutBack | Verdict::Stuck) => true,
+        Some(Verdict::Held) | None => false,
+    }
 }
 
 /// The last run of this project and environment, where it ended without everything being put back: it can be taken up to finish that.

@@ -1,4 +1,5 @@
 //! A plan for the tests of this room: what it does to which servers is theirs to say.
+use crate::config::OnFailure;
 use crate::model::{BackendMode, EnvName, ProjectName, ServiceName};
 use crate::plan::{Basis, Intent, PLAN_FORMAT, Plan, ServicePlan, Wave};
 use std::collections::{BTreeMap, BTreeSet};
@@ -15,6 +16,7 @@ pub(super) fn deploy_of(services: BTreeMap<ServiceName, ServicePlan>, waves: Vec
         basis: Basis { playbook: String::new(), inventory: String::new(), templates: String::new(), facts: BTreeMap::new() },
         services,
         left_out: BTreeSet::new(),
+        on_failure: OnFailure::Rollback,
         waves,
     }
 }

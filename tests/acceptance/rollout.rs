@@ -4,8 +4,12 @@ use crate::fleet::Fleet;
 use crate::project::Project;
 use crate::shop::{api_on, deploy, header, is};
 use crate::traffic::Traffic;
+use std::fs;
 use std::thread;
 use std::time::Duration;
+
+/// The example that the README points to.
+const HOLD: &str = include_str!("../../playbooks/hold.toml");
 
 /// `api` on three servers, watched for so long.
 fn watched(version: &str, time: &str, more: &str) -> String {
@@ -21,13 +25,13 @@ fn a_release_that_dies_after_the_switch_goes_back_by_itself() {
 
     // It answers, is switched to everywhere, and three seconds later the container of one server is gone. NGINX passes by it.
     let traffic = Traffic::http(&servers);
-    project.playbook(&watched("2.0", "60s", ""));
+    project.playbook(&watched("2.0", "45s", ""));
     let mut run = project.start(&["deploy", "-y"]);
     run.until("== watch");
     thread::sleep(Duration::from_secs(3));
     servers[1].must("docker kill shop_prod_api_secondary");
     run.end().exits(5).says(&[
-        "[server2] failed: watch shop_prod_api_secondary for 60s",
+        "[server2] failed: watch shop_prod_api_secondary for 45s",
         "shop_prod_api_secondary exited with code 137",
         "undone: switch NGINX to generation",
         "everything was put back",
@@ -40,4 +44,59 @@ fn a_release_that_dies_after_the_switch_goes_back_by_itself() {
     project.playbook(&watched("2.0", "2s", ""));
     deploy(&project).exits(0).says(&["watched shop_prod_api_secondary for 2s"]);
     is(&project, "api", "RUNNING", "secondary", "2.0");
+}
+
+#[test]
+fn a_failure_is_held_and_goes_on_or_back_when_somebody_says_so() {
+    let fleet = Fleet::take();
+    let servers = fleet.servers();
+    let project = Project::new(&fleet, HOLD);
+    deploy(&project).exits(0);
+    let release = |version: &str| {
+        HOLD.replace("version = \"1.0\"", &format!("version = \"{version}\"")).replace("app:1.0", &format!("app:{version}"))
+    };
+    let fails_on_server2 = |container: &str| {
+        let mut run = project.start(&["deploy", "-y"]);
+        run.until("== watch");
+        servers[1].must(&format!("docker kill {container}"));
+        run.end().exits(8).says(&[
+            "== held",
+            "and is HELD",
+            "as planned: api",
+            " resume  once the cause is gone",
+            " abort   puts everything back",
+        ]);
+        for server in &servers {
+            assert_eq!(server.run("ls /local/flipside/revert/armed 2>/dev/null"), "", "{} would put itself back", server.name);
+        }
+    };
+
+    // Nothing is undone: the servers go on with the new side, and NGINX passes by the container that is gone.
+    let traffic = Traffic::http(&servers);
+    project.playbook(&release("2.0"));
+    fails_on_server2("shop_prod_api_secondary");
+    traffic.phase("held");
+    deploy(&project).exits(8).says(&["is held", "watch shop_prod_api_secondary for 10s on server2 failed", "Until then no deploy begins"]);
+    project.flipside(&["rollback", "-y"]).exits(8);
+    project.flipside(&["status"]).exits(0).says(&["a deploy failed here and is held"]);
+    // The cause is not gone: it is held again.
+    project.flipside(&["resume"]).exits(8).says(&["exited with code 137"]);
+    traffic.phase("resumed");
+    servers[1].must("docker start shop_prod_api_secondary");
+    project.flipside(&["resume"]).exits(0).says(&["watched shop_prod_api_secondary for 10s"]);
+    is(&project, "api", "RUNNING", "secondary", "2.0");
+    traffic.phase("second");
+
+    project.playbook(&release("1.0").replace("version = \"1.0\"", "version = \"3.0\""));
+    fails_on_server2("shop_prod_api");
+    traffic.phase("aborting");
+    project.flipside(&["abort"]).exits(0);
+    is(&project, "api", "RUNNING", "secondary", "2.0");
+    project.flipside(&["status"]).exits(0).says_not(&["held"]);
+    traffic.phase("aborted");
+    traffic.end().none_failed().versions(&["1.0", "2.0"]).only("held", "2.0").only("aborted", "2.0");
+    let hooks = fs::read_to_string(project.path("hooks.log")).expect("a log");
+    let expected =
+        ["_secondary for 10s", "_secondary for 10s", " for 10s"].map(|text| format!("held: watch shop_prod_api{text} on server2"));
+    assert_eq!(hooks.lines().collect::<Vec<_>>(), expected);
 }

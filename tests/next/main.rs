@@ -43,6 +43,7 @@ fn plan(waves: &[Vec<Vec<Sketch>>], n_cleanup: usize) -> Plan {
         basis,
         services: BTreeMap::new(),
         left_out: std::collections::BTreeSet::new(),
+        on_failure: flipside::config::OnFailure::Rollback,
         waves: waves.iter().enumerate().map(wave).collect(),
     }
 }
@@ -161,6 +162,7 @@ impl<'a> World<'a> {
                     }
                     assert!(!self.backward());
                 }
+                Move::Hold => panic!("these plans put back"),
                 Move::Close(verdict) => {
                     assert_eq!(moves.len(), 1);
                     assert!(self.steps.values().all(|seen| !seen.runs && !seen.undo_runs), "closed while something runs");
@@ -185,6 +187,7 @@ impl<'a> World<'a> {
                     (seen.undo_begun, seen.undo_runs) = (true, true);
                     self.event(EventKind::UndoStarted { step });
                 }
+                Move::Hold => self.event(EventKind::RunHeld),
                 Move::PassGate(wave) => {
                     self.passed += 1;
                     self.event(EventKind::GatePassed { wave });

@@ -108,6 +108,7 @@ fn plan(shape: Shape) -> (Plan, BTreeMap<StepId, Deed>) {
         format: PLAN_FORMAT,
         intent: Intent::Deploy,
         left_out: BTreeSet::new(),
+        on_failure: flipside::config::OnFailure::Rollback,
         project: ProjectName::new("p").unwrap(),
         env: EnvName::new("e").unwrap(),
         version: String::new(),
@@ -212,6 +213,7 @@ impl Fleet {
                     assert_eq!(*place, Place { new_runs, ..BEFORE }, "{what}");
                 }
                 // That somebody answers was seen after every action.
+                Verdict::Held => panic!("{what}: these plans put back"),
                 Verdict::Stuck => assert!(self.is_stuck, "{what}: nobody is"),
             }
         }
@@ -260,6 +262,7 @@ impl Run {
                         queues.entry(step.server.clone()).or_default().push((step.clone(), true));
                         self.event(EventKind::UndoStarted { step });
                     }
+                    Move::Hold => self.event(EventKind::RunHeld),
                     Move::PassGate(wave) => self.event(EventKind::GatePassed { wave }),
                     Move::Close(verdict) => {
                         self.event(EventKind::RunClosed { verdict });

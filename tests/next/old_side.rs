@@ -20,6 +20,7 @@ fn run(plan: &Plan, fails: impl Fn(&StepId) -> bool, undo_fails: impl Fn(&StepId
                     undone.push(step.clone());
                     vec![EventKind::UndoStarted { step: step.clone() }, EventKind::UndoEnded { step, outcome }]
                 }
+                Move::Hold => vec![EventKind::RunHeld],
                 Move::PassGate(wave) => vec![EventKind::GatePassed { wave }],
                 Move::Close(verdict) => vec![EventKind::RunClosed { verdict }],
             };

@@ -46,6 +46,7 @@ pub fn drive(plan: &Plan, servers: &mut Servers, trouble: &Trouble, observe: &mu
         let mut by_server: BTreeMap<ServerName, Vec<(StepId, bool)>> = BTreeMap::new();
         for one in moves {
             match one {
+                Move::Hold => run.event(EventKind::RunHeld),
                 Move::PassGate(wave) => run.event(EventKind::GatePassed { wave }),
                 Move::Close(verdict) => {
                     run.event(EventKind::RunClosed { verdict });

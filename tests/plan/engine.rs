@@ -6,7 +6,7 @@ use crate::cases::Case;
 use crate::driver::Servers;
 use flipside::ledger::Ledger;
 use flipside::model::{Action, StepId, Verdict};
-use flipside::plan::{Plan, back_by_themselves, overtaken, past_undoing};
+use flipside::plan::{Plan, back_by_themselves, is_tried_again, overtaken, past_undoing};
 use flipside::remote::fake::{FakeFleet, Fate};
 use flipside::run::{Journal, Notice, OpenRun, Stop, dispatch, open_runs, stuck_run};
 use std::cell::RefCell;
@@ -166,12 +166,16 @@ impl Workstation {
         fleet.lease_again(&run.plan.servers()).unwrap();
         let servers = fleet.servers_meanwhile();
         let facts = servers.iter().map(|(name, server)| (name.clone(), server.facts())).collect();
-        let back = if run.ledger.unwinding() { Vec::new() } else { back_by_themselves(&run.plan, &run.ledger, &facts) };
+        let again = way == Way::On && is_tried_again(&run.plan, &run.ledger);
+        let goes_back = run.ledger.unwinding() && !again;
+        let back = if goes_back { Vec::new() } else { back_by_themselves(&run.plan, &run.ledger, &facts) };
         let mut journal = Journal::reopen(&mut run).unwrap();
         if way == Way::Back {
             journal.ask_to_undo(&mut run.ledger, "abort").unwrap();
         } else if !back.is_empty() {
             journal.ask_to_undo(&mut run.ledger, &back.join("; ")).unwrap();
+        } else if again {
+            journal.ask_to_retry(&mut run.ledger).unwrap();
         }
         Some(self.engine(case, base, (&run.plan, run.ledger, journal), servers, mishap).await)
     }

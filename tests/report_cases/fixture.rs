@@ -43,6 +43,7 @@ pub(crate) fn plan() -> Plan {
         basis: Basis { playbook: "p".into(), inventory: "i".into(), templates: "t".into(), facts: BTreeMap::new() },
         services: services(),
         left_out: std::collections::BTreeSet::new(),
+        on_failure: flipside::config::OnFailure::Rollback,
         waves: vec![
             wave("lock", WaveKind::Work, &|_| vec![step("lock the server", None, Action::Lock, vec![])]),
             wave("prepare", WaveKind::Work, &|_| {
@@ -309,6 +310,7 @@ impl Script {
                 Move::Do(id) | Move::Recheck(id) => run.push(EventKind::StepStarted { step: id.clone() }),
                 Move::Undo(id) => run.push(EventKind::UndoStarted { step: id.clone() }),
                 Move::PassGate(wave) => run.push(EventKind::GatePassed { wave: *wave }),
+                Move::Hold => run.push(EventKind::RunHeld),
                 Move::Close(verdict) => run.push(EventKind::RunClosed { verdict: *verdict }),
             }
         }
@@ -328,7 +330,7 @@ impl Script {
                     run.push(EventKind::StepEnded { step: id.clone(), outcome });
                 }
                 Move::Undo(id) => run.push(EventKind::UndoEnded { step: id.clone(), outcome: self.outcome(plan, id, true, true) }),
-                Move::PassGate(_) | Move::Close(_) => {}
+                Move::PassGate(_) | Move::Hold | Move::Close(_) => {}
             }
         }
     }

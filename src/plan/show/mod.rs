@@ -11,6 +11,7 @@ pub use actions::{action_name, describe};
 pub use paint::Paint;
 
 use super::types::{Change, Finding, Intent, Level, Plan};
+use crate::config::OnFailure;
 use crate::model::{Action, ServerName};
 use std::collections::BTreeMap;
 
@@ -96,9 +97,13 @@ fn footer(plan: &Plan, view: &View<'_>) -> String {
         (of(&[Change::Remove]), "to remove"),
         (of(&[Change::Keep]), "unchanged"),
     ];
+    let held = match plan.on_failure {
+        OnFailure::Rollback => "",
+        OnFailure::Hold => " Where a step fails nothing is undone: the run is held.",
+    };
     let mut text: Vec<String> = parts.iter().filter(|(n, _)| *n > 0).map(|(n, what)| format!("{n} {what}")).collect();
     text.push(format!("{} in {}", prose::count(plan.n_steps(), "step"), prose::count(plan.waves.len(), "wave")));
-    format!("{}.", text.join(", "))
+    format!("{}.{held}", text.join(", "))
 }
 
 fn findings(findings: &[Finding], paint: Paint) -> Vec<String> {

@@ -2,6 +2,7 @@
 //! twice; and whoever comes then, with the journal or from another workstation, dies again. Every action that is performed is followed by a
 //! look at what clients see. Where there are too many points, some are taken at regular distances; how many were tried is printed.
 //! Deliberately absent: time, bytes, half-done actions.
+mod held;
 mod kills;
 mod mishaps;
 
@@ -81,7 +82,7 @@ impl Sweep {
         let target = match verdict {
             Verdict::Done | Verdict::DoneWithLeftovers => Some(&self.after),
             Verdict::PutBack => Some(&self.before),
-            Verdict::Stuck => None,
+            Verdict::Stuck | Verdict::Held => None,
         };
         let different = target.filter(|target| target.routes() != now.routes()).map(|_| format!("NGINX routes {:?}", now.routes()));
         let whole = alike == Alike::Whole && verdict != Verdict::DoneWithLeftovers;
@@ -90,7 +91,7 @@ impl Sweep {
             self.problem(what, format!("{verdict:?}, and {problem}"));
         }
         let broken = match verdict {
-            Verdict::Stuck => self.base.clone().where_one_is_enough().broken(&self.case, &ran.servers),
+            Verdict::Stuck | Verdict::Held => self.base.clone().where_one_is_enough().broken(&self.case, &ran.servers),
             Verdict::Done | Verdict::DoneWithLeftovers | Verdict::PutBack => self.base.broken_at_the_end(&self.case, &ran.servers),
         };
         if !broken.is_empty() {
@@ -157,7 +158,9 @@ impl Sweep {
         // A deploy that fails puts back what it found: in the middle of a handover nobody runs.
         let broken = match self.calm {
             Verdict::PutBack => self.base.broken(&self.case, &servers),
-            Verdict::Done | Verdict::DoneWithLeftovers | Verdict::Stuck => self.base.broken_at_the_end(&self.case, &servers),
+            Verdict::Done | Verdict::DoneWithLeftovers | Verdict::Stuck | Verdict::Held => {
+                self.base.broken_at_the_end(&self.case, &servers)
+            }
         };
         if !broken.is_empty() {
             self.problem(what, format!("settled, and {broken:?}"));
