@@ -42,10 +42,8 @@ const BUILD: &str = "build and push the image beforehand, and name it with `imag
 const HOOKS: &str = "write them in `[hooks]` of the playbook; one with `on = \"container\"` names the service";
 
 /// Everything that is planned and not built.
-const LATER: [Later; 9] = [
-    value(Part::Rollout, "strategy", "rolling", "use `\"all_at_once\"`"),
-    value(Part::Rollout, "strategy", "canary", "use `\"all_at_once\"`"),
-    key(Part::Rollout, "batch", "every server is switched in one wave: remove it"),
+const LATER: [Later; 7] = [
+    value(Part::Rollout, "strategy", "canary", "use `\"all_at_once\"` or `\"rolling\"`"),
     value(Part::Rollout, "on_failure", "hold", "use `\"rollback\"`"),
     key(Part::Service, "dockerfile", BUILD),
     key(Part::Service, "context", BUILD),
@@ -60,7 +58,18 @@ impl Part {
         match self {
             Part::Playbook => &["project", "rollout", "services", "secrets", "hooks", "env"],
             Part::Project => &["name", "version", "default_env"],
-            Part::Rollout => &["strategy", "on_failure", "drain_timeout", "stop_timeout", "keep", "warm_time", "max_unreachable"],
+            Part::Rollout => &[
+                "strategy",
+                "batch",
+                "pause",
+                "max_failures",
+                "on_failure",
+                "drain_timeout",
+                "stop_timeout",
+                "keep",
+                "warm_time",
+                "max_unreachable",
+            ],
             Part::Service => &[
                 "image",
                 "command",

@@ -29,6 +29,7 @@ fn within(action: &Action) -> Millis {
         Action::PullImage { .. } => PULL,
         Action::AwaitHealthy { policy, .. } => Millis(policy.deadline.0 + 15_000),
         Action::Drain { policy, .. } => Millis(policy.timeout.0 + 30_000),
+        Action::Pause { time } => Millis(time.0 + 30_000),
         Action::StopContainer { timeout, .. }
         | Action::RemoveContainer { timeout, .. }
         | Action::SetAside { stop_timeout: timeout, .. } => Millis(timeout.0 + SHORT.0),

@@ -30,6 +30,7 @@ mod placement;
 mod probe;
 mod put_back;
 mod registry;
+mod rolling;
 mod secrets;
 mod server_fails;
 mod sweep;
