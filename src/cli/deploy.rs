@@ -99,7 +99,7 @@ impl Command {
                 return outcome;
             }
         }
-        let budget = if self.removed.is_empty() { self.wanted.budget(&loaded.playbook) } else { 0 };
+        let budget = if self.removed.is_empty() { self.wanted.budget(&loaded.playbook, loaded.inventory.servers.len()) } else { 0 };
         if let Err(outcome) = connecting(&loaded, HookPoint::BeforeConnect, self.word).await {
             return outcome;
         }

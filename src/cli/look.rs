@@ -93,7 +93,7 @@ pub(super) async fn plan(global: &Global, services: &[ServiceName], with_command
     if let Err(outcome) = read_secrets(&mut loaded, &needed).await {
         return outcome;
     }
-    let budget = wanted.budget(&loaded.playbook);
+    let budget = wanted.budget(&loaded.playbook, loaded.inventory.servers.len());
     let surveyed = match survey_most(global, loaded, "plan", budget).await {
         Ok(surveyed) => surveyed,
         Err(outcome) => return outcome,

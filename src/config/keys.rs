@@ -45,10 +45,8 @@ const BUILD: &str = "build and push the image beforehand, and name it with `imag
 const HOOKS: &str = "write them in `[hooks]` of the playbook; one with `on = \"container\"` names the service";
 
 /// Everything that is planned and not built.
-const LATER: [Later; 8] = [
-    value(Part::Rollout, "strategy", "rolling", "use `\"all_at_once\"`"),
-    value(Part::Rollout, "strategy", "canary", "use `\"all_at_once\"`"),
-    key(Part::Rollout, "batch", "every server is switched in one wave: remove it"),
+const LATER: [Later; 6] = [
+    value(Part::Rollout, "strategy", "canary", "use `\"all_at_once\"` or `\"rolling\"`"),
     key(Part::Service, "dockerfile", BUILD),
     key(Part::Service, "context", BUILD),
     key(Part::Service, "archive", BUILD),
@@ -62,9 +60,19 @@ impl Part {
         match self {
             Part::Playbook => &["project", "rollout", "services", "secrets", "hooks", "env"],
             Part::Project => &["name", "version", "default_env"],
-            Part::Rollout => {
-                &["strategy", "on_failure", "drain_timeout", "stop_timeout", "keep", "warm_time", "min_healthy_time", "max_unreachable"]
-            }
+            Part::Rollout => &[
+                "strategy",
+                "batch",
+                "pause",
+                "max_failures",
+                "on_failure",
+                "drain_timeout",
+                "stop_timeout",
+                "keep",
+                "warm_time",
+                "min_healthy_time",
+                "max_unreachable",
+            ],
             Part::Service => &[
                 "image",
                 "command",

@@ -124,6 +124,7 @@ fn project(walk: &mut Walk<'_>, root: &Section<'_>) -> Option<(ProjectName, Stri
 fn rollout(walk: &mut Walk<'_>, root: &Section<'_>) -> Rollout {
     let mut rollout = Rollout {
         strategy: Strategy::AllAtOnce,
+        rolling: rolling::Rolling::default(),
         on_failure: OnFailure::Rollback,
         drain_timeout: Millis::seconds(30),
         stop_timeout: Millis::seconds(30),
@@ -133,7 +134,7 @@ fn rollout(walk: &mut Walk<'_>, root: &Section<'_>) -> Rollout {
         max_unreachable: 0,
     };
     let Some(section) = walk.subsection(root, "rollout", Part::Rollout, "`rollout`".to_owned()) else { return rollout };
-    walk.choice(&section, "strategy", &[("all_at_once", Strategy::AllAtOnce)]);
+    rolling::strategy(walk, &section, &mut rollout);
     if let Some((what, _)) = walk.choice(&section, "on_failure", &[("rollback", OnFailure::Rollback), ("hold", OnFailure::Hold)]) {
         rollout.on_failure = what;
     }

@@ -1,7 +1,124 @@
-//! How a fleet is rolled out, beyond one wave for all: how long old sides stay warm. Deliberately absent: what a plan makes of it.
-use super::types::{Keep, Rollout};
+//! How a fleet is rolled out, beyond one wave for all: batch by batch, and how long old sides stay warm. Deliberately absent: what a plan
+//! makes of it.
+use super::node::Value;
+use super::types::{Keep, Rollout, Strategy};
 use super::walk::{Section, Walk};
 use crate::model::Millis;
+use serde::{Deserialize, Serialize};
+
+/// Batch by batch: how many servers at once, how long between, and how many may be missing.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Rolling {
+    /// Servers that start and switch together. Default 25%.
+    pub batch: Share,
+    /// Between two batches, 0 s to 1 h. Default 10 s.
+    pub pause: Millis,
+    /// So many servers of the inventory may be missing, instead of `max_unreachable`. Default: as that says.
+    pub max_failures: Option<Share>,
+}
+
+impl Default for Rolling {
+    fn default() -> Self {
+        Self { batch: Share::Percent(25), pause: Millis::seconds(10), max_failures: None }
+    }
+}
+
+impl Rolling {
+    /// Whether a file need not say it.
+    pub(super) fn is_default(&self) -> bool {
+        *self == Self::default()
+    }
+}
+
+/// Some of many.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Share {
+    /// So many.
+    Number(u32),
+    /// So many of a hundred: 0 to 100.
+    Percent(u32),
+}
+
+impl Share {
+    /// Of so many, rounded up: at least one.
+    #[must_use]
+    pub fn at_least_one_of(self, n_all: usize) -> usize {
+        let n = match self {
+            Share::Number(number) => number as usize,
+            Share::Percent(percent) => (n_all * percent as usize).div_ceil(100),
+        };
+        n.max(1)
+    }
+
+    /// Of so many, rounded down.
+    #[must_use]
+    pub fn at_most_of(self, n_all: usize) -> usize {
+        match self {
+            Share::Number(number) => number as usize,
+            Share::Percent(percent) => n_all * percent as usize / 100,
+        }
+    }
+}
+
+impl Rollout {
+    /// How many of so many servers a run may do without, because they cannot be reached when it begins: a rolling one's `max_failures`, else
+    /// `max_unreachable`.
+    #[must_use]
+    pub fn budget(&self, n_servers: usize) -> u32 {
+        let failures = self.rolling.max_failures.filter(|_| self.strategy == Strategy::Rolling);
+        failures.map_or(self.max_unreachable, |share| u32::try_from(share.at_most_of(n_servers)).unwrap_or(u32::MAX))
+    }
+}
+
+/// Reads `strategy`, and what belongs to a rolling one.
+pub(super) fn strategy(walk: &mut Walk<'_>, section: &Section<'_>, rollout: &mut Rollout) {
+    let words = [("all_at_once", Strategy::AllAtOnce), ("rolling", Strategy::Rolling)];
+    if let Some((strategy, _)) = walk.choice(section, "strategy", &words) {
+        rollout.strategy = strategy;
+    }
+    if let Some(batch) = share(walk, section, "batch", 1, "servers that start and switch together") {
+        rollout.rolling.batch = batch;
+    }
+    let why = "the time between two batches; 0s for none";
+    if let Some((pause, _)) = walk.duration(section, "pause", Millis(0)..=Millis::seconds(3600), why) {
+        rollout.rolling.pause = pause;
+    }
+    rollout.rolling.max_failures = share(walk, section, "max_failures", 0, "so many servers may be missing; 0 for none");
+    for key in ["batch", "pause", "max_failures"] {
+        // An environment may have another strategy than the rest of the playbook.
+        if let (Some(entry), None) = (section.table.get(key), section.table.get("strategy")) {
+            let title = format!("`rollout` has `{key}`, and no `strategy`");
+            walk.report(entry.key_span, title, "add `strategy = \"rolling\"`, or remove it");
+        }
+    }
+    if let (Some(entry), Some(_)) = (section.table.get("max_failures"), section.table.get("max_unreachable")) {
+        let title = "`rollout` has `max_failures` and `max_unreachable`";
+        walk.report(entry.key_span, title, "both say how many servers may be missing: remove one of the two");
+    }
+}
+
+/// A number of servers, or a percentage of them in quotes.
+fn share(walk: &mut Walk<'_>, section: &Section<'_>, key: &str, least: u32, why: &str) -> Option<Share> {
+    let entry = section.table.get(key)?;
+    let Value::Text(text) = &entry.node.value else {
+        return walk.number(section, key, least..=1000, why).map(|(number, _)| Share::Number(number));
+    };
+    let percent = text.strip_suffix('%').filter(|digits| digits.chars().all(|c| c.is_ascii_digit()));
+    match percent.and_then(|digits| digits.parse().ok()) {
+        Some(percent) if (least..=100).contains(&percent) => Some(Share::Percent(percent)),
+        Some(percent) => {
+            let title = format!("`{key}` in {} must be from {least}% to 100%, not {percent}%", section.what);
+            walk.report(entry.node.span, title, why);
+            None
+        }
+        None => {
+            let title = format!("`{key}` in {} is neither a number nor a percentage: `{text}`", section.what);
+            walk.report(entry.node.span, title, format!("write `{key} = 2`, or `{key} = \"25%\"`"));
+            None
+        }
+    }
+}
 
 /// The default of `warm_time`, for serde.
 pub(super) fn warm_time() -> Millis {

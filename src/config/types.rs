@@ -1,7 +1,7 @@
 //! What a playbook and an inventory say, after environments are merged, defaults are filled in and names are checked.
 use super::hooks::Hook;
 use super::proxy::Proxy;
-use super::rolling::{is_warm_time, warm_time};
+use super::rolling::{Rolling, is_warm_time, warm_time};
 use crate::model::{EnvName, HookPoint, Millis, ProjectName, Protocol, SecretName, ServerName, ServiceName, Upstream, Zone};
 use serde::{Deserialize, Serialize};
 use std::collections::{BTreeMap, BTreeSet};
@@ -43,8 +43,11 @@ pub enum SecretSource {
 /// How the fleet is rolled out.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Rollout {
-    /// Only `all_at_once` so far.
+    /// In which order servers are switched. Default: all at once.
     pub strategy: Strategy,
+    /// Of a rolling one: how.
+    #[serde(default, skip_serializing_if = "Rolling::is_default")]
+    pub rolling: Rolling,
     /// What happens when a step fails.
     pub on_failure: OnFailure,
     /// How long in-flight requests may take. Default 30 s.
@@ -70,6 +73,8 @@ pub struct Rollout {
 pub enum Strategy {
     /// Every server in the same wave.
     AllAtOnce,
+    /// One batch of servers after the other.
+    Rolling,
 }
 
 /// What happens when a step fails.

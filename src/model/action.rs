@@ -203,6 +203,11 @@ pub enum Action {
     DisarmRevert,
     /// One real request through the mesh reaches a backend.
     CheckRoute(RouteCheck),
+    /// Nothing, for a while. Whoever asks the run to stop ends it at once.
+    Pause {
+        /// How long: up to 1 h.
+        time: Millis,
+    },
     /// Wait until no connection leads from NGINX to these backends.
     Drain {
         /// The backends that go away.
@@ -255,6 +260,7 @@ impl Action {
             | Action::CheckRoute(_)
             | Action::Drain { .. }
             | Action::Hook(_)
+            | Action::Pause { .. }
             | Action::PruneGenerations { .. } => None,
         }
     }

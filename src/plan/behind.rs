@@ -31,7 +31,7 @@ pub(super) struct Behind {
 pub fn cannot_do_without(n_away: usize, n_all: usize, budget: u32) -> Option<String> {
     let these = format!("{n_away} of {n_all} servers cannot be used");
     if n_away > budget as usize {
-        return Some(if budget == 0 { these } else { format!("{these}, and `max_unreachable` allows {budget}") });
+        return Some(if budget == 0 { these } else { format!("{these}, and at most {budget} may be left behind") });
     }
     (n_away > 0 && 2 * n_away >= n_all).then(|| format!("{these}, and a deploy without some needs more than half of them"))
 }
@@ -135,7 +135,7 @@ impl Behind {
             text,
             hint: hint.to_owned(),
         };
-        let budget = wanted.budget(playbook);
+        let budget = wanted.budget(playbook, n_servers);
         if let (Some(why), Some(first)) = (cannot_do_without(self.away.len(), n_servers, budget), self.away.first()) {
             all.push(of(Level::Fatal, Some(first), None, why, "look at the servers and the network"));
         }

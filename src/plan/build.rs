@@ -1,5 +1,6 @@
 //! Playbook, inventory and facts to a plan: the waves in their order. Reads as a table of contents.
 use super::aliases;
+use super::batches;
 use super::behind::Behind;
 use super::certificates;
 use super::containers::digest;
@@ -100,6 +101,7 @@ pub fn build(inputs: Inputs<'_>) -> Result<(Plan, Vec<Finding>), RenderError> {
         leaving,
         behind,
         moment,
+        batch: None,
     };
     // A server that is away is left behind by a run that changes anything.
     if removed.is_empty() && (!turns(desired).is_empty() || !all_generations(&routing, &BTreeSet::new())?.is_empty()) {
@@ -199,9 +201,12 @@ fn deploy_waves(routing: &Routing<'_>, wanted: &Wanted, findings: &mut Vec<Findi
     if n_announced > 0 {
         generations.push(announced);
     }
-    for turn in &turns {
-        switched.extend(turn.iter().map(|desired| desired.name));
-        generations.push(all_generations(routing, &switched)?);
+    let stages = batches::stages(routing, &turns);
+    for stage in &stages {
+        switched.extend(stage.services.iter().map(|desired| desired.name));
+        let mut all = all_generations(&Routing { batch: stage.batch.as_ref(), ..*routing }, &switched)?;
+        all.retain(|server, _| stage.switches(server));
+        generations.push(all);
     }
     if turns.is_empty() {
         generations.push(all_generations(routing, &switched)?);
@@ -241,6 +246,7 @@ fn deploy_waves(routing: &Routing<'_>, wanted: &Wanted, findings: &mut Vec<Findi
     let mut live: BTreeMap<ServerName, Generation> = BTreeMap::new();
     let n_turns = turns.len();
     let mut stretches = Stretches::default();
+    let mut switches = Vec::new();
     stretches.covers(waves.len());
     waves.push(Wave { name: "join the fleet".to_owned(), kind: WaveKind::Work, servers: join_steps(&before, &joining, &mut live) });
     // What a server routed before it joined makes room from here on: nobody goes back to it.
@@ -256,21 +262,34 @@ fn deploy_waves(routing: &Routing<'_>, wanted: &Wanted, findings: &mut Vec<Findi
             waves.push(Wave { name, kind: WaveKind::Work, servers: switch_steps(&turn, generations, &mut live) });
             continue;
         }
-        let services: &[&Desired<'_>] = turns.get(position - n_announced).map_or(&[], Vec::as_slice);
+        let stage = stages.get(position - n_announced).unwrap_or(&batches::NOTHING);
+        let services = stage.services;
         let suffix = if n_turns > 1 { format!(" {}", names(services)) } else { String::new() };
+        let name = |verb: &str| format!("{verb}{suffix}{}", stage.suffix());
+        let routing = &Routing { batch: stage.batch.as_ref(), ..*routing };
         let turn = Turn { routing, services, release };
-        waves.extend(hooks.waves(At::Start, services, &suffix, findings)?);
-        waves.push(Wave { name: format!("stop{suffix}"), kind: WaveKind::Work, servers: hand_over_steps(&turn) });
-        waves.push(Wave { name: format!("start{suffix}"), kind: WaveKind::Work, servers: start_steps(&turn, findings) });
-        waves.extend(hooks.waves(At::BeforeSwitch, services, &suffix, findings)?);
+        if stage.is_first() {
+            waves.extend(hooks.waves(At::Start, services, &suffix, findings)?);
+        }
+        waves.push(Wave { name: name("stop"), kind: WaveKind::Work, servers: hand_over_steps(&turn) });
+        waves.push(Wave { name: name("start"), kind: WaveKind::Work, servers: start_steps(&turn, findings) });
+        if stage.is_first() {
+            waves.extend(hooks.waves(At::BeforeSwitch, services, &suffix, findings)?);
+            switches.clear();
+        }
         match services.iter().any(|desired| turn.hands_over(desired)) {
             true => stretches.leaves_out(),
             false => stretches.covers(waves.len()),
         }
-        waves.push(Wave { name: format!("switch{suffix}"), kind: WaveKind::Work, servers: switch_steps(&turn, generations, &mut live) });
-        waves.extend(hooks.waves(At::AfterSwitch, services, &suffix, findings)?);
-        let moved: Vec<&Desired<'_>> = turns.iter().take(position - n_announced + 1).flatten().copied().collect();
-        waves.extend(soak(&waves, &moved, &routing.playbook.rollout, &suffix));
+        switches.push(waves.len());
+        waves.push(Wave { name: name("switch"), kind: WaveKind::Work, servers: switch_steps(&turn, generations, &mut live) });
+        if stage.is_last() {
+            batches::go_straight_back(&mut waves, &switches);
+            waves.extend(hooks.waves(At::AfterSwitch, services, &suffix, findings)?);
+        }
+        let moved: Vec<&Desired<'_>> = stages.iter().take(position - n_announced + 1).flat_map(|stage| stage.services).copied().collect();
+        waves.extend(soak(&waves, &moved, &routing.playbook.rollout, &name("")));
+        waves.extend(stage.pause(routing, &name("pause")));
     }
     let left = leftovers(routing, wanted);
     let turn = Turn { routing, services: &moving, release };

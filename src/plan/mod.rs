@@ -1,6 +1,7 @@
 //! The heart: from playbook, inventory and facts to a plan, and from plan and ledger to what is next. Deliberately absent: doing anything.
 mod aliases;
 mod balancing;
+mod batches;
 mod behind;
 mod build;
 mod certificates;

@@ -166,8 +166,9 @@ impl Unit<'_> {
 }
 
 impl<'a> PresentService<'a> {
-    /// The side that NGINX routes. Where servers disagree: the one whose containers all run, then the one of most servers, then
-    /// the older. Where nothing is routed, as for a service without a port: the side that runs, or keeps exiting, or stopped last.
+    /// The side that NGINX routes. Where servers disagree: not a newer one of which less runs, since a rolling deploy may have come to some
+    /// servers only; then the one whose containers all run, then the one of most servers, then the older. Where nothing is routed, as for a
+    /// service without a port: the side that runs, or keeps exiting, or stopped last.
     #[must_use]
     pub fn live(&self) -> Option<Side> {
         if self.routes.is_empty() {
@@ -175,10 +176,12 @@ impl<'a> PresentService<'a> {
         }
         let n_routes = |side| self.level_routes().filter(|route| route.live == side).count();
         let all_run = |side| self.side(side).next().is_some() && self.side(side).all(Unit::runs);
+        let n_run = |side: Side| self.side(side).filter(|unit| unit.runs()).count();
+        let is_short = |side: Side| self.release(side) > self.release(side.other()) && n_run(side) < n_run(side.other());
         Side::BOTH
             .into_iter()
             .filter(|side| n_routes(*side) > 0)
-            .max_by_key(|side| (all_run(*side), n_routes(*side), std::cmp::Reverse(self.release(*side))))
+            .max_by_key(|side| (!is_short(*side), all_run(*side), n_routes(*side), std::cmp::Reverse(self.release(*side))))
     }
 
     /// Servers route different sides: a run was cut off between two switches.

@@ -1,5 +1,6 @@
 //! What each server's NGINX should route, and the generation that says so. Deliberately absent: when it is switched.
 use super::balancing::assign_roles;
+use super::batches::Batch;
 use super::behind::Behind;
 use super::containers::Place;
 use super::drift::Drift;
@@ -54,6 +55,8 @@ pub(super) struct Routing<'a> {
     pub behind: &'a Behind,
     /// Before or after the servers that were left behind have what they missed.
     pub moment: Moment,
+    /// How far a rolling deploy has come; None for whatever it has come to the end of.
+    pub batch: Option<&'a Batch>,
 }
 
 /// Before or after the servers that were left behind have what they missed.
@@ -117,7 +120,8 @@ impl Routing<'_> {
 
     fn new_backends(&self, server: &ServerName, desired: &Desired<'_>, side: Side) -> Vec<MeshBackend> {
         let mut backends = Vec::new();
-        for at in &desired.servers {
+        let is_there = |at: &&ServerName| self.batch.is_none_or(|batch| batch.has(desired.name, at));
+        for at in desired.servers.iter().filter(is_there) {
             for replica in &desired.replicas {
                 let Some(port) = desired.service.port else { continue };
                 let backend = match self.mode {
@@ -252,6 +256,7 @@ impl Routing<'_> {
         let mut listeners = Vec::new();
         let mut remove = Vec::new();
         let complete = self.desired.iter().filter(|desired| desired.moves()).all(|desired| switched.contains(desired.name));
+        let complete = complete && self.batch.is_none_or(Batch::is_last);
         for desired in self.desired {
             let side = if switched.contains(desired.name) { desired.to } else { desired.from };
             let paths = [Protocol::Tcp, Protocol::Http]

@@ -30,6 +30,7 @@ fn within(action: &Action) -> Millis {
         Action::AwaitHealthy { policy, .. } => Millis(policy.deadline.0 + 15_000),
         Action::StayHealthy { policy, .. } => Millis(policy.at_most().0 + 15_000),
         Action::Drain { policy, .. } => Millis(policy.timeout.0 + 30_000),
+        Action::Pause { time } => Millis(time.0 + 30_000),
         Action::StopContainer { timeout, .. }
         | Action::RemoveContainer { timeout, .. }
         | Action::SetAside { stop_timeout: timeout, .. } => Millis(timeout.0 + SHORT.0),

@@ -116,10 +116,10 @@ pub struct Wanted {
 }
 
 impl Wanted {
-    /// How many servers may be left behind.
+    /// How many of so many servers may be left behind.
     #[must_use]
-    pub fn budget(&self, playbook: &Playbook) -> u32 {
-        self.max_unreachable.unwrap_or(playbook.rollout.max_unreachable)
+    pub fn budget(&self, playbook: &Playbook, n_servers: usize) -> u32 {
+        self.max_unreachable.unwrap_or(playbook.rollout.budget(n_servers))
     }
 
     /// The service is among those asked for.

@@ -309,7 +309,8 @@ pub(super) fn start_steps(turn: &Turn<'_>, findings: &mut Vec<Finding>) -> Steps
             }
             continue;
         }
-        for server in &desired.servers {
+        let starts = |server: &&ServerName| turn.routing.batch.is_none_or(|batch| batch.starts(server));
+        for server in desired.servers.iter().filter(starts) {
             for replica in &desired.replicas {
                 if let Some(phases) = turn.start(server, desired, replica, side, findings) {
                     add(&mut by_phase, server, phases);

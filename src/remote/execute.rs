@@ -95,7 +95,7 @@ enum Kind {
 
 fn kind(action: &Action) -> Kind {
     match action {
-        Action::Lock | Action::ConfirmFacts { .. } => Kind::Alone,
+        Action::Lock | Action::ConfirmFacts { .. } | Action::Pause { .. } => Kind::Alone,
         Action::AwaitHealthy { .. } | Action::StayHealthy { .. } => Kind::Probe,
         Action::PutFile { .. }
         | Action::PutSecrets { .. }
@@ -312,6 +312,11 @@ impl Servers {
                 }
                 Err(error) => Err(unreachable(&error.to_string())),
             },
+            // Here and not on the server: nothing is left there when nobody waits any more.
+            Action::Pause { time } => {
+                tokio::time::sleep(time.duration()).await;
+                Ok("it is over".to_owned())
+            }
             Action::Hook(hook) => {
                 let (id, tell) = (work.calls[item.call].id.clone(), work.tell.clone());
                 let mut variables = hook.variables.clone();

@@ -1,4 +1,4 @@
-//! An action as the body of a script. Deliberately absent: actions that are not a script (the lease, health probes, confirming facts).
+//! An action as the body of a script. Deliberately absent: actions that are not a script (the lease, health probes, confirming facts, a pause).
 use super::ScriptContext;
 use super::quote::quote;
 use super::{docker, hook, layout, nginx, revert};
@@ -25,7 +25,7 @@ pub enum BodyError {
 /// [`BodyError`].
 pub fn body(context: &ScriptContext, action: &Action, secrets: &Secrets) -> Result<String, BodyError> {
     let text = match action {
-        Action::Lock | Action::ConfirmFacts { .. } | Action::AwaitHealthy { .. } | Action::StayHealthy { .. } => {
+        Action::Lock | Action::ConfirmFacts { .. } | Action::AwaitHealthy { .. } | Action::StayHealthy { .. } | Action::Pause { .. } => {
             return Err(BodyError::NotAScript);
         }
         Action::PutFile { path, mode, content } => docker::put_file(path, *mode, content),

@@ -18,7 +18,7 @@ pub fn commands(context: &ScriptContext, action: &Action) -> Vec<String> {
     };
     match action {
         Action::Lock => vec![format!("flock -n {}", quote(&format!("{}/lock/lease", layout::folder(&context.remote_root))))],
-        Action::ConfirmFacts { .. } => Vec::new(),
+        Action::ConfirmFacts { .. } | Action::Pause { .. } => Vec::new(),
         Action::PutFile { path, mode, .. } => vec![format!("write {} (mode {mode:o})", quote(path))],
         Action::PutSecrets { folder, names, .. } => {
             names.iter().map(|name| format!("write {} (mode 400)", quote(&format!("{folder}/{name}")))).collect()

@@ -31,6 +31,7 @@ mod placement;
 mod probe;
 mod put_back;
 mod registry;
+mod rolling;
 mod rollout;
 mod secrets;
 mod server_fails;

@@ -35,6 +35,7 @@ pub fn action_name(action: &Action) -> &'static str {
         Action::DisarmRevert => "disarm_revert",
         Action::CheckRoute(_) => "check_route",
         Action::Drain { .. } => "drain",
+        Action::Pause { .. } => "pause",
         Action::Hook(_) => "hook",
         Action::PruneGenerations { .. } => "prune_generations",
     }
@@ -76,6 +77,7 @@ pub fn describe(action: &Action) -> String {
         Action::Drain { backends, .. } => {
             format!("drain {}", super::prose::count(backends.len(), "backend"))
         }
+        Action::Pause { time } => format!("pause for {time}"),
         Action::Hook(hook) => format!("run {}", hook.point.as_str()),
         Action::PruneGenerations { keep } => format!("prune NGINX generations to the newest {keep}"),
     }
@@ -96,6 +98,7 @@ mod tests {
             Action::SwitchBack { from: generation.clone(), to: generation.clone() },
             Action::ConfirmSwitch { to: generation.clone() },
             Action::DisarmRevert,
+            Action::Pause { time: crate::model::Millis::seconds(10) },
             Action::DropGeneration { generation },
             Action::PruneGenerations { keep: 5 },
         ] {

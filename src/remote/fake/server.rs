@@ -189,6 +189,7 @@ impl FakeServer {
             }
             Action::CheckRoute(check) => self.check_route(check),
             Action::Drain { backends, .. } => self.drain(backends),
+            Action::Pause { .. } => seen("it is over"),
             Action::Hook(hook) => self.run_hook(&hook.place),
             Action::PruneGenerations { keep } => {
                 let live = self.base.nginx.live.clone();

@@ -272,6 +272,10 @@ sweeps! {
     a_toggle_whose_old_side_stays_warm: "warm",
     a_toggle_onto_a_warm_side: "warm_third",
     a_rollback_to_a_warm_side: "warm_rollback",
+    a_toggle_that_rolls: "rolling",
+    a_toggle_that_rolls_over_two_levels: "rolling_two_levels",
+    a_toggle_that_rolls_without_a_server: "rolling_without_one",
+    a_deploy_after_a_roll_that_was_cut_off: "rolling_half_switched",
 }
 
 /// The last server of the first service that moves cannot run its new release.
@@ -297,6 +301,11 @@ async fn a_toggle_that_fails_while_it_is_watched() {
     case.servers.values_mut().for_each(|server| server.short_lived.extend(["shop/api:2".to_owned()]));
     case.name += ", failing";
     sweep(case, Verdict::PutBack).await;
+}
+
+#[tokio::test]
+async fn a_toggle_that_rolls_and_fails_in_its_last_batch() {
+    fails("rolling").await;
 }
 
 #[tokio::test]

@@ -1,0 +1,69 @@
+//! `playbooks/rolling.toml`: batch by batch under traffic. A release that is bad reaches one batch, one that fails later is taken back from
+//! all, and a pause ends when it is told to.
+use crate::fleet::Fleet;
+use crate::project::Project;
+use crate::shop::{deploy, is};
+use crate::traffic::Traffic;
+
+/// The example that the README points to.
+const EXAMPLE: &str = include_str!("../../playbooks/rolling.toml");
+
+/// The playbook of another version.
+fn version(version: &str) -> String {
+    EXAMPLE
+        .replace("version = \"1.0\"", &format!("version = \"{version}\""))
+        .replace("flipside/app:1.0", &format!("flipside/app:{version}"))
+}
+
+#[test]
+fn a_release_goes_from_server_to_server_and_a_bad_one_no_further() {
+    let fleet = Fleet::take();
+    let servers = fleet.servers();
+    let project = Project::new(&fleet, EXAMPLE);
+    deploy(&project).exits(0);
+    let traffic = Traffic::http(&servers);
+    let there = |name: &str| {
+        servers.iter().filter(|server| server.containers().contains_key(name)).map(|server| server.name.clone()).collect::<Vec<_>>()
+    };
+
+    // One that never gets well ran on one server, and no client saw it.
+    traffic.phase("bad");
+    project.playbook(&version("3.0-unhealthy"));
+    deploy(&project).exits(5).says(&["503", "everything was put back"]).says_not(&["== switch", "== start, batch 2 of 3"]);
+    is(&project, "api", "RUNNING", "primary", "1.0");
+    assert_eq!(there("shop_prod_api_secondary.failed"), [servers[0].name.clone()]);
+
+    // One that fails in the second batch is taken back from the first.
+    traffic.phase("later");
+    project.playbook(&version("2.0"));
+    let mut run = project.start(&["deploy", "-y"]);
+    run.until("== pause, batch 1 of 3");
+    servers[1].must("(setsid sh -c 'until docker kill shop_prod_api_secondary; do sleep 0.1; done' >/dev/null 2>&1 </dev/null &)");
+    run.end().exits(5).says(&["== undo switch, batch 1 of 3", "everything was put back"]).says_not(&["== switch, batch 2 of 3"]);
+    is(&project, "api", "RUNNING", "primary", "1.0");
+    assert_eq!(there("shop_prod_api_secondary.failed"), [servers[0].name.clone(), servers[1].name.clone()]);
+
+    // Somebody has seen enough in the pause. Nobody waits for the rest of it: no run may take longer than 150 s.
+    project.playbook(&version("2.0").replace("pause = \"3s\"", "pause = \"10m\""));
+    let mut run = project.start(&["deploy", "-y"]);
+    run.until("== pause, batch 1 of 3");
+    run.signal("INT");
+    run.end().exits(5).says(&["everything was put back"]).says_not(&["== start, batch 2 of 3"]);
+    is(&project, "api", "RUNNING", "primary", "1.0");
+
+    // Killed there, it leaves one server on the new side. The next deploy brings it back to where there are more copies, and begins anew.
+    let mut run = project.start(&["deploy", "-y"]);
+    run.until("== pause, batch 1 of 3");
+    run.signal("KILL");
+    assert_eq!(run.end().exit, None);
+    traffic.phase("whole");
+    project.playbook(&version("2.0"));
+    let whole =
+        deploy(&project).exits(0).says(&["== start, batch 1 of 3", "== pause, batch 2 of 3", "== switch, batch 3 of 3", "== retire"]);
+    assert_eq!(whole.stderr.matches("== pause, ").count(), 2, "{}", whole.all());
+    is(&project, "api", "RUNNING", "secondary", "2.0");
+    for server in &servers {
+        assert_eq!(server.running("shop_prod_api"), ["shop_prod_api_secondary"], "{}", server.name);
+    }
+    traffic.end().none_failed().versions(&["1.0", "2.0"]).only("bad", "1.0");
+}
