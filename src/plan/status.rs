@@ -7,7 +7,7 @@ use super::place::place;
 use super::present::{Fleet, PresentService, Unit, present};
 
 use super::show::prose::clean;
-use super::target::Repair;
+use super::target::{Repair, is_in_maintenance};
 use super::types::Finding;
 use crate::config::{Inventory, Playbook};
 use crate::facts::ContainerState;
@@ -94,6 +94,11 @@ pub fn status(
     for (name, service) in present.services.iter().filter(|(name, _)| !playbook.services.contains_key(*name)) {
         let n_wanted = service.live().map_or(0, |live| service.side(live).count());
         all.insert(name.clone(), judge(service, n_wanted, silent));
+    }
+    for (name, status) in &mut all {
+        if is_in_maintenance(present.services.get(name)) {
+            status.troubles.push(format!("its public hosts are in maintenance: flipside maintenance off {name}"));
+        }
     }
     (all, findings)
 }
