@@ -1,9 +1,13 @@
-//! What is read of certificates and keys that openssl made, with `faketime` so that they are valid from a fixed day; the files lie in
+//! Which folders of certificates are pruned; and what is read of certificates and keys that openssl made, with `faketime` so that they are valid from a fixed day; the files lie in
 //! `tests/certificates` and protect nothing. Deliberately absent: TLS itself, which the acceptance tests speak.
 #![expect(clippy::unwrap_used, reason = "a test may panic")]
 use flipside::model::{Certificate, CertificateError, day_of};
+use flipside::script::nginx::prune_generations;
+use flipside::script::{ScriptContext, layout};
 use std::fs;
-use std::path::Path;
+use std::os::unix::fs::symlink;
+use std::path::{Path, PathBuf};
+use std::process::Command;
 
 fn file(name: &str) -> Vec<u8> {
     fs::read(Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/certificates").join(name)).unwrap()
@@ -51,4 +55,26 @@ fn a_key_belongs_to_its_own_certificate_alone() {
         assert_eq!(belongs("one.crt", key), Err(CertificateError::Encrypted), "{key}");
     }
     assert_eq!(belongs("one.crt", "one.crt"), Err(CertificateError::NoKey));
+}
+
+#[test]
+fn a_certificate_goes_when_no_generation_that_is_kept_names_it() {
+    let root = tempfile::tempdir().unwrap();
+    let context = ScriptContext { docker: "docker".to_owned(), remote_root: root.path().to_str().unwrap().to_owned() };
+    let nginx = PathBuf::from(layout::nginx_folder(&context.remote_root));
+    let certificates = nginx.join("../tls/shop_prod_web");
+    for (release, digest) in [("releases/g1", "aa"), ("sealed/g1", "bb")] {
+        let folder = nginx.join(release).join("http.d");
+        fs::create_dir_all(&folder).unwrap();
+        fs::write(folder.join("shop.prod.hosts.conf"), format!("ssl_certificate /flipside/tls/shop_prod_web/{digest}/cert;\n")).unwrap();
+    }
+    for digest in ["aa", "bb", "cc"] {
+        fs::create_dir_all(certificates.join(digest)).unwrap();
+    }
+    symlink("releases/g1", nginx.join("current")).unwrap();
+    let pruned = Command::new("sh").arg("-c").arg(prune_generations(&context, 5)).output().unwrap();
+    assert!(pruned.status.success() && pruned.stderr.is_empty(), "{pruned:?}");
+    let mut left: Vec<_> = fs::read_dir(&certificates).unwrap().map(|entry| entry.unwrap().file_name()).collect();
+    left.sort();
+    assert_eq!(left, ["aa", "bb"]);
 }

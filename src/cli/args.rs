@@ -199,6 +199,20 @@ pub enum Command {
         #[command(flatten)]
         waiting: Waiting,
     },
+    /// Give requests for the public hosts of services the maintenance page, or let them through again
+    Maintenance {
+        /// Into maintenance, or back
+        state: OnOff,
+        /// The services; they must be named
+        #[arg(value_name = "SERVICE", value_parser = service_name, required = true)]
+        services: Vec<ServiceName>,
+        /// Do not ask. Without a terminal this must be given
+        #[arg(short, long)]
+        yes: bool,
+        /// Other runs.
+        #[command(flatten)]
+        waiting: Waiting,
+    },
     /// Finish a run that was cut off
     ///
     /// Looks at every step whose end nobody saw, and goes on from there: forward, or back where the run was on its way back.
@@ -292,6 +306,15 @@ pub enum Output {
     Text,
     /// For programs.
     Json,
+}
+
+/// A state that something is put into.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum OnOff {
+    /// Into it.
+    On,
+    /// Out of it.
+    Off,
 }
 
 /// `--color`.

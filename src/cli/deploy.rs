@@ -1,11 +1,11 @@
 //! Commands that run a plan: `deploy`, `rollback`, `remove`. Show it, ask, run it, say what came of it.
-use super::args::{Global, Output};
+use super::args::{Global, OnOff, Output};
 use super::carry_out::{perform, reporter, stop_asked};
 use super::exit::Outcome;
 use super::hooks::connecting;
 use super::load::Loaded;
 use super::look::{make, nginx_files, unknown_services};
-use super::manner::Manner;
+use super::manner::{Manner, wanted};
 use super::patience::Patience;
 use super::print::{complain, result_line, talk};
 use super::resume::{cut_off_here, run_id, supersede};
@@ -15,7 +15,7 @@ use super::survey::{Surveyed, read_files, state_folder, survey_most};
 use crate::facts::Facts;
 use crate::ledger::Ledger;
 use crate::model::{HookPoint, ServiceName, Verdict};
-use crate::plan::{Back, Finding, Plan, View, Wanted, is_fatal, show};
+use crate::plan::{Back, Finding, Maintenance, Plan, View, Wanted, is_fatal, show};
 use crate::report::ColorChoice;
 use crate::run::{Journal, LeftRun};
 use std::collections::BTreeSet;
@@ -43,6 +43,16 @@ pub(super) async fn rollback(global: &Global, services: &[ServiceName], wanted: 
 pub(super) async fn remove(global: &Global, services: &[ServiceName], wanted: Wanted, manner: Manner, began: Instant) -> Outcome {
     let removed = services.iter().cloned().collect();
     Command { word: "remove", wanted, removed, manner }.carry_out(global, &[], began).await
+}
+
+/// `flipside maintenance`.
+pub(super) async fn maintenance(global: &Global, services: &[ServiceName], state: OnOff, manner: Manner, began: Instant) -> Outcome {
+    let asked = match state {
+        OnOff::On => Maintenance::On,
+        OnOff::Off => Maintenance::Off,
+    };
+    let wanted = Wanted { maintenance: Some(asked), ..wanted(services, false, false) };
+    Command { word: "maintenance", wanted, removed: BTreeSet::new(), manner }.carry_out(global, services, began).await
 }
 
 /// An engine may still be busy with what a run began that was killed a moment ago: a port is taken, and the container not yet to be seen.
@@ -148,7 +158,7 @@ impl Command {
 
     /// A rollback starts the containers that wait, with the secrets that they were given.
     fn starts_new_containers(&self) -> bool {
-        self.removed.is_empty() && self.wanted.back == Back::No
+        self.removed.is_empty() && self.wanted.back == Back::No && self.wanted.maintenance.is_none()
     }
 
     async fn plan_and_run(

@@ -1,6 +1,6 @@
 //! The only reader of the three folders: playbooks, inventory, templates. Deliberately absent: what their texts mean.
 use super::args::Global;
-use crate::config::{Inventory, Playbook, Problems, read_inventory, read_playbook};
+use crate::config::{Inventory, Playbook, Problems, Proxy, read_inventory, read_playbook};
 use crate::model::Secrets;
 use crate::nginx::{TemplateError, Templates};
 use std::collections::BTreeMap;
@@ -32,10 +32,21 @@ pub(super) enum LoadError {
     /// The text is wrong.
     #[error("{0}")]
     Problems(#[from] Problems),
+    /// A page is too large, or no text.
+    #[error("the page {path} {fault}; pages are UTF-8 texts of 64 KiB at most, since every server is given them with every change")]
+    Page {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong.
+        fault: &'static str,
+    },
     /// A template is wrong.
     #[error(transparent)]
     Template(#[from] TemplateError),
 }
+
+/// The most bytes of a page.
+const LARGEST_PAGE: usize = 64 << 10;
 
 /// Everything that files say.
 #[derive(Debug)]
@@ -71,6 +82,8 @@ pub(super) fn load(global: &Global) -> Result<Loaded, LoadError> {
         (Err(error), _) | (_, Err(error)) => return Err(error),
     };
     let (playbook_dir, secrets) = (folder(&playbook_path), Secrets::none());
+    let pages = load_pages(&playbook, &playbook_dir)?;
+    let playbook = Playbook { pages, ..playbook };
     Ok(Loaded { playbook, playbook_dir, secrets, inventory, inventory_dir, templates: load_templates(global)? })
 }
 
@@ -83,6 +96,21 @@ pub(super) fn load_inventory(global: &Global) -> Result<(Inventory, PathBuf), Lo
     let text = read(&path)?;
     let inventory = read_inventory(&name(&path), &text)?;
     Ok((inventory, folder(&path)))
+}
+
+/// The pages that the playbook names.
+fn load_pages(playbook: &Playbook, folder: &Path) -> Result<BTreeMap<String, String>, LoadError> {
+    let mut pages = BTreeMap::new();
+    for named in playbook.services.values().filter_map(|service| service.proxy.as_ref()).flat_map(Proxy::pages) {
+        let path = folder.join(named);
+        let bytes = fs::read(&path).map_err(|source| LoadError::Io { path: path.clone(), source })?;
+        if bytes.len() > LARGEST_PAGE {
+            return Err(LoadError::Page { path, fault: "is too large" });
+        }
+        let text = String::from_utf8(bytes).map_err(|_| LoadError::Page { path, fault: "is not UTF-8" })?;
+        pages.insert(named.clone(), text);
+    }
+    Ok(pages)
 }
 
 /// The folder that a file is in.

@@ -13,6 +13,7 @@ pub(super) fn wanted(services: &[ServiceName], force: bool, repair: bool) -> Wan
         max_unreachable: None,
         catch_up: false,
         orphans: Orphans::Stay,
+        maintenance: None,
     }
 }
 

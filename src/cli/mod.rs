@@ -43,6 +43,10 @@ pub async fn run(args: Args, began: Instant) -> Outcome {
             let manner = Manner { confirmed: *yes, probing: args::Probing::default(), lock_wait: waiting.lock_wait };
             deploy::remove(&args.global, services, wanted(&[], false, *repair), manner, began).await
         }
+        Command::Maintenance { state, services, yes, waiting } => {
+            let manner = Manner { confirmed: *yes, probing: args::Probing::default(), lock_wait: waiting.lock_wait };
+            deploy::maintenance(&args.global, services, *state, manner, began).await
+        }
         Command::Resume { probing, waiting } => resume::resume(&args.global, *probing, waiting.lock_wait, began).await,
         Command::Abort { waiting } => resume::abort(&args.global, waiting.lock_wait, began).await,
         Command::Unlock { yes } => unlock::unlock(&args.global, *yes).await,

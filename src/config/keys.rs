@@ -103,9 +103,20 @@ impl Part {
             Part::Balance => {
                 &["strategy", "active", "method", "key", "max_fails", "fail_timeout", "tries", "tries_timeout", "zone_routing"]
             }
-            Part::Proxy => {
-                &["hosts", "app_port", "path_prefix", "strip_prefix", "body_size", "timeout", "buffering", "grpc", "tls", "snippets"]
-            }
+            Part::Proxy => &[
+                "hosts",
+                "app_port",
+                "path_prefix",
+                "strip_prefix",
+                "body_size",
+                "timeout",
+                "buffering",
+                "grpc",
+                "tls",
+                "maintenance_page",
+                "error_pages",
+                "snippets",
+            ],
             Part::ProxyTimeout => &["connect", "read", "send"],
             Part::ProxyTls => &["certificate", "key", "redirect", "hsts", "http2"],
             Part::Snippets => &["server", "location"],

@@ -88,7 +88,16 @@ fn read_merged(source: &Source<'_>, env: &EnvName, root: &Table) -> (Option<Play
     let hooks = hooks::read(&mut walk, &section, &services);
     let name = project.as_ref().map(|(name, _)| name);
     cross::check(&mut walk, name, env, &services, root);
-    let playbook = project.map(|(project, version)| Playbook { project, env: env.clone(), version, rollout, services, secrets, hooks });
+    let playbook = project.map(|(project, version)| Playbook {
+        project,
+        env: env.clone(),
+        version,
+        rollout,
+        services,
+        secrets,
+        pages: BTreeMap::new(),
+        hooks,
+    });
     (playbook, walk.problems)
 }
 

@@ -7,6 +7,7 @@ use super::values;
 use super::walk::{Section, Walk};
 use crate::model::{Front, Millis, Protocol, SecretName, Snippets};
 use serde::{Deserialize, Serialize};
+use std::collections::BTreeMap;
 
 /// Public hosts of an http service.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -18,6 +19,12 @@ pub struct Proxy {
     /// Port 443. None: port 80 alone.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub tls: Option<ProxyTls>,
+    /// The page of a service that is in maintenance: a file beside the playbook. Default: a built-in one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub maintenance_page: Option<String>,
+    /// The pages of statuses that NGINX itself gives: files beside the playbook.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub error_pages: BTreeMap<u16, String>,
     /// How they are served, but for what depends on the servers.
     #[serde(default, skip_serializing_if = "is_usual")]
     pub front: Front,
@@ -79,7 +86,38 @@ pub(super) fn proxy(walk: &mut Walk<'_>, service: &Section<'_>, protocol: Option
     }
     front.snippets = snippets(walk, &section);
     let tls = tls(walk, &section);
-    Some(Proxy { hosts, app_port, tls, front })
+    let maintenance_page = walk.text(&section, "maintenance_page").map(|(path, _)| path);
+    let error_pages = error_pages(walk, &section);
+    front.error_pages = error_pages.keys().copied().collect();
+    Some(Proxy { hosts, app_port, tls, maintenance_page, error_pages, front })
+}
+
+impl Proxy {
+    /// The files that it names, relative to the playbook.
+    pub fn pages(&self) -> impl Iterator<Item = &String> {
+        self.maintenance_page.iter().chain(self.error_pages.values())
+    }
+}
+
+fn error_pages(walk: &mut Walk<'_>, section: &Section<'_>) -> BTreeMap<u16, String> {
+    let mut pages = BTreeMap::new();
+    let Some(entry) = section.table.get("error_pages") else { return pages };
+    let subject = format!("`error_pages` in {}", section.what);
+    let Some(table) = entry.node.table() else {
+        let title = format!("{subject} must be a table, not {}", entry.node.kind());
+        walk.report(entry.node.span, title, "write `error_pages = { 502 = \"pages/502.html\" }`");
+        return pages;
+    };
+    for entry in &table.entries {
+        let code = entry.key.parse().ok().filter(|code| (400..=599).contains(code));
+        let page = walk.line(&entry.node, &format!("the page of `{}` in {subject}", entry.key));
+        if code.is_none() {
+            let label = "write a status from 400 to 599 that NGINX itself gives, such as 502 or 504";
+            walk.report(entry.key_span, format!("`{}` in {subject} is not the status of an error", entry.key), label);
+        }
+        pages.extend(code.zip(page.map(|(page, _)| page)));
+    }
+    pages
 }
 
 fn tls(walk: &mut Walk<'_>, proxy: &Section<'_>) -> Option<ProxyTls> {

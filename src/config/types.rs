@@ -23,6 +23,9 @@ pub struct Playbook {
     /// Where the values of secrets come from. One that is not here is a file beside the playbook.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub secrets: BTreeMap<SecretName, SecretSource>,
+    /// The texts of the files that `proxy` of a service names, by their path there. Whoever reads files fills them in.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub pages: BTreeMap<String, String>,
     /// Commands at fixed moments of a run.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub hooks: BTreeMap<HookPoint, Vec<Hook>>,

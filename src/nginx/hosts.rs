@@ -16,8 +16,24 @@ const ENDING: &str = ".hosts.conf";
 /// Where it lies below its generation's folder.
 #[must_use]
 pub fn hosts_path(project: &ProjectName, env: &EnvName) -> String {
-    format!("http.d/{project}_{env}{ENDING}")
+    format!("http.d/{project}.{env}{ENDING}")
 }
+
+/// Where the pages of a service lie, up to their kind: `maintenance.html`, `502.html`. Names have no dots: nobody else's begin so.
+#[must_use]
+pub fn page_path(service: &MeshService, kind: &str) -> String {
+    format!("pages/{}.{}.{}.{kind}.html", service.project, service.env, service.service)
+}
+
+/// The pages that a service's place in the file of hosts leads to: the one of its maintenance, where it is in it, and those of statuses.
+#[must_use]
+pub fn page_kinds(front: &Front) -> Vec<String> {
+    let maintenance = front.maintenance.then(|| MAINTENANCE.to_owned());
+    maintenance.into_iter().chain(front.error_pages.iter().map(u16::to_string)).collect()
+}
+
+/// The kind of the page of a service in maintenance.
+pub const MAINTENANCE: &str = "maintenance";
 
 /// The path is that of a project's public hosts.
 #[must_use]
@@ -82,6 +98,9 @@ fn host_value(names: &[&str], services: &[&MeshService]) -> Value {
             http2 => tls.http2,
         }),
         names => names.iter().map(|name| (*name).to_owned()).collect::<Vec<String>>(),
+        has_errors => places.iter().any(|service| !service.front.error_pages.is_empty()),
+        has_maintenance => places.iter().any(|service| service.front.maintenance),
+        mount => layout::MOUNT,
         has_root => taken.iter().any(|prefix| *prefix == "/"),
         snippet => indented(&snippets.join("\n"), 4),
         places => places.iter().map(|service| place_value(service)).collect::<Vec<Value>>(),
@@ -99,7 +118,8 @@ fn place_value(service: &MeshService) -> Value {
         // `/api` is the path itself and what is below it, and not `/apis`.
         matches => if prefix == "/" { vec!["/".to_owned()] } else { vec![format!("= {prefix}"), format!("{prefix}/")] },
         strip => front.strip_prefix.then_some(prefix),
-        maintenance => front.maintenance,
+        maintenance => front.maintenance.then(|| page_name(service, MAINTENANCE)),
+        errors => front.error_pages.iter().map(|code| context! { code => code, page => page_name(service, &code.to_string()) }).collect::<Vec<Value>>(),
         grpc => front.grpc,
         body_size => front.body_size,
         connect => unusual(front.connect, usual.connect),
@@ -109,6 +129,11 @@ fn place_value(service: &MeshService) -> Value {
         tries => tries(&service.upstream),
         snippet => indented(&front.snippets.location, 8),
     }
+}
+
+/// The page's path in its folder.
+fn page_name(service: &MeshService, kind: &str) -> String {
+    page_path(service, kind).trim_start_matches("pages/").to_owned()
 }
 
 /// The lines of a text as they stand in a block; the first is where the template has it.

@@ -11,6 +11,7 @@ use super::hooks::{At, Hooks};
 use super::leftovers::{drain_needed, leftovers};
 use super::level::{self, join_steps};
 use super::lint::lint;
+use super::maintenance;
 use super::orphans;
 use super::place::{Placement, place};
 use super::prepare::prepare;
@@ -70,7 +71,9 @@ pub fn build(inputs: Inputs<'_>) -> Result<(Plan, Vec<Finding>), RenderError> {
     let network = network_name(&playbook.project, &playbook.env);
     let (sites, mut findings) = Sites::survey(inventory, fleet, (&network, labels), layout::MESH_NETWORK);
     let (mut desired, judging) = desire((playbook, inventory), &placement, fleet, &present, wanted, secrets, &behind);
-    if removed.is_empty() {
+    if wanted.maintenance.is_some() {
+        findings.extend(maintenance::ask(&mut desired, wanted));
+    } else if removed.is_empty() {
         findings.extend(placing.into_iter().chain(judging));
     } else {
         desired.retain(|desired| !removed.contains(desired.name));
@@ -112,8 +115,9 @@ pub fn build(inputs: Inputs<'_>) -> Result<(Plan, Vec<Finding>), RenderError> {
     let concerned = if removed.is_empty() { participants(&routing) } else { fleet.keys().collect() };
     findings.extend(drift.findings(|server| concerned.contains(server)));
     findings.extend(lint(&routing));
-    if removed.is_empty() {
+    if removed.is_empty() && wanted.maintenance.is_none() {
         findings.extend(certificates::findings(&routing));
+        findings.extend(maintenance::notes(&routing));
     }
     findings.extend(departed::findings(&routing));
     findings.extend(warm::findings(&routing));
@@ -155,6 +159,7 @@ pub fn build(inputs: Inputs<'_>) -> Result<(Plan, Vec<Finding>), RenderError> {
 fn intent(wanted: &Wanted, removed: &BTreeSet<ServiceName>) -> Intent {
     match (wanted.back, removed.is_empty()) {
         (_, false) => Intent::Remove,
+        _ if wanted.maintenance.is_some() => Intent::Maintenance,
         (Back::Yes, true) => Intent::Rollback,
         (Back::No, true) if wanted.catch_up => Intent::CatchUp,
         (Back::No, true) => Intent::Deploy,

@@ -5,7 +5,7 @@ use super::routes::Routing;
 use super::target::Desired;
 use crate::config::{Inventory, NginxSettings};
 use crate::model::{Front, Protocol, ServerName};
-use crate::nginx::{MainSettings, MeshService, RenderError, hosts_path, read_service, render_hosts};
+use crate::nginx::{MAINTENANCE, MainSettings, MeshService, RenderError, hosts_path, page_kinds, page_path, read_service, render_hosts};
 use std::collections::BTreeMap;
 
 /// This server serves public hosts.
@@ -33,27 +33,65 @@ pub(super) fn front(routing: &Routing<'_>, server: &ServerName, desired: &Desire
         return (Vec::new(), Front { grpc: proxy.front.grpc, ..Front::default() });
     }
     let tls = front_tls(routing, server, desired, proxy);
-    (proxy.hosts.clone(), Front { tls, ..proxy.front.clone() })
+    (proxy.hosts.clone(), Front { tls, maintenance: desired.maintenance, ..proxy.front.clone() })
 }
 
-/// The file of the project's hosts in a generation that holds these services' files, of whatever projects. None where it has no host.
+/// The file of the project's hosts in a generation that holds these files, of whatever projects, and the pages that it leads to. What is
+/// no more a part of the generation goes.
 ///
 /// # Errors
 /// [`RenderError`] where a template is at fault.
-pub(super) fn hosts_file<'f>(
+pub(super) fn add_hosts(
     routing: &Routing<'_>,
-    files: impl Iterator<Item = (&'f String, &'f String)>,
-) -> Result<Option<(String, String)>, RenderError> {
+    live: &BTreeMap<String, String>,
+    ours: &mut BTreeMap<String, String>,
+    remove: &mut Vec<String>,
+) -> Result<(), RenderError> {
+    let carried = live.iter().filter(|(path, _)| !remove.contains(*path) && !ours.contains_key(*path));
+    let services = services(routing, carried.chain(&*ours));
+    let mut made: BTreeMap<String, String> =
+        render_hosts(routing.templates, &main_settings(&routing.inventory.nginx), &services)?.into_iter().collect();
+    for service in services.iter().filter(|service| !service.hosts.is_empty()) {
+        for kind in page_kinds(&service.front) {
+            let path = page_path(service, &kind);
+            let text = page(routing, service, &kind).or_else(|| live.get(&path).cloned()).unwrap_or_else(|| usual_page(&kind));
+            made.insert(path, text);
+        }
+    }
+    let (project, env) = (&routing.playbook.project, &routing.playbook.env);
+    let (hosts, pages) = (hosts_path(project, env), format!("pages/{project}.{env}."));
+    remove.extend(live.keys().filter(|path| (**path == hosts || path.starts_with(&pages)) && !made.contains_key(*path)).cloned());
+    ours.extend(made);
+    Ok(())
+}
+
+/// The user's own page.
+fn page(routing: &Routing<'_>, service: &MeshService, kind: &str) -> Option<String> {
+    let proxy = routing.playbook.services.get(&service.service)?.proxy.as_ref()?;
+    let named = match kind {
+        MAINTENANCE => proxy.maintenance_page.as_ref(),
+        code => proxy.error_pages.get(&code.parse().ok()?),
+    };
+    routing.playbook.pages.get(named?).cloned()
+}
+
+/// A page for whoever has none of their own.
+fn usual_page(kind: &str) -> String {
+    let (title, text) = match kind {
+        MAINTENANCE => ("Back soon", "This site is being worked on, and will be back soon."),
+        code => (code, "This page cannot be shown."),
+    };
+    format!(
+        "<!doctype html>\n<html lang=\"en\">\n<meta charset=\"utf-8\">\n<meta name=\"viewport\" content=\"width=device-width\">\n\
+         <title>{title}</title>\n<h1>{title}</h1>\n<p>{text}</p>\n</html>\n"
+    )
+}
+
+/// The http services of this project among these files, of whatever projects.
+fn services<'f>(routing: &Routing<'_>, files: impl Iterator<Item = (&'f String, &'f String)>) -> Vec<MeshService> {
     let (project, env) = (&routing.playbook.project, &routing.playbook.env);
     let prefix = format!("http.d/{project}_{env}_");
     let ours = files.filter(|(path, _)| path.starts_with(&prefix)).filter_map(|(path, text)| Some((path, read_service(text).ok()?)));
     let ours: BTreeMap<&String, MeshService> = ours.filter(|(_, service)| service.project == *project && service.env == *env).collect();
-    let services: Vec<MeshService> = ours.into_values().collect();
-    render_hosts(routing.templates, &main_settings(&routing.inventory.nginx), &services)
-}
-
-/// The path of that file.
-#[must_use]
-pub(super) fn hosts_file_path(routing: &Routing<'_>) -> String {
-    hosts_path(&routing.playbook.project, &routing.playbook.env)
+    ours.into_values().collect()
 }

@@ -4,7 +4,7 @@ use super::batches::Batch;
 use super::behind::Behind;
 use super::containers::Place;
 use super::drift::Drift;
-use super::fronts::{front, hosts_file, hosts_file_path, main_settings};
+use super::fronts::{add_hosts, front, main_settings};
 use super::present::{Fleet, Present, Unit};
 use super::record::Record;
 use super::sites::Sites;
@@ -306,13 +306,7 @@ impl Routing<'_> {
             None if live_files.contains_key(&path) => remove.push(path),
             None => {}
         }
-        let path = hosts_file_path(self);
-        let carried = live_files.iter().filter(|(path, _)| !remove.contains(*path) && !ours.contains_key(*path));
-        match hosts_file(self, carried.chain(&ours))? {
-            Some((path, text)) => drop(ours.insert(path, text)),
-            None if live_files.contains_key(&path) => remove.push(path),
-            None => {}
-        }
+        add_hosts(self, live_files, &mut ours, &mut remove)?;
         let (main, text) = render_main(self.templates, &main_settings(&self.inventory.nginx))?;
         ours.insert(main, text);
         let base = base_generation(facts);

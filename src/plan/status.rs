@@ -7,7 +7,7 @@ use super::place::place;
 use super::present::{Fleet, PresentService, Unit, present};
 
 use super::show::prose::clean;
-use super::target::Repair;
+use super::target::{Repair, is_in_maintenance};
 use super::types::Finding;
 use super::warm;
 use crate::config::{Inventory, Playbook, Rollout};
@@ -113,6 +113,11 @@ pub fn status(
     for (name, service) in present.services.iter().filter(|(name, _)| !playbook.services.contains_key(*name)) {
         let n_wanted = service.live().map_or(0, |live| service.side(live).count());
         all.insert(name.clone(), judge(&playbook.rollout, service, n_wanted, silent));
+    }
+    for (name, status) in &mut all {
+        if is_in_maintenance(present.services.get(name)) {
+            status.troubles.push(format!("its public hosts are in maintenance: flipside maintenance off {name}"));
+        }
     }
     (all, findings)
 }

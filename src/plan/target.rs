@@ -40,6 +40,8 @@ pub(super) struct Desired<'a> {
     pub environment: BTreeMap<String, String>,
     /// The digest that says whether containers have to be replaced.
     pub spec: String,
+    /// Its public hosts get the maintenance page.
+    pub maintenance: bool,
     /// Why its secrets are not what the live side was given, where they are not.
     pub secret_change: Option<String>,
     /// What happens to it.
@@ -113,6 +115,17 @@ pub struct Wanted {
     pub catch_up: bool,
     /// Take services away that left the playbook.
     pub orphans: Orphans,
+    /// Put the public hosts of the selected services into maintenance, or back, and do nothing else.
+    pub maintenance: Option<Maintenance>,
+}
+
+/// What becomes of public hosts.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Maintenance {
+    /// Requests get the maintenance page.
+    On,
+    /// They reach the service.
+    Off,
 }
 
 impl Wanted {
@@ -218,6 +231,7 @@ pub(super) fn desire<'a>(
             reason: String::new(),
             from: None,
             to: None,
+            maintenance: is_in_maintenance(present.services.get(name)),
             secret_change: None,
         };
         desired.secret_change = secrets::difference(playbook, &desired, fleet, secrets);
@@ -232,6 +246,12 @@ pub(super) fn desire<'a>(
     }
     wait_for_split(&mut all);
     (all, findings)
+}
+
+/// A server gives requests for its public hosts the maintenance page.
+#[must_use]
+pub(super) fn is_in_maintenance(service: Option<&PresentService<'_>>) -> bool {
+    service.into_iter().flat_map(|service| service.routes.values()).any(|route| route.front.maintenance)
 }
 
 fn published_on(mode: BackendMode, inventory: &Inventory, servers: &BTreeSet<ServerName>) -> BTreeMap<ServerName, Ipv4Addr> {

@@ -48,6 +48,8 @@ pub enum Intent {
     Remove,
     /// Bring servers that were left behind to what the fleet has.
     CatchUp,
+    /// Put public hosts into maintenance, or back.
+    Maintenance,
 }
 
 impl Intent {
@@ -59,6 +61,7 @@ impl Intent {
             Intent::Rollback => "rollback",
             Intent::Remove => "remove",
             Intent::CatchUp => "catch-up",
+            Intent::Maintenance => "maintenance",
         }
     }
 }

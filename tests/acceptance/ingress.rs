@@ -3,7 +3,7 @@
 use crate::fleet::Fleet;
 use crate::project::{Project, inventory};
 use crate::server::Server;
-use crate::shop::deploy;
+use crate::shop::{deploy, ports};
 use std::fs::{self, File, Permissions};
 use std::os::unix::fs::PermissionsExt;
 use std::process::{Child, Command, Stdio};
@@ -11,6 +11,10 @@ use std::thread;
 use std::time::Duration;
 
 const PLAYBOOK: &str = include_str!("../../playbooks/ingress.toml");
+const PAGES: [(&str, &str); 2] = [
+    ("pages/maintenance.html", include_str!("../../playbooks/pages/maintenance.html")),
+    ("pages/large.html", include_str!("../../playbooks/pages/large.html")),
+];
 const HOST: &str = "shop.example.com";
 
 /// A new certificate of the host, and its key, among the project's secrets; clients trust all that there have been.
@@ -122,6 +126,10 @@ fn a_shared_host_over_tls_is_renewed_and_deployed_without_a_lost_request_and_wha
         .fold(text, |text, name| text.replace(&format!("[servers.{name}]\n"), &format!("[servers.{name}]\ntags = [\"edge\"]\n")));
     project.inventory(&text);
     certify(&project);
+    fs::create_dir(project.path("pages")).expect("a folder");
+    for (name, text) in PAGES {
+        fs::write(project.path(name), text).expect("a page");
+    }
     deploy(&project).exits(0);
 
     let url = |path: &str| format!("https://{HOST}{path}");
@@ -135,6 +143,9 @@ fn a_shared_host_over_tls_is_renewed_and_deployed_without_a_lost_request_and_wha
     let large = format!("@{}", project.path("large").display());
     let upload = |path: &str| curl(&project, one, &["-o", "/dev/null", "-w", "%{http_code}", "--data-binary", &large, &url(path)]).0;
     assert_eq!((upload("/echo"), upload("/api/echo")), ("413".to_owned(), "200".to_owned()), "its own bound each");
+    let (seen, _) = curl(&project, one, &["--data-binary", &large, &url("/echo")]);
+    assert!(seen.contains("content-type: text/html") && seen.contains("that is too large"), "{seen}");
+    assert!(curl(&project, one, &[&url("/.flipside/pages/front.prod.web.413.html")]).0.starts_with("http/2 404"), "pages are NGINX's own");
     let elsewhere = ["--resolve", &format!("other.example.com:443:{}", one.address), "https://other.example.com/"];
     assert_eq!(curl(&project, one, &elsewhere).1, 35, "nobody is shown a certificate of another host");
     assert_eq!((curl(&project, three, &[&url("/")]).1, curl(&project, three, &["http://shop.example.com/"]).1), (7, 7), "no edge server");
@@ -162,6 +173,29 @@ fn a_shared_host_over_tls_is_renewed_and_deployed_without_a_lost_request_and_wha
     clients.none_failed();
     let (seen, _) = curl(&project, one, &[&url("/api/")]);
     assert!(seen.contains("\n2.0 "), "{seen}");
+
+    // In maintenance the public hosts of one service get a page; the mesh, and whoever shares the host, do not notice. A deploy changes nothing of it.
+    project.playbook(&second);
+    let (internal, ..) = ports(&project, "web");
+    let maintenance = |state: &str| project.flipside(&["maintenance", state, "web", "-y"]).exits(0);
+    let is_closed = || {
+        for server in &servers[..2] {
+            let (seen, _) = curl(&project, server, &[&url("/any")]);
+            assert!(seen.starts_with("http/2 503") && seen.contains("retry-after: 120") && seen.contains("closed for an hour"), "{seen}");
+            assert!(curl(&project, server, &[&url("/api/")]).0.starts_with("http/2 200"));
+        }
+        let asks = format!("exec 3<>/dev/tcp/127.0.0.1/{internal}; printf 'GET / HTTP/1.0\\r\\n\\r\\n' >&3; head -n 1 <&3");
+        assert!(three.must(&asks).contains(" 200 "), "the mesh goes on");
+    };
+    maintenance("on").says(&["maintenance front/prod done"]);
+    is_closed();
+    project.flipside(&["status"]).exits(0).says(&["web: its public hosts are in maintenance"]);
+    project.playbook(&second.replace("flipside/app:2.0", "flipside/app:3.0"));
+    deploy(&project).exits(0).says(&["web: its public hosts are in maintenance, and stay so", "2 services switched"]);
+    is_closed();
+    maintenance("off");
+    assert!(curl(&project, one, &[&url("/")]).0.contains("\n3.0 "));
+    maintenance("off").says(&["nothing to do"]);
 
     // A key that is not the certificate's is seen before anything is changed.
     fs::copy(project.path("secrets/prod/shop_cert"), project.path("kept")).expect("a copy");

@@ -6,7 +6,7 @@ use flipside::config::{Inventory, Playbook, read_inventory, read_playbook};
 use flipside::facts::{ContainerState, ImageFact, ListenerFact, PublishedFact};
 use flipside::model::{EnvName, GenerationId, Labels, Secret, SecretName, Secrets, ServerName, ServiceName, StepId, Verdict};
 use flipside::nginx::Templates;
-use flipside::plan::{Back, Finding, Fleet, Force, Inputs, Orphans, Plan, Repair, Wanted, build};
+use flipside::plan::{Back, Finding, Fleet, Force, Inputs, Maintenance, Orphans, Plan, Repair, Wanted, build};
 use flipside::remote::fake::FakeServer;
 use serde::Deserialize;
 use std::collections::{BTreeMap, BTreeSet};
@@ -36,7 +36,7 @@ struct File {
 #[derive(Debug, Clone, Default, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct Ask {
-    /// `deploy` (when empty), `catch-up`, `rollback` or `remove`.
+    /// `deploy` (when empty), `catch-up`, `rollback`, `remove`, `maintenance on` or `maintenance off`.
     pub intent: String,
     services: Vec<String>,
     force: bool,
@@ -51,6 +51,8 @@ pub struct Ask {
     secrets: BTreeMap<SecretName, String>,
     /// Replacements in the playbook's text.
     edit: Vec<(String, String)>,
+    /// The texts of pages that the playbook names.
+    pages: BTreeMap<String, String>,
     /// Servers that cannot be reached.
     pub away: BTreeSet<String>,
     max_unreachable: Option<u32>,
@@ -189,7 +191,8 @@ fn inputs(path: &Path, ask: &Ask) -> (Playbook, Inventory) {
         playbook = playbook.replace(from, to);
     }
     let env = ask.env.as_ref().map(|env| EnvName::new(env).unwrap());
-    let playbook = read_playbook("playbook.toml", &playbook, env.as_ref()).unwrap_or_else(|error| panic!("{}: {error}", path.display()));
+    let read = read_playbook("playbook.toml", &playbook, env.as_ref()).unwrap_or_else(|error| panic!("{}: {error}", path.display()));
+    let playbook = Playbook { pages: ask.pages.clone(), ..read };
     let inventory = text(ask.inventory.as_deref().unwrap_or("inventory"));
     let inventory = read_inventory("inventory.toml", &inventory).unwrap_or_else(|error| panic!("{}: {error}", path.display()));
     (playbook, inventory)
@@ -273,7 +276,11 @@ pub fn plan(playbook: &Playbook, inventory: &Inventory, servers: &Servers, ask: 
         .collect();
     let services: BTreeSet<ServiceName> = ask.services.iter().map(|name| ServiceName::new(name.as_str()).unwrap()).collect();
     let removes = ask.intent == "remove";
-    assert!(["", "deploy", "catch-up", "rollback", "remove"].contains(&ask.intent.as_str()), "{}", ask.intent);
+    assert!(
+        ["", "deploy", "catch-up", "rollback", "remove", "maintenance on", "maintenance off"].contains(&ask.intent.as_str()),
+        "{}",
+        ask.intent
+    );
     let wanted = Wanted {
         selected: if removes { BTreeSet::new() } else { services.clone() },
         force: if ask.force { Force::Yes } else { Force::No },
@@ -282,6 +289,11 @@ pub fn plan(playbook: &Playbook, inventory: &Inventory, servers: &Servers, ask: 
         max_unreachable: ask.max_unreachable,
         catch_up: ask.intent == "catch-up",
         orphans: if ask.remove_orphans { Orphans::Go } else { Orphans::Stay },
+        maintenance: match ask.intent.as_str() {
+            "maintenance on" => Some(Maintenance::On),
+            "maintenance off" => Some(Maintenance::Off),
+            _ => None,
+        },
     };
     let removed = if removes { services } else { BTreeSet::new() };
     static TEMPLATES: OnceLock<Templates> = OnceLock::new();

@@ -9,7 +9,7 @@ if [ "$current" = "releases/$generation" ]; then
 fi
 candidate=releases/$generation.new
 rm -rf "$candidate"
-mkdir -p "$candidate/http.d" "$candidate/stream.d" || fail "the folder $folder/$candidate cannot be made" "is the disk full? df -h $folder"
+mkdir -p "$candidate/http.d" "$candidate/stream.d" "$candidate/pages" || fail "the folder $folder/$candidate cannot be made" "is the disk full? df -h $folder"
 discard() {
     cd "$folder" && rm -rf "$candidate"
     fail "$@"

@@ -117,7 +117,8 @@ impl Sweep {
 
     /// What the same command, or a deploy of everything, is planned to do from here. Nothing where nothing is left to do.
     fn plan_anew(&mut self, servers: &Servers, what: &str) -> Option<Plan> {
-        let ask = if self.case.ask.intent == "remove" { self.case.ask.again() } else { self.case.ask.whole() };
+        let repeats = ["remove", "maintenance on"].contains(&self.case.ask.intent.as_str());
+        let ask = if repeats { self.case.ask.again() } else { self.case.ask.whole() };
         let (plan, findings) = plan(&self.case.playbook, &self.case.inventory, servers, &ask);
         if is_fatal(&findings) {
             self.problem(what, format!("refused: {findings:?}"));
@@ -253,6 +254,7 @@ sweeps! {
     a_toggle_with_hooks_that_is_watched: "watched_with_hooks",
     a_change_of_public_hosts: "ingress_changed",
     a_renewed_certificate: "tls_renewed",
+    a_service_that_goes_into_maintenance: "maintenance_on",
     a_handover_on_one_server: "volume_handover",
     a_handover_on_three_servers: "volume_handover_three_servers",
     a_handover_of_a_singleton: "singleton",
