@@ -11,6 +11,7 @@ pub(super) enum Part {
     HealthCheck,
     Balance,
     Proxy,
+    Adopt,
     Secret,
     Hooks,
     Hook,
@@ -87,12 +88,14 @@ impl Part {
                 "secrets",
                 "secrets_owner",
                 "min_healthy",
+                "adopt",
             ],
             Part::HealthCheck => &["path", "command", "start_period", "interval", "timeout", "retries", "deadline"],
             Part::Balance => {
                 &["strategy", "active", "method", "key", "max_fails", "fail_timeout", "tries", "tries_timeout", "zone_routing"]
             }
             Part::Proxy => &["hosts", "app_port"],
+            Part::Adopt => &["container", "servers", "leave_behind"],
             Part::Secret => &["file", "env", "command"],
             Part::Hooks => &[
                 "before_connect",
@@ -154,6 +157,7 @@ impl Part {
             | Part::HealthCheck
             | Part::Balance
             | Part::Proxy
+            | Part::Adopt
             | Part::Secret
             | Part::Hooks
             | Part::Hook
@@ -182,6 +186,7 @@ impl Part {
                 ("restart", "remove it: containers are always started again"),
                 ("secret", "write `secrets = [\"NAME\"]`"),
             ],
+            Part::Adopt => &[("containers", "write `container`"), ("name", "write `container`"), ("server", "write `servers`")],
             Part::Balance => &[
                 ("policy", "write `method`"),
                 ("next_upstream_tries", "write `tries`"),

@@ -1,4 +1,5 @@
 //! What a careful operator would notice before running the plan.
+use super::adopt;
 use super::balancing;
 use super::containers::{SET_BY_US, has_door, volume_name};
 use super::drift::strangers;
@@ -197,8 +198,13 @@ fn check_services(routing: &Routing<'_>, findings: &mut Vec<Finding>) {
         }
         let wants_ingress = desired.service.proxy.as_ref().is_some_and(|proxy| !proxy.hosts.is_empty());
         if wants_ingress && desired.to.is_some() {
-            let closed: Vec<&str> =
-                routing.fleet.iter().filter(|(_, facts)| ingress_is_closed(facts)).map(|(server, _)| server.as_str()).collect();
+            let opens = |server| adopt::public_ports_later(routing, server).contains(&80);
+            let closed: Vec<&str> = routing
+                .fleet
+                .iter()
+                .filter(|(server, facts)| ingress_is_closed(facts) && !opens(server))
+                .map(|(server, _)| server.as_str())
+                .collect();
             if !closed.is_empty() {
                 findings.push(of(
                     Level::Warning,

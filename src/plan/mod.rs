@@ -1,4 +1,5 @@
 //! The heart: from playbook, inventory and facts to a plan, and from plan and ledger to what is next. Deliberately absent: doing anything.
+mod adopt;
 mod aliases;
 mod balancing;
 mod behind;
@@ -37,6 +38,7 @@ mod target;
 mod turn;
 mod types;
 
+pub use adopt::{Likeness, Proposal, propose};
 pub use behind::cannot_do_without;
 pub use build::{Inputs, build, is_fatal};
 pub use next::{Move, next, past_undoing};

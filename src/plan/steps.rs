@@ -30,6 +30,7 @@ fn within(action: &Action) -> Millis {
         Action::AwaitHealthy { policy, .. } => Millis(policy.deadline.0 + 15_000),
         Action::Drain { policy, .. } => Millis(policy.timeout.0 + 30_000),
         Action::StopContainer { timeout, .. }
+        | Action::StopAdopted { timeout, .. }
         | Action::RemoveContainer { timeout, .. }
         | Action::SetAside { stop_timeout: timeout, .. } => Millis(timeout.0 + SHORT.0),
         Action::CheckRoute(check) => Millis(check.deadline.0 + 15_000),
@@ -48,6 +49,7 @@ fn within(action: &Action) -> Millis {
         | Action::RunContainer(_)
         | Action::RenameContainer { .. }
         | Action::StartContainer { .. }
+        | Action::StartAdopted { .. }
         | Action::BootNginx { .. }
         | Action::ReloadDoor { .. }
         | Action::AwaitDoor { .. }
