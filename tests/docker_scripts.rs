@@ -1,7 +1,9 @@
 //! Docker actions as exact text (`docker_scripts/*.sh`), and those that need no engine in real shells.
 //! Run with `UPDATE=1` to write the texts anew, then read the diff.
 #![expect(clippy::unwrap_used, reason = "a test may panic")]
-use flipside::model::{ContainerSpec, Labels, Millis, NetworkMode, NetworkSpec, Publish, Secret, SecretName, Secrets, SecretsProof, label};
+use flipside::model::{
+    Adopted, ContainerSpec, Labels, Millis, NetworkMode, NetworkSpec, Publish, Secret, SecretName, Secrets, SecretsProof, label,
+};
 use flipside::script::{ScriptContext, docker};
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
@@ -69,6 +71,9 @@ fn containers() {
     check("start_container", &docker::start_container(&ctx, name));
     check("stop_container", &docker::stop_container(&ctx, name, Millis::seconds(30)));
     check("remove_container", &docker::remove_container(&ctx, name, Millis::seconds(30)));
+    let adopted = Adopted { name: "shop-api-1".to_owned(), id: "0123456789abcdef".to_owned(), restart: "on-failure:5".to_owned() };
+    check("stop_adopted", &docker::stop_adopted(&ctx, &adopted, Millis::seconds(30)));
+    check("start_adopted", &docker::start_adopted(&ctx, &adopted));
     check("rename_container", &docker::rename_container(&ctx, previous, name));
 }
 

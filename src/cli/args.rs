@@ -184,6 +184,14 @@ pub enum Command {
     },
     /// Show each service's ports: base, secondary, and the one that apps connect to
     Ports,
+    /// Show what runs already and looks like a service, and what to write so that a deploy takes it over
+    ///
+    /// Reads the servers and changes nothing. For containers that docker run, compose or another deployer has started.
+    Adopt {
+        /// Only these services; without any, all of the playbook
+        #[arg(value_name = "SERVICE", value_parser = service_name)]
+        services: Vec<ServiceName>,
+    },
     /// Take services away: their containers and their NGINX files, on every server
     Remove {
         /// The services to take away; they must be named

@@ -230,6 +230,6 @@ pub(super) async fn ports(global: &Global) -> Outcome {
     Outcome::Done
 }
 
-fn print_json(value: &serde_json::Value) {
+pub(super) fn print_json(value: &serde_json::Value) {
     result_line(&format!("{value:#}"));
 }

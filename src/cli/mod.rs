@@ -1,4 +1,5 @@
 //! The commands: one file each; parse, call, print. Deliberately absent: decisions, which `plan` makes.
+mod adopt;
 pub mod args;
 mod carry_out;
 mod deploy;
@@ -56,6 +57,7 @@ pub async fn run(args: Args, began: Instant) -> Outcome {
         }
         Command::Status { services } => look::status(&args.global, services).await,
         Command::Ports => look::ports(&args.global).await,
+        Command::Adopt { services } => adopt::adopt(&args.global, services, &wanted(services, false, false)).await,
         Command::Inventory => files::inventory(&args.global),
         Command::Init { dir } => files::init(dir),
         Command::Completions { shell } => {

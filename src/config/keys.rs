@@ -14,6 +14,7 @@ pub(super) enum Part {
     ProxyTimeout,
     ProxyTls,
     Snippets,
+    Adopt,
     Secret,
     Hooks,
     Hook,
@@ -98,6 +99,7 @@ impl Part {
                 "secrets",
                 "secrets_owner",
                 "min_healthy",
+                "adopt",
             ],
             Part::HealthCheck => &["path", "command", "start_period", "interval", "timeout", "retries", "deadline"],
             Part::Balance => {
@@ -120,6 +122,7 @@ impl Part {
             Part::ProxyTimeout => &["connect", "read", "send"],
             Part::ProxyTls => &["certificate", "key", "redirect", "hsts", "http2"],
             Part::Snippets => &["server", "location"],
+            Part::Adopt => &["container", "servers", "leave_behind"],
             Part::Secret => &["file", "env", "command"],
             Part::Hooks => &[
                 "before_connect",
@@ -184,6 +187,7 @@ impl Part {
             | Part::ProxyTimeout
             | Part::ProxyTls
             | Part::Snippets
+            | Part::Adopt
             | Part::Secret
             | Part::Hooks
             | Part::Hook
@@ -212,6 +216,7 @@ impl Part {
                 ("restart", "remove it: containers are always started again"),
                 ("secret", "write `secrets = [\"NAME\"]`"),
             ],
+            Part::Adopt => &[("containers", "write `container`"), ("name", "write `container`"), ("server", "write `servers`")],
             Part::Balance => &[
                 ("policy", "write `method`"),
                 ("next_upstream_tries", "write `tries`"),

@@ -11,6 +11,7 @@ mod naming;
 mod values;
 mod walk;
 
+mod adopt;
 mod balance;
 mod environment;
 mod hooks;
@@ -29,6 +30,7 @@ mod server;
 
 mod starter;
 
+pub use adopt::Adopt;
 pub use hooks::{Hook, HookOn};
 pub use inventory::read_inventory;
 pub use playbook::read_playbook;

@@ -1,4 +1,5 @@
 //! One service: image, command, port, placement, volumes. Deliberately absent: how it is reached (`reach`), and its neighbours (`cross`).
+use super::adopt::adopt;
 use super::balance::balance;
 use super::keys::Part;
 use super::node::Value;
@@ -54,6 +55,7 @@ pub(super) fn read(walk: &mut Walk<'_>, section: &Section<'_>) -> Service {
         secrets: secrets::names(walk, section),
         secrets_owner: secrets::owner(walk, section),
         min_healthy: 1,
+        adopt: adopt(walk, section),
     };
     placement(walk, section, &mut service);
     one_at_a_time(walk, section, &service);

@@ -1,4 +1,5 @@
 //! What a playbook and an inventory say, after environments are merged, defaults are filled in and names are checked.
+use super::adopt::Adopt;
 use super::hooks::Hook;
 use super::proxy::Proxy;
 use super::rolling::{Rolling, is_warm_time, warm_time};
@@ -167,6 +168,9 @@ pub struct Service {
     /// The fewest copies, on servers that are reached, with which servers may be left behind. Default 1.
     #[serde(default = "one", skip_serializing_if = "is_one")]
     pub min_healthy: u32,
+    /// The containers that it takes the place of.
+    #[serde(default, skip_serializing_if = "Adopt::is_empty")]
+    pub adopt: Adopt,
 }
 
 fn one() -> u32 {
@@ -214,6 +218,9 @@ pub struct Volume {
     pub target: String,
     /// Mounted read-only.
     pub read_only: bool,
+    /// The volume has exactly this name, and was made by somebody else: it must be there.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub external: bool,
 }
 
 /// How an app reaches the mesh.

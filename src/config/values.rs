@@ -92,16 +92,27 @@ pub(super) fn absolute_path(text: &str) -> Result<(), String> {
     }
 }
 
-/// `source:target[:ro|:rw]`.
+/// `source:target[:ro|:rw][,external]`.
 pub(super) fn volume(text: &str) -> Result<Volume, String> {
     let parts: Vec<&str> = text.split(':').collect();
-    let (source, target, read_only) = match parts.as_slice() {
-        [source, target] | [source, target, "rw"] => (*source, *target, false),
-        [source, target, "ro"] => (*source, *target, true),
-        [_, _, option] => return Err(format!("`{option}` is not an option of a volume: use `ro` or `rw`")),
+    let (source, target, options) = match parts.as_slice() {
+        [source, target] => (*source, *target, ""),
+        [source, target, options] => (*source, *target, *options),
         [target] if target.starts_with('/') => return Err(format!("say where the data lives: `NAME:{target}`")),
         _ => return Err("write `source:target` or `source:target:ro`".to_owned()),
     };
+    let (mut read_only, mut external) = (false, false);
+    for option in options.split(',').filter(|_| parts.len() == 3) {
+        match option {
+            "ro" => read_only = true,
+            "rw" => read_only = false,
+            "external" => external = true,
+            _ => return Err(format!("`{option}` is not an option of a volume: use `ro`, `rw` or `external`")),
+        }
+    }
+    if external && source.starts_with('/') {
+        return Err("a path on the server is what it is: leave out `external`, which is for a volume's name".to_owned());
+    }
     if source.starts_with('/') {
         absolute_path(source).map_err(|fault| format!("the path on the server: {fault}"))?;
     } else if source.starts_with(['.', '~']) || source.contains('/') {
@@ -110,7 +121,7 @@ pub(super) fn volume(text: &str) -> Result<Volume, String> {
         return Err(format!("`{source}` is not a volume's name: use letters, digits, `_`, `.` and `-`"));
     }
     absolute_path(target).map_err(|fault| format!("the path in the container: {fault}"))?;
-    Ok(Volume { source: source.to_owned(), target: target.to_owned(), read_only })
+    Ok(Volume { source: source.to_owned(), target: target.to_owned(), read_only, external })
 }
 
 fn is_volume_name(text: &str) -> bool {

@@ -15,6 +15,12 @@ pub fn start(docker: &str, name: &str) -> Command {
     Command::new(docker).word("start").word(name)
 }
 
+/// Says when the engine starts a container by itself: `no`, `always`, `unless-stopped`, `on-failure`, `on-failure:5`.
+#[must_use]
+pub fn update_restart(docker: &str, name: &str, policy: &str) -> Command {
+    Command::new(docker).word("update").option("--restart", policy).word(name)
+}
+
 /// Removes a container that does not run. Its volumes stay.
 #[must_use]
 pub fn remove(docker: &str, name: &str) -> Command {
@@ -99,6 +105,7 @@ mod tests {
         check(&stop("docker", "api", Millis(30_000)), "docker stop -t 30 api");
         check(&stop("docker", "api", Millis(1)), "docker stop -t 1 api");
         check(&start("sudo docker", "api"), "sudo docker start api");
+        check(&update_restart("docker", "api", "on-failure:5"), "docker update --restart on-failure:5 api");
         check(&remove("docker", "api"), "docker rm api");
         check(&rename("podman", "api", "api.previous"), "podman rename api api.previous");
         check(&inspect_container("docker", "{{.Id}}", "api"), "docker inspect --type container --format {{.Id}} api");

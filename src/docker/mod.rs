@@ -4,7 +4,7 @@ mod run;
 
 pub use commands::{
     connect_network, create_network, disconnect_network, inspect_container, inspect_image, inspect_network, list_containers, pull, remove,
-    remove_network, rename, start, stop,
+    remove_network, rename, start, stop, update_restart,
 };
 pub use run::{run, run_once};
 

@@ -29,6 +29,12 @@ struct Container {
     #[serde(default)]
     memory: i64,
     mounts: Option<Vec<Mount>>,
+    #[serde(default)]
+    restart_limit: i64,
+    #[serde(default)]
+    auto_remove: bool,
+    #[serde(default)]
+    variables: Vec<String>,
 }
 
 #[derive(Deserialize)]
@@ -37,6 +43,10 @@ struct Mount {
     source: String,
     #[serde(rename = "Destination", default)]
     destination: String,
+    #[serde(rename = "Name", default)]
+    name: String,
+    #[serde(rename = "RW", default)]
+    is_written: bool,
 }
 
 /// `5432/tcp` → where it is published.
@@ -115,6 +125,9 @@ fn start(line: &str) -> Option<(u32, u64)> {
 
 fn container(seen: Container, starts: &BTreeMap<u32, u64>) -> Result<ContainerFact, FactsError> {
     let networks = seen.networks.unwrap_or_default().into_iter().map(|(name, endpoint)| (name, endpoint.address())).collect();
+    let mounts: Vec<Mount> = seen.mounts.into_iter().flatten().collect();
+    let written = mounts.iter().filter(|mount| mount.is_written);
+    let origin = |mount: &Mount| if mount.name.is_empty() { mount.source.clone() } else { mount.name.clone() };
     let mut published = Vec::new();
     for map in [seen.bindings, seen.ports] {
         published.extend(map.iter().flatten().flat_map(publications));
@@ -137,7 +150,11 @@ fn container(seen: Container, starts: &BTreeMap<u32, u64>) -> Result<ContainerFa
         published,
         restart: seen.restart,
         memory: u64::try_from(seen.memory).unwrap_or(0),
-        mounts: seen.mounts.into_iter().flatten().map(|mount| (mount.destination, mount.source)).collect(),
+        written: written.map(|mount| (mount.destination.clone(), origin(mount))).collect(),
+        mounts: mounts.into_iter().map(|mount| (mount.destination, mount.source)).collect(),
+        restart_limit: u32::try_from(seen.restart_limit).unwrap_or(0),
+        auto_remove: seen.auto_remove,
+        variables: seen.variables,
     })
 }
 
@@ -235,6 +252,20 @@ mod tests {
         assert_eq!(facts[0].published, [port]);
         assert_eq!((facts[0].name.as_str(), facts[0].image_id.as_str(), facts[0].oom_killed), ("x", "sha256:cd", true));
         assert!(containers(&line.replace('\n', " ").replace("running", "flying")).is_err());
+    }
+
+    #[test]
+    fn what_a_container_writes_is_a_volume_by_its_name_or_a_folder_and_values_of_variables_are_nobodys_business() {
+        let line = r#"{"id":"ab","name":"/x","image":"i","image_id":"cd","status":"running","exit_code":0,"oom_killed":false,"restarts":0,
+            "labels":null,"networks":null,"mode":"default","bindings":null,"ports":null,"restart":"on-failure","restart_limit":5,
+            "auto_remove":true,"variables":["PATH","LEVEL"],"mounts":[
+            {"Type":"volume","Name":"old_data","Source":"/var/lib/docker/volumes/old_data/_data","Destination":"/data","RW":true},
+            {"Type":"bind","Source":"/srv","Destination":"/srv","RW":true},{"Type":"bind","Source":"/etc","Destination":"/etc","RW":false}]}"#;
+        let facts = containers(&line.replace('\n', " ")).unwrap();
+        let written: Vec<(&str, &str)> = facts[0].written.iter().map(|(to, from)| (to.as_str(), from.as_str())).collect();
+        assert_eq!(written, [("/data", "old_data"), ("/srv", "/srv")]);
+        assert_eq!((facts[0].mounts.len(), facts[0].restart_limit, facts[0].auto_remove), (3, 5, true));
+        assert_eq!(facts[0].variables, ["PATH", "LEVEL"]);
     }
 
     #[test]

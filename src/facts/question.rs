@@ -6,13 +6,15 @@ use crate::script::quote::quote;
 /// The script, with `@NAMES@` for what differs between servers. Its answer is framed as [`super::frames`] describes.
 const SCRIPT: &str = include_str!("question.sh");
 
-/// What is asked of every container, as a Go template. No environment: it may hold what is nobody's business.
+/// What is asked of every container, as a Go template. Of its environment the names alone: a value may be nobody's business.
 const CONTAINER: &str = concat!(
     r#"{"id":{{json .Id}},"name":{{json .Name}},"image":{{json .Config.Image}},"image_id":{{json .Image}},"#,
     r#""status":{{json .State.Status}},"pid":{{json .State.Pid}},"exit_code":{{json .State.ExitCode}},"oom_killed":{{json .State.OOMKilled}},"#,
     r#""restarts":{{json .RestartCount}},"labels":{{json .Config.Labels}},"networks":{{json .NetworkSettings.Networks}},"#,
     r#""mode":{{json .HostConfig.NetworkMode}},"bindings":{{json .HostConfig.PortBindings}},"ports":{{json .NetworkSettings.Ports}},"#,
-    r#""restart":{{json .HostConfig.RestartPolicy.Name}},"memory":{{json .HostConfig.Memory}},"mounts":{{json .Mounts}}}"#
+    r#""restart":{{json .HostConfig.RestartPolicy.Name}},"memory":{{json .HostConfig.Memory}},"mounts":{{json .Mounts}},"#,
+    r#""restart_limit":{{json .HostConfig.RestartPolicy.MaximumRetryCount}},"auto_remove":{{json .HostConfig.AutoRemove}},"#,
+    r#""variables":[{{range $i, $v := .Config.Env}}{{if $i}},{{end}}{{json (index (split $v "=") 0)}}{{end}}]}"#
 );
 
 /// Prints the listening unix sockets that are named after a generation, by what every image with `sh` has.

@@ -73,6 +73,10 @@ facts() {
         [ -z "$ids" ] || engine network inspect --format '{{json .}}' $ids
     }
 
+    volumes() {
+        engine volume ls -q
+    }
+
     images() {
         engine image ls --no-trunc --digests --format '{{.ID}} {{.Repository}} {{.Tag}} {{.Digest}}'
     }
@@ -208,6 +212,7 @@ facts() {
         section containers containers
         section networks networks
         section images images
+        section volumes volumes
     fi
     in_one_moment 2>/dev/null
     section live live

@@ -4,7 +4,7 @@ use super::frames::{Frames, Section};
 use super::types::{Facts, NginxFact};
 use super::{engine, revert, sockets, texts};
 use crate::model::{GenerationId, SecretsProof};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 /// What Linux hands out where it says nothing else.
 const EPHEMERAL: (u16, u16) = (32_768, 60_999);
@@ -30,6 +30,7 @@ pub fn read(answer: impl AsRef<[u8]>) -> Result<Facts, FactsError> {
         containers: engine::containers(&listed(&frames, "containers")?)?,
         networks: engine::networks(&listed(&frames, "networks")?)?,
         images: engine::images(&plain(&frames, "images")?)?,
+        volumes: volumes(&frames),
         listeners: sockets::listeners(&plain(&frames, "listeners")?)?,
         routes: sockets::routes(&plain(&frames, "routes")?)?,
         nginx: nginx(&frames)?,
@@ -137,6 +138,12 @@ fn nginx(frames: &Frames<'_>) -> Result<NginxFact, FactsError> {
         recorded: recorded.lines().filter_map(generation).collect(),
         doors: counted("doors")?.into_iter().filter(|(path, _)| !path.contains('/')).collect(),
     })
+}
+
+/// Answers that were kept by earlier versions do not have them, and an engine that does not tell them is used all the same.
+fn volumes(frames: &Frames<'_>) -> Option<BTreeSet<String>> {
+    let section = frames.find("volumes")?;
+    (section.exit == 0).then(|| section.text().lines().map(str::to_owned).collect())
 }
 
 /// The folders of secrets, without the name of the file that proves them.

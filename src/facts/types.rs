@@ -1,7 +1,7 @@
 //! What a server is seen to be: the answer to one question, asked in one round trip.
 use crate::model::{GenerationId, Labels, SecretsProof};
 use serde::{Deserialize, Serialize};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::net::Ipv4Addr;
 
 /// One server, as it was seen.
@@ -27,6 +27,9 @@ pub struct Facts {
     pub networks: Vec<NetworkFact>,
     /// All tagged images.
     pub images: Vec<ImageFact>,
+    /// The names of all volumes. None in an answer that does not tell.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub volumes: Option<BTreeSet<String>>,
     /// Listening sockets of the server's own namespace.
     pub listeners: Vec<ListenerFact>,
     /// Destinations of the server's routes, CIDR, without the default route.
@@ -127,6 +130,24 @@ pub struct ContainerFact {
     /// does not run, and where the server does not tell.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub started: Option<u64>,
+    /// What it may write: where in the container → the volume's name, or the folder of the server. A volume without a name of its own has
+    /// 64 hex digits.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub written: BTreeMap<String, String>,
+    /// How often it is restarted under `on-failure`; 0 for ever.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub restart_limit: u32,
+    /// The engine removes it when it stops (`--rm`).
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub auto_remove: bool,
+    /// The names of its environment variables, its image's too. Never their values.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub variables: Vec<String>,
+}
+
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde wants it so")]
+fn is_zero(number: &u32) -> bool {
+    *number == 0
 }
 
 /// A container's state, in docker's words.

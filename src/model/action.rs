@@ -1,4 +1,5 @@
 //! Everything that a deploy can do to a server, as a closed enum. Nothing else ever happens to one.
+use super::adopted::Adopted;
 use super::container::ContainerSpec;
 use super::hook::HookRun;
 use super::identity::{GenerationId, Labels};
@@ -103,6 +104,18 @@ pub enum Action {
         name: String,
         /// SIGTERM to SIGKILL.
         timeout: Millis,
+    },
+    /// Stop a container that is not ours and that a service takes the place of, and keep it from being started by itself.
+    StopAdopted {
+        /// Which.
+        container: Adopted,
+        /// SIGTERM to SIGKILL.
+        timeout: Millis,
+    },
+    /// Undo of that: it runs again, and is started by itself as it was.
+    StartAdopted {
+        /// Which.
+        container: Adopted,
     },
     /// Remove a container; one that still runs is stopped first.
     RemoveContainer {
@@ -246,6 +259,8 @@ impl Action {
             | Action::SetAside { .. }
             | Action::RenameContainer { .. }
             | Action::StopContainer { .. }
+            | Action::StopAdopted { .. }
+            | Action::StartAdopted { .. }
             | Action::RemoveContainer { .. }
             | Action::BootNginx { .. }
             | Action::ReloadDoor { .. }

@@ -1,5 +1,6 @@
 //! The words everybody speaks: names, sides, ports, containers, actions, events. Deliberately absent: decisions, I/O, clocks.
 mod action;
+mod adopted;
 mod certificate;
 mod container;
 mod der;
@@ -17,6 +18,7 @@ mod time;
 mod upstream;
 
 pub use action::{Action, Backend, DrainPolicy, HealthPolicy, NetworkSpec, Probe, ProbeKind, RouteCheck, StagedListener};
+pub use adopted::Adopted;
 pub use certificate::{Certificate, CertificateError, day_of};
 pub use container::{ContainerSpec, NetworkMode, Publish};
 pub use event::{Event, EventKind, Failure, Outcome, StepId, Verdict, WaveIndex};

@@ -1,4 +1,5 @@
 //! Playbook, inventory and facts to a plan: the waves in their order. Reads as a table of contents.
+use super::adopt;
 use super::aliases;
 use super::batches;
 use super::behind::Behind;
@@ -63,7 +64,7 @@ pub fn build(inputs: Inputs<'_>) -> Result<(Plan, Vec<Finding>), RenderError> {
     let drift = Drift::look(playbook, inventory, seen, wanted.repair);
     let fleet = &drift.fleet;
     let present = present(&playbook.project, &playbook.env, fleet);
-    let (placement, placing) = place(playbook, inventory, &running(&present));
+    let (placement, placing) = place(playbook, inventory, &adopt::homes(running(&present), playbook, fleet));
     let mode = backend_mode(&placement);
     let behind = Behind::look(inventory, &seen.keys().collect(), &present, &placement, mode);
     let labels =
@@ -78,6 +79,9 @@ pub fn build(inputs: Inputs<'_>) -> Result<(Plan, Vec<Finding>), RenderError> {
     } else {
         desired.retain(|desired| !removed.contains(desired.name));
         desired.iter_mut().for_each(Desired::stays);
+    }
+    if removed.is_empty() {
+        adopt::take(&mut desired, fleet, wanted, mode);
     }
     let (present, desired, sites) = (&present, &desired[..], &sites);
     let (known, news) = [false, true].map(|news| behind.followed(desired, &placement, wanted, news)).into();
@@ -119,6 +123,7 @@ pub fn build(inputs: Inputs<'_>) -> Result<(Plan, Vec<Finding>), RenderError> {
         findings.extend(certificates::findings(&routing));
         findings.extend(maintenance::notes(&routing));
     }
+    findings.extend(adopt::findings(&routing));
     findings.extend(departed::findings(&routing));
     findings.extend(warm::findings(&routing));
     findings.extend(routing.behind.findings(playbook, inventory.servers.len(), desired, wanted));
@@ -190,7 +195,7 @@ fn turns<'a>(desired: &'a [Desired<'a>]) -> Vec<Vec<&'a Desired<'a>>> {
     let mut turns: BTreeMap<(usize, bool), Vec<&Desired<'_>>> = BTreeMap::new();
     for service in desired.iter().filter(|service| service.moves()) {
         let depth = depths.get(service.name).copied().unwrap_or(0);
-        let hands_over = service.service.hands_over() && service.change != Change::Create;
+        let hands_over = (service.service.hands_over() && service.change != Change::Create) || service.taking.first.is_some();
         turns.entry((depth, !hands_over)).or_default().push(service);
     }
     turns.into_values().collect()
@@ -276,7 +281,8 @@ fn deploy_waves(routing: &Routing<'_>, wanted: &Wanted, findings: &mut Vec<Findi
         if stage.is_first() {
             waves.extend(hooks.waves(At::Start, services, &suffix, findings)?);
         }
-        waves.push(Wave { name: name("stop"), kind: WaveKind::Work, servers: hand_over_steps(&turn) });
+        let stops = merged(hand_over_steps(&turn), adopt::first_steps(&turn));
+        waves.push(Wave { name: name("stop"), kind: WaveKind::Work, servers: stops });
         waves.push(Wave { name: name("start"), kind: WaveKind::Work, servers: start_steps(&turn, findings) });
         if stage.is_first() {
             waves.extend(hooks.waves(At::BeforeSwitch, services, &suffix, findings)?);
@@ -296,13 +302,18 @@ fn deploy_waves(routing: &Routing<'_>, wanted: &Wanted, findings: &mut Vec<Findi
         waves.extend(soak(&waves, &moved, &routing.playbook.rollout, &name("")));
         waves.extend(stage.pause(routing, &name("pause")));
     }
+    waves.push(Wave { name: adopt::WAVE.to_owned(), kind: WaveKind::Work, servers: adopt::take_over_steps(routing)? });
     let left = leftovers(routing, wanted);
     let turn = Turn { routing, services: &moving, release };
     let drained = merged(merged(drain_steps(&turn), left.drain), departed::drain_steps(routing));
     waves.push(Wave { name: "drain".to_owned(), kind: WaveKind::Work, servers: drained });
     let (more, told) = beside(&turn, wanted);
     findings.extend(told);
-    waves.push(Wave { name: "retire".to_owned(), kind: WaveKind::Work, servers: merged(retire_steps(&turn), more) });
+    waves.push(Wave {
+        name: "retire".to_owned(),
+        kind: WaveKind::Work,
+        servers: merged(merged(retire_steps(&turn), more), adopt::retire_steps(routing)),
+    });
     orphans::take_away(&away, &unrouted.unwrap_or_default(), &mut live, &mut stretches, &mut waves);
     waves.extend(hooks.waves(At::End, &moving, "", findings)?);
     // A first deploy has nothing to go back to.
@@ -404,7 +415,7 @@ fn prepare_server(routing: &Routing<'_>, server: &ServerName) -> Result<(Vec<Ste
         .filter(|desired| matches!(desired.change, Change::Create | Change::Toggle) || desired.missed.iter().any(|(at, _)| at == server))
         .map(|desired| desired.service.image.as_str())
         .collect();
-    let door = door_text(routing, server, Doors::OldAndNew)?;
+    let door = door_text(routing, server, Doors::BeforeTakingOver)?;
     prepare(routing, server, &images, !here.is_empty(), &door)
 }
 

@@ -1,5 +1,6 @@
 //! Who owns which port and which fixed address: all wishes of a playbook, what others use, and the order in which they are settled.
 //! Deliberately absent: how one port is settled.
+use super::adopt;
 use super::ports::{BASE, INTERNAL, Taken, Wish, next_slot, settle};
 use super::present::{Fleet, Present, is_ours};
 use super::target::Replica;
@@ -101,6 +102,8 @@ fn taken_by_others(playbook: &Playbook, fleet: &Fleet) -> Taken {
         for container in &facts.containers {
             let number = |key: &str| container.labels.get(key).and_then(|text| text.parse::<u16>().ok());
             let runs = container.state == crate::facts::ContainerState::Running;
+            let given_up = adopt::given_up(playbook, server, container);
+            explained.extend(&given_up);
             if mine(container) {
                 explained.extend(container.published.iter().filter(|_| runs).map(|published| published.host_port));
                 continue;
@@ -119,7 +122,7 @@ fn taken_by_others(playbook: &Playbook, fleet: &Fleet) -> Taken {
             if let Some(internal) = number(label::INTERNAL_PORT) {
                 taken.entry(internal).or_insert_with(|| owner.clone());
             }
-            for published in container.published.iter().filter(|_| runs) {
+            for published in container.published.iter().filter(|published| runs && !given_up.contains(&published.host_port)) {
                 taken.entry(published.host_port).or_insert_with(|| owner.clone());
             }
         }

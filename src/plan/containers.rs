@@ -237,8 +237,11 @@ impl Place<'_> {
     }
 }
 
-/// The docker volume of a named volume: `{project}_{env}_{source}`.
+/// The docker volume of a named volume: `{project}_{env}_{source}`, or exactly the name that it has already.
 #[must_use]
 pub(super) fn volume_name(playbook: &Playbook, volume: &Volume) -> String {
+    if volume.external {
+        return volume.source.clone();
+    }
     format!("{}_{}_{}", playbook.project, playbook.env, volume.source)
 }

@@ -1,4 +1,5 @@
 //! The host's door: which ports it opens while a plan runs and once it is over. Deliberately absent: the file's text (see `prepare`).
+use super::adopt;
 use super::prepare::{host_door_text, new_door_text};
 use super::routes::Routing;
 use super::target::Desired;
@@ -10,6 +11,8 @@ use std::collections::{BTreeMap, BTreeSet};
 /// Which ports the host's door opens for services that change theirs, and for what.
 #[derive(Clone, Copy)]
 pub(super) enum Doors {
+    /// Until the containers have stopped that are taken over and that hold some of the ports.
+    BeforeTakingOver,
     /// While the deploy runs.
     OldAndNew,
     /// Once it is over.
@@ -23,16 +26,22 @@ pub(super) enum Doors {
 pub(super) fn door_text(routing: &Routing<'_>, server: &ServerName, doors: Doors) -> Result<String, RenderError> {
     let deployed = |desired: &Desired<'_>| desired.to.is_some();
     let leaving = match doors {
+        Doors::BeforeTakingOver => adopt::withheld(routing, server),
         Doors::OldAndNew => BTreeSet::new(),
         Doors::New => {
             routing.desired.iter().filter(|desired| deployed(desired)).map(|desired| desired.name).chain(routing.leaving).collect()
         }
     };
     let side: fn(&Desired<'_>) -> Option<Side> = match doors {
-        Doors::OldAndNew => |desired| desired.from.filter(|_| desired.to.is_some()).or(desired.to),
+        Doors::BeforeTakingOver | Doors::OldAndNew => |desired| desired.from.filter(|_| desired.to.is_some()).or(desired.to),
         Doors::New => |desired| desired.to,
     };
-    host_door_text(routing, server, &forwards(routing, side), &leaving)
+    let mut forwards = forwards(routing, side);
+    match doors {
+        Doors::BeforeTakingOver => forwards.retain(|forward| !leaving.contains(&forward.service)),
+        Doors::OldAndNew | Doors::New => {}
+    }
+    host_door_text(routing, server, &forwards, &leaving)
 }
 
 /// The host doors of this playbook's services, each as its `side` speaks.

@@ -1,11 +1,16 @@
 //! What of a service the outside sees, on each server: its public hosts, how they are served, and the file that says so.
 //! Deliberately absent: which backends there are (`routes`), and when a server switches.
+use super::adopt;
 use super::certificates::front_tls;
 use super::routes::Routing;
+use super::show::prose::server_list;
 use super::target::Desired;
-use crate::config::{Inventory, NginxSettings};
-use crate::model::{Front, Protocol, ServerName};
+use super::types::{Finding, Level};
+use crate::config::{Ingress, Inventory, NginxSettings};
+use crate::facts::Facts;
+use crate::model::{BackendMode, Front, Protocol, ServerName};
 use crate::nginx::{MAINTENANCE, MainSettings, MeshService, RenderError, hosts_path, page_kinds, page_path, read_service, render_hosts};
+use crate::script::layout::NGINX_CONTAINER;
 use std::collections::BTreeMap;
 
 /// This server serves public hosts.
@@ -94,4 +99,53 @@ fn services<'f>(routing: &Routing<'_>, files: impl Iterator<Item = (&'f String, 
     let ours = files.filter(|(path, _)| path.starts_with(&prefix)).filter_map(|(path, text)| Some((path, read_service(text).ok()?)));
     let ours: BTreeMap<&String, MeshService> = ours.filter(|(_, service)| service.project == *project && service.env == *env).collect();
     ours.into_values().collect()
+}
+
+/// Whether a server's NGINX is to be reached from outside.
+#[must_use]
+pub(super) fn ingress_of(inventory: &Inventory, server: &ServerName) -> Ingress {
+    if is_edge(inventory, server) { inventory.nginx.ingress } else { Ingress::Off }
+}
+
+/// Public hosts of a service that the outside does not reach.
+#[must_use]
+pub(super) fn findings(routing: &Routing<'_>, desired: &Desired<'_>) -> Vec<Finding> {
+    let wants_ingress = desired.service.proxy.as_ref().is_some_and(|proxy| !proxy.hosts.is_empty());
+    if !wants_ingress || desired.to.is_none() {
+        return Vec::new();
+    }
+    let of = |text: String, hint: &str| Finding {
+        level: Level::Warning,
+        server: None,
+        service: Some(desired.name.clone()),
+        text,
+        hint: hint.to_owned(),
+    };
+    let mut findings = Vec::new();
+    let alone = routing.mode == BackendMode::SingleServer && !desired.servers.iter().any(|at| is_edge(routing.inventory, at));
+    if alone && !desired.servers.is_empty() {
+        findings.push(of(
+            format!("`proxy.hosts` is served nowhere: it runs on {} alone, which has no tag of `edge`", server_list(&desired.servers)),
+            "give that server the tag, or run the service where it is",
+        ));
+    }
+    let opens = |server| adopt::public_ports_later(routing, server).contains(&80);
+    let closed: Vec<&str> = routing
+        .fleet
+        .iter()
+        .filter(|(server, facts)| is_edge(routing.inventory, server) && ingress_is_closed(facts) && !opens(server))
+        .map(|(server, _)| server.as_str())
+        .collect();
+    if !closed.is_empty() {
+        findings.push(of(
+            format!("`proxy.hosts` is not reachable from outside on {}: NGINX runs there without port 80", closed.join(", ")),
+            "free port 80 and remove flipside_nginx there at a moment of your choice; the next deploy sets it up again",
+        ));
+    }
+    findings
+}
+
+fn ingress_is_closed(facts: &Facts) -> bool {
+    let nginx = facts.containers.iter().find(|container| container.name == NGINX_CONTAINER);
+    nginx.is_some_and(|nginx| nginx.published.iter().all(|published| published.host_port != 80))
 }

@@ -44,7 +44,11 @@ pub(super) fn judge_rollback(desired: &mut Desired<'_>, present: &Present<'_>, w
             server: None,
             service: Some(desired.name.clone()),
             text: "there is no previous release to go back to: no container waits on the other side".to_owned(),
-            hint: "deploy the version you want instead".to_owned(),
+            hint: match desired.service.adopt.is_empty() {
+                true => "deploy the version you want instead".to_owned(),
+                false => "deploy the version you want instead. What it took over is no release: to have that again, `flipside remove` the service and `docker start` the old container"
+                    .to_owned(),
+            },
         });
         return;
     }

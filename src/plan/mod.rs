@@ -1,4 +1,5 @@
 //! The heart: from playbook, inventory and facts to a plan, and from plan and ledger to what is next. Deliberately absent: doing anything.
+mod adopt;
 mod aliases;
 mod balancing;
 mod batches;
@@ -44,6 +45,7 @@ mod turn;
 mod types;
 mod warm;
 
+pub use adopt::{Likeness, Proposal, propose};
 pub use behind::cannot_do_without;
 pub use build::{Inputs, build, is_fatal};
 pub use held::is_tried_again;

@@ -149,7 +149,7 @@ impl<'a> Left<'a> {
             return left;
         }
         for (id, step) in plan.waves.iter().enumerate().flat_map(|(index, wave)| ids(index, wave)) {
-            if matches!(step.action, Action::StopContainer { .. }) {
+            if matches!(step.action, Action::StopContainer { .. } | Action::StopAdopted { .. }) {
                 left.stops.push((id, step));
             } else if matches!(step.action, Action::RunContainer(_) | Action::StartContainer { .. })
                 && step.service.is_some()
@@ -179,7 +179,7 @@ impl<'a> Left<'a> {
     /// of what must not run twice is the new one in the way of the old one.
     fn second_writer(&self, id: &StepId, step: &Step) -> bool {
         let in_the_way = |(at, started): &(StepId, &Step)| at.wave > id.wave && started.service == step.service;
-        matches!(step.action, Action::StopContainer { .. }) && self.starts.iter().any(in_the_way)
+        matches!(step.action, Action::StopContainer { .. } | Action::StopAdopted { .. }) && self.starts.iter().any(in_the_way)
     }
 
     /// What requests hang on is not taken back any more: its undo has failed, or that of another step of its server.

@@ -1,15 +1,16 @@
 //! What a server needs before its first service: folders, networks, NGINX, the host's door, images. Deliberately absent: services.
+use super::adopt;
 use super::containers::digest;
-use super::fronts::{is_edge, main_settings};
+use super::fronts::{ingress_of, main_settings};
 use super::routes::Routing;
 use super::steps::plain;
 use super::types::{Finding, Level, Step};
 use crate::config::{Ingress, Server};
-use crate::facts::{ContainerFact, ContainerState, Facts};
+use crate::facts::{ContainerFact, ContainerState, Facts, PublishedFact};
 use crate::model::{Action, ContainerSpec, Publish, ServerName, ServiceName, label, network_name};
 use crate::nginx::{
-    DoorForward, HostDoor, MeshAddress, MeshService, NginxContainer, RenderError, bootstrap, host_door, nginx_container, read_service,
-    render_door,
+    DoorForward, HostDoor, MeshAddress, MeshService, NginxContainer, RenderError, bootstrap, host_door, nginx_container, read_door,
+    read_service, render_door,
 };
 use crate::script::layout::{self, BOOTSTRAP, HOST_DOOR, MESH_ALIAS, NGINX_CONTAINER};
 use std::collections::BTreeSet;
@@ -39,7 +40,7 @@ pub(super) fn prepare(
     let door = container(facts, HOST_DOOR);
     steps.extend(routing.drift.first(server));
     let mut wanted_images: BTreeSet<&str> = images.clone();
-    if nginx.is_none() || door.is_none() {
+    if nginx.is_none() || door.is_none() || !adopt::public_ports_later(routing, server).is_empty() {
         wanted_images.insert(image);
     }
     for image in wanted_images {
@@ -57,22 +58,46 @@ pub(super) fn prepare(
             steps.push(plain(format!("make network {}", spec.name), Action::EnsureNetwork(spec)));
         }
     }
-    let open = if is_edge(routing.inventory, server) { routing.inventory.nginx.ingress } else { Ingress::Off };
-    let publish = ingress(open, settings, facts, &mut findings, server);
-    let spec = nginx_container(&NginxContainer {
-        image: image.to_owned(),
-        remote_root: root.clone(),
-        address: routing.sites.nginx(server),
-        publish,
-    });
-    steps.extend(mesh_container(nginx, spec, server, &mut findings));
-    for network in networks(routing, facts, nginx, hosts_services) {
-        let title = format!("attach NGINX to {network}");
-        let action = Action::ConnectNetwork { network, container: NGINX_CONTAINER.to_owned(), aliases: vec![MESH_ALIAS.to_owned()] };
-        steps.push(plain(title, action));
-    }
+    let later = adopt::public_ports_later(routing, server);
+    let publish = ingress(ingress_of(routing.inventory, server), settings, facts, &mut findings, server, &later);
+    steps.extend(mesh_container(nginx, nginx_spec(routing, server, settings, publish), server, &mut findings));
+    steps.extend(attach_nginx(routing, facts, nginx, hosts_services));
     steps.extend(host_door_steps(facts, door, root, image, door_text, server, &mut findings));
     Ok((steps, findings))
+}
+
+/// NGINX as it should run, with these ports.
+pub(super) fn nginx_spec(routing: &Routing<'_>, server: &ServerName, settings: &Server, publish: Vec<Publish>) -> ContainerSpec {
+    nginx_container(&NginxContainer {
+        image: routing.inventory.nginx.image.clone(),
+        remote_root: settings.remote_root.clone(),
+        address: routing.sites.nginx(server),
+        publish,
+    })
+}
+
+/// The steps that attach NGINX to the networks that it is yet to be attached to.
+pub(super) fn attach_nginx(routing: &Routing<'_>, facts: &Facts, nginx: Option<&ContainerFact>, hosts_services: bool) -> Vec<Step> {
+    let attach = |network: String| {
+        let title = format!("attach NGINX to {network}");
+        plain(title, Action::ConnectNetwork { network, container: NGINX_CONTAINER.to_owned(), aliases: vec![MESH_ALIAS.to_owned()] })
+    };
+    networks(routing, facts, nginx, hosts_services).into_iter().map(attach).collect()
+}
+
+/// The ports that NGINX has, or gets when it is run for the first time.
+pub(super) fn publish_now(routing: &Routing<'_>, server: &ServerName, settings: &Server, facts: &Facts) -> Vec<Publish> {
+    let Some(nginx) = container(facts, NGINX_CONTAINER) else {
+        let later = adopt::public_ports_later(routing, server);
+        return ingress(ingress_of(routing.inventory, server), settings, facts, &mut Vec::new(), server, &later);
+    };
+    let published = |port: &PublishedFact| Publish {
+        address: port.address.unwrap_or(Ipv4Addr::UNSPECIFIED),
+        host_port: port.host_port,
+        container_port: port.container_port,
+        transport: port.transport.clone(),
+    };
+    nginx.published.iter().map(published).collect()
 }
 
 /// The networks that NGINX is yet to be attached to: the project's, and where it was made anew those of everybody whose routes it found.
@@ -87,14 +112,16 @@ fn networks(routing: &Routing<'_>, facts: &Facts, nginx: Option<&ContainerFact>,
     networks
 }
 
-/// Write the host door's file and let a door that runs read it; nothing when it says so already.
+/// Write the host door's file and let a door that runs read it; nothing when it says so already, and the door listens.
 #[must_use]
 pub(super) fn door_update(facts: &Facts, root: &str, text: &str) -> Vec<Step> {
-    if facts.nginx.doors.get(&format!("{HOST_DOOR}.conf")).is_some_and(|present| present == text) {
-        return Vec::new();
-    }
     let [put, reload] = new_door_text(root, text);
     let runs = container(facts, HOST_DOOR).is_some_and(|door| door.state == ContainerState::Running);
+    if facts.nginx.doors.get(&format!("{HOST_DOOR}.conf")).is_some_and(|present| present == text) {
+        // A run that was cut off has written it, and the door did not read it.
+        let is_deaf = || read_door(text).keys().any(|port| facts.listeners.iter().all(|listener| listener.port != *port));
+        return if runs && is_deaf() { vec![reload] } else { Vec::new() };
+    }
     if runs { vec![put, reload] } else { vec![put] }
 }
 
@@ -167,18 +194,19 @@ fn mesh_container(present: Option<&ContainerFact>, spec: ContainerSpec, server: 
     }
 }
 
-fn ingress(ingress: Ingress, settings: &Server, facts: &Facts, findings: &mut Vec<Finding>, server: &ServerName) -> Vec<Publish> {
-    let address = match ingress {
-        Ingress::Off => return Vec::new(),
-        Ingress::Public => Ipv4Addr::UNSPECIFIED,
-        Ingress::Private => match settings.private_address {
-            Some(address) => address,
-            None => return Vec::new(),
-        },
-    };
+/// The public ports, but for those that are taken, and those that NGINX gets `later`.
+fn ingress(
+    ingress: Ingress,
+    settings: &Server,
+    facts: &Facts,
+    findings: &mut Vec<Finding>,
+    server: &ServerName,
+    later: &BTreeSet<u16>,
+) -> Vec<Publish> {
+    let Some(address) = adopt::ingress_address(ingress, settings) else { return Vec::new() };
     let new = container(facts, NGINX_CONTAINER).is_none();
     let mut publish = Vec::new();
-    for port in [80, 443] {
+    for port in [80, 443].into_iter().filter(|port| !later.contains(port)) {
         let taken = facts.listeners.iter().any(|listener| listener.port == port && listener.transport == "tcp");
         if taken && new {
             findings.push(Finding {

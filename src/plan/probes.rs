@@ -1,5 +1,6 @@
 //! From where a run can be watched by requests: every service that has a port, behind the NGINX of every server of the plan.
 //! Deliberately absent: sending them, and counting.
+use super::adopt;
 use super::prepare::container;
 use super::present::{Fleet, present};
 use super::types::{Change, Plan};
@@ -43,7 +44,7 @@ pub fn probes(plan: &Plan, playbook: &Playbook, inventory: &Inventory, fleet: &F
             }
             let target = ProbeTarget {
                 at: ProbeAt { service: name.clone(), server: server.clone() },
-                door: door(plan, facts, name, port, route),
+                door: door(plan, server, facts, name, port, route),
                 socket: layout::socket(&machine.remote_root, &plan.project, &plan.env, name),
                 ask: ask(name, settings, route),
                 within: settings.health_check.timeout.max(AT_LEAST),
@@ -61,8 +62,10 @@ fn is_checked(plan: &Plan, server: &ServerName, service: &ServiceName) -> bool {
 }
 
 /// The host's door, where it opens this port before the run and after it. One that the run itself makes is there before the new route is.
-fn door(plan: &Plan, facts: &Facts, service: &ServiceName, port: u16, route: Option<&MeshService>) -> Option<u16> {
-    let Some(route) = route else { return Some(port) };
+fn door(plan: &Plan, server: &ServerName, facts: &Facts, service: &ServiceName, port: u16, route: Option<&MeshService>) -> Option<u16> {
+    // What is taken over may hold the port until the end.
+    let is_late = || plan.waves.iter().any(|wave| wave.name == adopt::WAVE && wave.servers.contains_key(server));
+    let Some(route) = route else { return (!is_late()).then_some(port) };
     let runs = container(facts, HOST_DOOR).is_some_and(|door| door.state == ContainerState::Running);
     let ports = facts.nginx.doors.get(&format!("{HOST_DOOR}.conf")).map(|text| read_door(text)).unwrap_or_default();
     let opens = ports.get(&port).is_some_and(|stem| *stem == layout::stem(&plan.project, &plan.env, service));

@@ -32,6 +32,7 @@ fn within(action: &Action) -> Millis {
         Action::Drain { policy, .. } => Millis(policy.timeout.0 + 30_000),
         Action::Pause { time } => Millis(time.0 + 30_000),
         Action::StopContainer { timeout, .. }
+        | Action::StopAdopted { timeout, .. }
         | Action::RemoveContainer { timeout, .. }
         | Action::SetAside { stop_timeout: timeout, .. } => Millis(timeout.0 + SHORT.0),
         Action::CheckRoute(check) => Millis(check.deadline.0 + 15_000),
@@ -50,6 +51,7 @@ fn within(action: &Action) -> Millis {
         | Action::RunContainer(_)
         | Action::RenameContainer { .. }
         | Action::StartContainer { .. }
+        | Action::StartAdopted { .. }
         | Action::BootNginx { .. }
         | Action::ReloadDoor { .. }
         | Action::AwaitDoor { .. }

@@ -34,6 +34,7 @@ pub(super) fn summary(playbook: &Playbook, desired: &Desired<'_>) -> ServicePlan
         base_ports: desired.replicas.iter().filter_map(|replica| Some((replica.number, replica.base_port?))).collect(),
         internal_port: desired.internal_port,
         hands_over: desired.service.hands_over(),
+        takes_over: desired.taking.names(),
     }
 }
 
@@ -67,5 +68,6 @@ pub(super) fn removal(name: &ServiceName, present: &Present<'_>, why: &str) -> O
         base_ports: BTreeMap::new(),
         internal_port: unit.and_then(|unit| unit.number(label::INTERNAL_PORT)),
         hands_over: false,
+        takes_over: BTreeMap::new(),
     })
 }

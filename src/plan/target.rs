@@ -1,4 +1,5 @@
 //! What each service should be: where, on which ports, on which side, and whether that is a change. Deliberately absent: steps.
+use super::adopt::Taking;
 use super::behind::Behind;
 use super::claims::settle_all;
 use super::containers::{UsedPort, environment, spec_digest};
@@ -52,6 +53,8 @@ pub(super) struct Desired<'a> {
     pub from: Option<Side>,
     /// The live side afterwards. None for a service that is not deployed and was not selected.
     pub to: Option<Side>,
+    /// What it takes the place of.
+    pub taking: Taking<'a>,
 }
 
 impl Desired<'_> {
@@ -233,6 +236,7 @@ pub(super) fn desire<'a>(
             to: None,
             maintenance: is_in_maintenance(present.services.get(name)),
             secret_change: None,
+            taking: Taking::default(),
         };
         desired.secret_change = secrets::difference(playbook, &desired, fleet, secrets);
         match wanted.back {

@@ -110,6 +110,9 @@ pub struct ServicePlan {
     pub internal_port: Option<u16>,
     /// Never two at once: there is a gap between stop and switch.
     pub hands_over: bool,
+    /// The containers of others that it takes the place of, and that this plan stops: by server, their names.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub takes_over: BTreeMap<ServerName, BTreeSet<String>>,
 }
 
 /// What happens to one service, in one word.

@@ -109,6 +109,8 @@ fn kind(action: &Action) -> Kind {
         | Action::RenameContainer { .. }
         | Action::StartContainer { .. }
         | Action::StopContainer { .. }
+        | Action::StopAdopted { .. }
+        | Action::StartAdopted { .. }
         | Action::RemoveContainer { .. }
         | Action::BootNginx { .. }
         | Action::ReloadDoor { .. }

@@ -20,6 +20,10 @@ pub(super) fn lines(plan: &Plan, ledger: &Ledger, ending: &Ending<'_>, times: &[
         let line = format!("  {line}");
         lines.push(if service.change == Change::Keep { paint.dim(&line) } else { line });
     }
+    for (server, names) in plan.services.values().flat_map(|service| &service.takes_over) {
+        let names = names.iter().map(|name| prose::clean(name)).collect::<Vec<_>>().join(" ");
+        lines.push(format!("  taken over on {server}, and kept, stopped: {names}; `docker rm {names}` there once nobody wants it back"));
+    }
     if !plan.left_out.is_empty() {
         let servers = prose::server_list(&plan.left_out);
         let text = format!("  left behind, because out of reach: {servers}; `{} catch-up` once this is over", ending.program);

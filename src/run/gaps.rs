@@ -1,6 +1,6 @@
 //! How long a service that was handed over did not answer: from the start of the stop to the end of the switch, or until its old side was
-//! started again. By a clock that nobody sets, which the caller has. Deliberately absent: what a run that died has measured.
-use crate::model::{Action, EventKind, Millis, Outcome, ServiceName, StepId};
+//! started again. Of one that takes the place of a container, until the mesh was last seen to reach it. By a clock that nobody sets, which the caller has. Deliberately absent: what a run that died has measured.
+use crate::model::{Action, EventKind, Millis, Outcome, ServiceName, StepId, WaveIndex};
 use crate::plan::{Plan, Step};
 use std::collections::BTreeMap;
 
@@ -32,7 +32,7 @@ impl Gaps {
             // What was switched is switched back to a side that stands still, until it is started again.
             EventKind::UndoStarted { step } => {
                 for (service, gap) in self.began.iter_mut().filter(|(_, gap)| gap.is_over) {
-                    if is_switched_by(plan, service, step) {
+                    if is_switched_by(plan, service, step) || takes_over_until(plan, service) == Some(step.wave) {
                         *gap = Gap { began: at, is_over: false };
                     }
                 }
@@ -65,12 +65,36 @@ impl Gaps {
 /// The service whose old side this step stops before anything was switched to the new one.
 pub(super) fn stops_before_switch(plan: &Plan, id: &StepId) -> Option<ServiceName> {
     let step = plan.step(id)?;
-    let hands_over = plan.services.get(step.service.as_ref()?).is_some_and(|service| service.hands_over && service.from.is_some());
-    (hands_over && matches!(step.action, Action::StopContainer { .. })).then(|| step.service.clone()).flatten()
+    let service = step.service.as_ref()?;
+    let hands_over = || plan.services.get(service).is_some_and(|service| service.hands_over && service.from.is_some());
+    let is_old_side = matches!(step.action, Action::StopContainer { .. }) && hands_over();
+    let is_adopted = matches!(step.action, Action::StopAdopted { .. }) && last_check(plan, service).is_some_and(|wave| id.wave <= wave);
+    (is_old_side || is_adopted).then(|| service.clone())
+}
+
+/// The last wave in which the run sees that the mesh reaches the service.
+fn last_check(plan: &Plan, service: &ServiceName) -> Option<WaveIndex> {
+    plan.step_ids().filter(|id| is_check(plan, service, id)).map(|id| id.wave).max()
+}
+
+fn is_check(plan: &Plan, service: &ServiceName, id: &StepId) -> bool {
+    plan.step(id).is_some_and(|step| step.service.as_ref() == Some(service) && matches!(step.action, Action::CheckRoute(_)))
+}
+
+/// The wave with which the gap of a service ends that takes the place of a container.
+fn takes_over_until(plan: &Plan, service: &ServiceName) -> Option<WaveIndex> {
+    let adopts = |id: &StepId| {
+        let stops = plan.step(id).is_some_and(|step| matches!(step.action, Action::StopAdopted { .. }));
+        stops && stops_before_switch(plan, id).as_ref() == Some(service)
+    };
+    plan.step_ids().any(|id| adopts(&id)).then(|| last_check(plan, service)).flatten()
 }
 
 /// The first wave with a switch after the service's stop is the one that ends its gap.
 fn is_switched_by(plan: &Plan, service: &ServiceName, switch: &StepId) -> bool {
+    if let Some(last) = takes_over_until(plan, service) {
+        return switch.wave == last && is_check(plan, service, switch);
+    }
     let switches = |id: &StepId| plan.step(id).is_some_and(|step: &Step| matches!(step.action, Action::Switch { .. }));
     let stop = plan.step_ids().find(|id| stops_before_switch(plan, id).as_ref() == Some(service));
     let first = stop.and_then(|stop| plan.step_ids().find(|id| id.wave > stop.wave && switches(id)));
@@ -81,7 +105,7 @@ fn is_switched_by(plan: &Plan, service: &ServiceName, switch: &StepId) -> bool {
 mod tests {
     use super::super::sample::deploy_of;
     use super::*;
-    use crate::model::{GenerationId, Protocol, ServerName, Side};
+    use crate::model::{Adopted, GenerationId, ProbeKind, Protocol, RouteCheck, ServerName, Side};
     use crate::plan::{Change, ServicePlan, UndoKind, Wave, WaveKind};
     use std::collections::BTreeSet;
 
@@ -123,6 +147,7 @@ mod tests {
             base_ports: BTreeMap::new(),
             internal_port: None,
             hands_over: true,
+            takes_over: BTreeMap::new(),
         };
         deploy_of([(db.clone(), service)].into(), waves)
     }
@@ -133,11 +158,7 @@ mod tests {
 
     /// What is measured of the service, where anything is.
     fn measured(events: &[(u64, EventKind)]) -> Option<u64> {
-        let (plan, mut gaps) = (plan(), Gaps::default());
-        for (at, event) in events {
-            gaps.event(&plan, event, Millis(*at));
-        }
-        gaps.measured.values().next().map(|gap| gap.0)
+        measured_in(&plan(), events)
     }
 
     fn starts(wave: usize, server: &str) -> EventKind {
@@ -189,6 +210,50 @@ mod tests {
         assert_eq!(measured(&events), Some(1100));
         events.extend([(8500, undone(START, "s1")), (9500, undone(STOP, "s1")), (9700, undone(STOP, "s2"))]);
         assert_eq!(measured(&events), Some(1700));
+    }
+
+    /// The old container of the plan above is somebody else's, and the mesh is seen to reach the service in these waves.
+    fn takes_over(checks: &[usize]) -> Plan {
+        let mut plan = plan();
+        let db = ServiceName::new("db").unwrap();
+        let service = plan.services.get_mut(&db).unwrap();
+        (service.from, service.hands_over) = (None, false);
+        let container = Adopted { name: "db".to_owned(), id: "1".to_owned(), restart: "always".to_owned() };
+        let check = RouteCheck { service: db.to_string(), socket: String::new(), kind: ProbeKind::Tcp, deadline: Millis::seconds(1) };
+        for (index, wave) in plan.waves.iter_mut().enumerate() {
+            for steps in wave.servers.values_mut() {
+                if index == STOP {
+                    steps[0].action = Action::StopAdopted { container: container.clone(), timeout: Millis::seconds(3) };
+                }
+                if checks.contains(&index) {
+                    steps.push(Step { action: Action::CheckRoute(check.clone()), ..steps[0].clone() });
+                }
+            }
+        }
+        plan
+    }
+
+    fn measured_in(plan: &Plan, events: &[(u64, EventKind)]) -> Option<u64> {
+        let mut gaps = Gaps::default();
+        for (at, event) in events {
+            gaps.event(plan, event, Millis(*at));
+        }
+        gaps.measured.values().next().map(|gap| gap.0)
+    }
+
+    #[test]
+    fn what_is_taken_over_has_a_gap_until_the_mesh_was_last_seen_to_reach_the_service() {
+        let checked = |wave: usize, server: &str| {
+            let step = StepId { index: 1, ..id(wave, server) };
+            EventKind::StepEnded { step, outcome: Outcome::Done { seen: String::new() } }
+        };
+        let mut events = until_started();
+        events.extend([(2000, ends(SWITCH, "s1")), (2100, checked(SWITCH, "s1")), (2200, checked(SWITCH, "s2"))]);
+        assert_eq!(measured_in(&takes_over(&[SWITCH]), &events), Some(1200));
+        assert_eq!(measured_in(&takes_over(&[SWITCH, LATER]), &events), None, "the port is not bound yet");
+        events.extend([(3000, checked(LATER, "s1")), (3500, checked(LATER, "s2"))]);
+        assert_eq!(measured_in(&takes_over(&[SWITCH, LATER]), &events), Some(2500));
+        assert_eq!(measured_in(&takes_over(&[]), &events), None, "it stops when all is over");
     }
 
     #[test]

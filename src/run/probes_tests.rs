@@ -51,6 +51,7 @@ fn planned(change: Change, hands_over: bool) -> ServicePlan {
         base_ports: BTreeMap::new(),
         internal_port: Some(5123),
         hands_over,
+        takes_over: BTreeMap::new(),
     }
 }
 

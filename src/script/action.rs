@@ -40,6 +40,8 @@ pub fn body(context: &ScriptContext, action: &Action, secrets: &Secrets) -> Resu
         Action::RenameContainer { from, to } => docker::rename_container(context, from, to),
         Action::StartContainer { name } => docker::start_container(context, name),
         Action::StopContainer { name, timeout } => docker::stop_container(context, name, *timeout),
+        Action::StopAdopted { container, timeout } => docker::stop_adopted(context, container, *timeout),
+        Action::StartAdopted { container } => docker::start_adopted(context, container),
         Action::RemoveContainer { name, timeout } => docker::remove_container(context, name, *timeout),
         Action::BootNginx { generation, files } => boot_nginx(context, generation, files),
         Action::ReloadDoor { container } => nginx::door_reload(context, container, DOOR_DEADLINE),

@@ -35,6 +35,12 @@ pub fn commands(context: &ScriptContext, action: &Action) -> Vec<String> {
         Action::RenameContainer { from, to } => vec![line(&docker::rename(docker, from, to))],
         Action::StartContainer { name } => vec![line(&docker::start(docker, name))],
         Action::StopContainer { name, timeout } => vec![line(&docker::stop(docker, name, *timeout))],
+        Action::StopAdopted { container, timeout } => {
+            vec![line(&docker::update_restart(docker, &container.name, "no")), line(&docker::stop(docker, &container.name, *timeout))]
+        }
+        Action::StartAdopted { container } => {
+            vec![line(&docker::start(docker, &container.name)), line(&docker::update_restart(docker, &container.name, &container.restart))]
+        }
         Action::RemoveContainer { name, .. } => vec![line(&docker::remove(docker, name))],
         Action::AwaitHealthy { probe, .. } | Action::StayHealthy { probe, .. } => vec![match &probe.kind {
             ProbeKind::Http { path, .. } => format!("through an SSH tunnel: GET http://{}:{}{path}", probe.address, probe.port),

@@ -12,6 +12,7 @@ mod server;
 mod shop;
 mod traffic;
 
+mod adopt;
 mod balance;
 mod behind;
 mod connections;

@@ -1,5 +1,6 @@
 //! What a run may not break, judged from the fleet that it found; and what clients get from a fleet, whichever sides it is on.
 //! Deliberately absent: the single rules (see `invariants`).
+use super::adopted;
 use super::cases::Case;
 use super::driver::Servers;
 use super::invariants::{cut_requests, dead_routes, double_writers, routes, unserved};
@@ -30,7 +31,7 @@ impl Baseline {
             dead_routes(servers, &case.inventory, &case.playbook).into_iter().map(|(service, _)| service).collect();
         let cut = cut_requests(servers, &case.inventory).into_iter().map(|(service, _)| service);
         let handed_over = case.playbook.services.iter().filter(|(_, service)| service.hands_over()).map(|(name, _)| name.to_string());
-        let exempt = dead.iter().cloned().chain(handed_over).chain(cut).collect();
+        let exempt = dead.iter().cloned().chain(handed_over).chain(adopted::handed_over(case)).chain(cut).collect();
         let fleet = servers.iter().map(|(name, server)| (name.clone(), server.facts())).collect();
         let record = present(&case.playbook.project, &case.playbook.env, &fleet).record.unwrap_or_default();
         let still_behind = record.servers.keys().map(ToString::to_string).filter(|name| case.ask.away.contains(name)).collect();
@@ -57,13 +58,16 @@ impl Baseline {
         let cut = cut_requests(servers, &case.inventory).into_iter();
         let cut = cut.filter(|(service, cut)| !self.exempt.contains(service) && !self.is_foretold(case, cut));
         broken.extend(cut.map(|(_, cut)| format!("requests are cut off: {cut}")));
+        broken.extend(adopted::broken(case, servers));
         broken
     }
 
     /// What is broken after a run. A handover is over then.
     #[must_use]
     pub fn broken_at_the_end(&self, case: &Case, servers: &Servers) -> Vec<String> {
-        self.beyond(&self.dead, case, servers)
+        let mut broken = self.beyond(&self.dead, case, servers);
+        broken.extend(adopted::broken_at_the_end(case, servers));
+        broken
     }
 
     /// A server that is still behind is to lose what others run that it routes to, and the plan says so.
@@ -99,6 +103,7 @@ pub fn essence(case: &Case, servers: &Servers) -> BTreeSet<String> {
             all.insert(format!("{name}: {} replica {} {image:?}", unit.server, unit.replica));
         }
     }
+    all.extend(adopted::essence(case, servers));
     for (name, server) in servers {
         all.extend(routes(server).into_iter().map(|service| {
             let live = service.backends.iter().filter(|backend| backend.role != BackendRole::Idle);

@@ -1,5 +1,6 @@
 //! A case: a folder with `case.toml`, and a playbook and an inventory of its own or from `shared/`. What the servers are at its start is
 //! rolled forward: earlier deploys are planned and run on bare servers in memory.
+use super::adopted::Old;
 use super::by_hand::Hand;
 use super::driver::{Effect, Servers, Trouble, drive};
 use flipside::config::{Inventory, Playbook, read_inventory, read_playbook};
@@ -74,6 +75,8 @@ enum Before {
         #[serde(default)]
         port: Option<u16>,
     },
+    /// Somebody else's container.
+    Old(Old),
     Listener {
         server: String,
         port: u16,
@@ -235,6 +238,7 @@ fn happen(path: &Path, before: &Before, servers: &mut Servers) {
                 published.into_iter().collect(),
             );
         }
+        Before::Old(old) => old.start(servers.get_mut(&name(&old.server)).unwrap()),
         Before::Listener { server, port } => {
             let listener = ListenerFact { address: None, port: *port, transport: "tcp".to_owned() };
             servers.get_mut(&name(server)).unwrap().base.listeners.push(listener);

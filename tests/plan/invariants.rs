@@ -193,8 +193,13 @@ pub fn snapshot(servers: &Servers, playbook: &Playbook) -> Snapshot {
             let mesh = container.labels.contains_key(label::MESH);
             if !mesh && !container.name.ends_with(&failed_name("")) && !container.name.ends_with(".previous") {
                 let at = (name.clone(), container.name.clone());
-                let state =
-                    if idle.contains(&at) { String::new() } else { format!("{:?}", container.state).replace("Restarting", "Running") };
+                let state = if !container.labels.contains_key(label::PROJECT) {
+                    format!("{:?} {}", container.state, container.restart)
+                } else if idle.contains(&at) {
+                    String::new()
+                } else {
+                    format!("{:?}", container.state).replace("Restarting", "Running")
+                };
                 snapshot.containers.insert(at, (container.id.clone(), state));
             }
         }

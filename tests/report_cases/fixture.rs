@@ -86,6 +86,7 @@ fn services() -> BTreeMap<ServiceName, ServicePlan> {
         base_ports: BTreeMap::from([(1, 8123)]),
         internal_port: Some(5123),
         hands_over: false,
+        takes_over: BTreeMap::new(),
     };
     let api = ServicePlan {
         protocol: Protocol::Http,

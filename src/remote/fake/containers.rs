@@ -11,6 +11,13 @@ const OWNER: [&str; 4] = [label::PROJECT, label::ENV, label::SERVICE, label::ROL
 /// The labels that, besides the owner's, make two containers the same one.
 const SAME: [&str; 4] = [label::SIDE, label::REPLICA, label::SPEC, label::MESH];
 
+/// `source:target[:options]` as target and source.
+fn mounted(volume: &str) -> Option<(String, String)> {
+    let mut parts = volume.split(':');
+    let source = parts.next()?.to_owned();
+    Some((parts.next()?.to_owned(), source))
+}
+
 impl FakeServer {
     pub(super) fn ensure_network(&mut self, spec: &NetworkSpec) -> Result<String, Failure> {
         if let Some(there) = self.base.networks.iter().find(|network| network.name == spec.name) {
@@ -129,21 +136,25 @@ impl FakeServer {
                 .collect(),
             restart: spec.restart.clone(),
             memory: 0,
-            mounts: spec
-                .volumes
-                .iter()
-                .filter_map(|volume| volume.split(':').nth(1).zip(volume.split(':').next()))
-                .map(|(to, from)| (to.to_owned(), from.to_owned()))
-                .collect(),
+            mounts: spec.volumes.iter().filter_map(|volume| mounted(volume)).collect(),
             started: None,
+            written: spec.volumes.iter().filter(|volume| !volume.ends_with(":ro")).filter_map(|volume| mounted(volume)).collect(),
+            restart_limit: 0,
+            auto_remove: false,
+            variables: Vec::new(),
         };
         self.mount_secrets(&container.id, spec.secrets.values().cloned().collect());
         self.check_start(&container)?;
         let text = spec.env.get("FLIPSIDE_DOOR").cloned();
         let text = text.or_else(|| spec.env.get("FLIPSIDE_DOOR_FILE").map(|_| self.host_door_text()));
+        if let Some(port) = text.as_ref().and_then(|text| self.in_the_doors_way(&listened(text))).filter(|_| name == HOST_DOOR) {
+            return refuse(format!("the door does not listen: 127.0.0.1:{port}"));
+        }
         if let Some(text) = text {
             self.door_ports.insert(container.id.clone(), listened(&text));
         }
+        let named = container.mounts.values().filter(|source| !source.starts_with('/')).cloned();
+        self.base.volumes.get_or_insert_default().extend(named);
         self.base.containers.push(ContainerFact { state: ContainerState::Running, ..container });
         seen("started")
     }

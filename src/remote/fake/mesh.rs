@@ -15,7 +15,11 @@ impl FakeServer {
 
     pub(super) fn reload_door(&mut self, name: &str) -> Result<String, Failure> {
         let Some(id) = self.running(name).map(|door| door.id.clone()) else { return refuse(format!("{name} does not run")) };
-        self.door_ports.insert(id, listened(&self.host_door_text()));
+        let ports = listened(&self.host_door_text());
+        if let Some(port) = self.in_the_doors_way(&ports).filter(|_| name == HOST_DOOR) {
+            return refuse(format!("the door does not listen: 127.0.0.1:{port}"));
+        }
+        self.door_ports.insert(id, ports);
         seen("reloaded")
     }
 

@@ -1,5 +1,6 @@
 //! Servers in memory that interpret actions by their meaning and refuse what a real one would refuse: for tests of plans and of whole runs,
 //! with faults on demand. Deliberately absent: shell text, bytes, time.
+mod adopted;
 mod containers;
 mod fleet;
 mod mesh;

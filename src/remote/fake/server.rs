@@ -55,6 +55,7 @@ impl FakeServer {
             containers: Vec::new(),
             networks: Vec::new(),
             images: Vec::new(),
+            volumes: Some(BTreeSet::new()),
             listeners: Vec::new(),
             routes: vec!["10.0.0.0/24".to_owned()],
             nginx: NginxFact::default(),
@@ -149,6 +150,8 @@ impl FakeServer {
             Action::RenameContainer { from, to } => self.rename(from, to),
             Action::StartContainer { name } => self.start(name),
             Action::StopContainer { name, .. } => self.stop(name),
+            Action::StopAdopted { container, .. } => self.stop_adopted(container),
+            Action::StartAdopted { container } => self.start_adopted(container),
             Action::RemoveContainer { name, .. } => {
                 self.base.containers.retain(|container| container.name != *name || container.labels.is_empty());
                 seen("removed")
@@ -224,6 +227,10 @@ impl FakeServer {
             memory: 0,
             mounts: BTreeMap::new(),
             started: None,
+            written: BTreeMap::new(),
+            restart_limit: 0,
+            auto_remove: false,
+            variables: Vec::new(),
         });
     }
 

@@ -2,6 +2,7 @@
 //! harm. It prints what it met, then one last line `seen: …` with exit 0, or `error: …`, `wanted: …` and `hint: …` with
 //! exit 1; `note: …` is worth a word and no failure. It reads nothing, so its standard input is the caller's to close.
 //! Deliberately absent: the frame around steps, deadlines, and everything about NGINX.
+mod adopted;
 mod files;
 mod images;
 mod lifecycle;
@@ -11,6 +12,7 @@ mod prelude;
 mod run;
 mod secrets;
 
+pub use adopted::{start_adopted, stop_adopted};
 pub use files::put_file;
 pub use images::pull_image;
 pub use lifecycle::{remove_container, rename_container, set_aside, start_container, stop_container};

@@ -270,6 +270,11 @@ sweeps! {
     a_deploy_after_a_handover_that_was_cut_off: "cut_off_handover",
     a_toggle_without_a_server_that_is_out_of_reach: "behind_one_of_three",
     a_server_that_was_left_behind_and_is_brought_level: "behind_catch_up",
+    a_first_deploy_that_takes_over_three_servers: "adopt_three_servers",
+    a_first_deploy_that_takes_over_a_port_of_the_door: "adopt_three_servers_with_their_port",
+    a_first_deploy_that_takes_over_a_public_port: "adopt_port_80_beside_a_neighbour",
+    a_first_deploy_that_takes_over_a_volume_and_its_port: "adopt_volume_and_port",
+    a_first_deploy_that_takes_over_host_ports: "adopt_host_port",
     a_toggle_with_a_server_that_was_left_behind: "behind_another_release_with_it",
     a_toggle_whose_old_side_stays_warm: "warm",
     a_toggle_onto_a_warm_side: "warm_third",
@@ -313,6 +318,16 @@ async fn a_toggle_that_rolls_and_fails_in_its_last_batch() {
 #[tokio::test]
 async fn a_first_deploy_that_fails() {
     fails("first_three_servers").await;
+}
+
+#[tokio::test]
+async fn a_first_deploy_that_fails_to_take_over() {
+    fails("adopt_three_servers").await;
+}
+
+#[tokio::test]
+async fn a_first_deploy_that_fails_to_take_over_host_ports() {
+    fails("adopt_host_port").await;
 }
 
 #[tokio::test]
