@@ -17,11 +17,13 @@ pub const PUT_BACK: u8 = 5;
 pub const STUCK: u8 = 6;
 /// Another run holds the lock; nothing was changed.
 pub const LOCKED: u8 = 7;
+/// `watch --once`: a copy is out of NGINX's upstreams, or fails its checks.
+pub const UNHEALTHY: u8 = 9;
 /// Interrupted; a run that had begun can be resumed. 128 + SIGINT, as shells have it.
 pub const INTERRUPTED: u8 = 130;
 
 /// Every code with its meaning, as `--help` shows them.
-pub const MEANINGS: [(u8, &str); 9] = [
+pub const MEANINGS: [(u8, &str); 10] = [
     (DONE, "done, or nothing to do"),
     (BUG, "a bug in flipside"),
     (USAGE, "wrong usage or configuration"),
@@ -30,6 +32,7 @@ pub const MEANINGS: [(u8, &str); 9] = [
     (PUT_BACK, "failed, and everything was put back"),
     (STUCK, "failed, and something could not be put back (it is listed)"),
     (LOCKED, "locked by another run; nothing was changed"),
+    (UNHEALTHY, "watch --once: a copy is out, or fails its checks"),
     (INTERRUPTED, "interrupted (flipside resume goes on, flipside abort undoes)"),
 ];
 
@@ -52,6 +55,8 @@ pub enum Outcome {
     Unreachable,
     /// Another run holds a server's lock.
     Locked,
+    /// A copy is out, or fails its active checks, and nothing more can be done about it now.
+    Unhealthy,
     /// The answer to the question was no, before anything began.
     Declined,
     /// The run stopped in the middle and can be resumed.
@@ -71,6 +76,7 @@ pub fn code(outcome: Outcome) -> u8 {
         Outcome::Closed(Verdict::PutBack) => PUT_BACK,
         Outcome::Closed(Verdict::Stuck) => STUCK,
         Outcome::Locked => LOCKED,
+        Outcome::Unhealthy => UNHEALTHY,
         Outcome::Declined | Outcome::Interrupted => INTERRUPTED,
         Outcome::Bug => BUG,
     }
@@ -95,6 +101,7 @@ mod tests {
             (Outcome::Closed(Verdict::PutBack), 5),
             (Outcome::Closed(Verdict::Stuck), 6),
             (Outcome::Locked, 7),
+            (Outcome::Unhealthy, 9),
             (Outcome::Interrupted, 130),
             (Outcome::Declined, 130),
         ] {

@@ -160,7 +160,7 @@ fn jumps(walk: &mut Walk<'_>, servers: &BTreeMap<ServerName, Found>) {
 }
 
 fn nginx(walk: &mut Walk<'_>, root: &Section<'_>) -> NginxSettings {
-    let mut nginx = NginxSettings { image: "nginx:stable".to_owned(), ingress: Ingress::Public };
+    let mut nginx = NginxSettings { image: "nginx:stable".to_owned(), ingress: Ingress::Public, plus: false };
     let Some(section) = walk.subsection(root, "nginx", Part::Nginx, "`nginx`".to_owned()) else { return nginx };
     if let Some(image) = checked_image(walk, &section) {
         nginx.image = image;
@@ -168,6 +168,13 @@ fn nginx(walk: &mut Walk<'_>, root: &Section<'_>) -> NginxSettings {
     let words = [("public", Ingress::Public), ("private", Ingress::Private), ("off", Ingress::Off)];
     if let Some((ingress, _)) = walk.choice(&section, "ingress", &words) {
         nginx.ingress = ingress;
+    }
+    if let Some((true, span)) = walk.flag(&section, "plus") {
+        nginx.plus = true;
+        if section.table.get("image").is_none() {
+            let advice = "NGINX Plus comes from a registry that asks for a licence: write `image`, where your servers get it";
+            walk.report(span, "`nginx` has `plus = true` and no `image`", advice);
+        }
     }
     nginx
 }

@@ -12,6 +12,7 @@ mod values;
 mod walk;
 
 mod balance;
+mod checks;
 mod environment;
 mod hooks;
 mod playbook;

@@ -1,6 +1,6 @@
 //! What a playbook and an inventory say, after environments are merged, defaults are filled in and names are checked.
 use super::hooks::Hook;
-use crate::model::{EnvName, HookPoint, Millis, ProjectName, Protocol, SecretName, ServerName, ServiceName, Upstream, Zone};
+use crate::model::{ActiveChecks, EnvName, HookPoint, Millis, ProjectName, Protocol, SecretName, ServerName, ServiceName, Upstream, Zone};
 use serde::{Deserialize, Serialize};
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::Ipv4Addr;
@@ -220,6 +220,9 @@ pub struct Balance {
     pub zone_routing: ZoneRouting,
     /// How NGINX chooses among them.
     pub upstream: Upstream,
+    /// Copies are checked while they serve, by `flipside watch` or by NGINX Plus.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub active_checks: Option<ActiveChecks>,
 }
 
 /// Which copies take requests while all are well.
@@ -314,6 +317,9 @@ pub struct NginxSettings {
     pub image: String,
     /// Whether ports 80 and 443 are published when NGINX is set up.
     pub ingress: Ingress,
+    /// The image is NGINX Plus, which has active checks and a slow start of its own.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub plus: bool,
 }
 
 /// Whether a server's NGINX is reachable from outside.

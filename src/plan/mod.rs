@@ -3,6 +3,7 @@ mod aliases;
 mod balancing;
 mod behind;
 mod build;
+mod checks;
 mod claims;
 mod containers;
 mod departed;
@@ -39,6 +40,7 @@ mod types;
 
 pub use behind::cannot_do_without;
 pub use build::{Inputs, build, is_fatal};
+pub use checks::{CopyCheck, News, Streaks, check_plan, copy_checks, together};
 pub use next::{Move, next, past_undoing};
 pub use overtaken::{back_by_themselves, overtaken};
 pub use place::{Placement, place};

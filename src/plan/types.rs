@@ -44,6 +44,8 @@ pub enum Intent {
     Remove,
     /// Bring servers that were left behind to what the fleet has.
     CatchUp,
+    /// Take copies that fail their active checks out of every upstream, and those that pass them in again.
+    Watch,
 }
 
 impl Intent {
@@ -55,6 +57,7 @@ impl Intent {
             Intent::Rollback => "rollback",
             Intent::Remove => "remove",
             Intent::CatchUp => "catch-up",
+            Intent::Watch => "watch",
         }
     }
 }

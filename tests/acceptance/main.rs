@@ -32,6 +32,8 @@ mod put_back;
 mod registry;
 mod secrets;
 mod server_fails;
+mod strategies;
 mod sweep;
 mod trouble;
 mod volumes;
+mod watch;

@@ -4,9 +4,11 @@ use super::by_hand::Hand;
 use super::driver::{Effect, Servers, Trouble, drive};
 use flipside::config::{Inventory, Playbook, read_inventory, read_playbook};
 use flipside::facts::{ContainerState, ImageFact, ListenerFact, PublishedFact};
-use flipside::model::{EnvName, GenerationId, Labels, Secret, SecretName, Secrets, ServerName, ServiceName, StepId, Verdict};
+use flipside::model::{
+    CopyAt, EnvName, GenerationId, Labels, Secret, SecretName, Secrets, ServerName, ServiceName, Standing, StepId, Verdict,
+};
 use flipside::nginx::Templates;
-use flipside::plan::{Back, Finding, Fleet, Force, Inputs, Orphans, Plan, Repair, Wanted, build};
+use flipside::plan::{Back, Finding, Fleet, Force, Inputs, Orphans, Plan, Repair, Wanted, build, check_plan, present};
 use flipside::remote::fake::FakeServer;
 use serde::Deserialize;
 use std::collections::{BTreeMap, BTreeSet};
@@ -36,7 +38,7 @@ struct File {
 #[derive(Debug, Clone, Default, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct Ask {
-    /// `deploy` (when empty), `catch-up`, `rollback` or `remove`.
+    /// `deploy` (when empty), `catch-up`, `rollback`, `remove` or `watch`.
     pub intent: String,
     services: Vec<String>,
     force: bool,
@@ -47,6 +49,10 @@ pub struct Ask {
     /// Default `inventory`.
     inventory: Option<String>,
     env: Option<String>,
+    /// Copies that failed their active checks: `api server2 1`.
+    out: Vec<String>,
+    /// Copies that passed them.
+    passed: Vec<String>,
     /// The values of secrets.
     secrets: BTreeMap<SecretName, String>,
     /// Replacements in the playbook's text.
@@ -268,7 +274,7 @@ pub fn plan(playbook: &Playbook, inventory: &Inventory, servers: &Servers, ask: 
         .collect();
     let services: BTreeSet<ServiceName> = ask.services.iter().map(|name| ServiceName::new(name.as_str()).unwrap()).collect();
     let removes = ask.intent == "remove";
-    assert!(["", "deploy", "catch-up", "rollback", "remove"].contains(&ask.intent.as_str()), "{}", ask.intent);
+    assert!(["", "deploy", "catch-up", "rollback", "remove", "watch"].contains(&ask.intent.as_str()), "{}", ask.intent);
     let wanted = Wanted {
         selected: if removes { BTreeSet::new() } else { services.clone() },
         force: if ask.force { Force::Yes } else { Force::No },
@@ -281,7 +287,8 @@ pub fn plan(playbook: &Playbook, inventory: &Inventory, servers: &Servers, ask: 
     let removed = if removes { services } else { BTreeSet::new() };
     static TEMPLATES: OnceLock<Templates> = OnceLock::new();
     let templates = TEMPLATES.get_or_init(|| Templates::new(&BTreeMap::new()).unwrap());
-    build(Inputs { playbook, inventory, fleet: &fleet, templates, wanted: &wanted, removed: &removed, secrets: &ask.secrets() }).unwrap()
+    let inputs = Inputs { playbook, inventory, fleet: &fleet, templates, wanted: &wanted, removed: &removed, secrets: &ask.secrets() };
+    if ask.intent == "watch" { check_plan(inputs, &ask.verdicts(playbook, &fleet)).unwrap() } else { build(inputs).unwrap() }
 }
 
 impl Ask {
@@ -290,6 +297,19 @@ impl Ask {
     pub fn secrets(&self) -> Secrets {
         let values = self.secrets.iter().map(|(name, value)| (name.clone(), Secret::new(value.clone().into_bytes())));
         Secrets::new([7; 32], values.collect())
+    }
+
+    /// What the active checks say.
+    fn verdicts(&self, playbook: &Playbook, fleet: &Fleet) -> BTreeMap<CopyAt, Standing> {
+        let present = present(&playbook.project, &playbook.env, fleet);
+        let copy = |text: &String| {
+            let words: Vec<&str> = text.split(' ').collect();
+            let (service, server) = (ServiceName::new(words[0]).unwrap(), ServerName::new(words[1]).unwrap());
+            let side = present.services[&service].live().unwrap();
+            CopyAt { service, server, replica: words[2].parse().unwrap(), side }
+        };
+        let of = |list: &Vec<String>, standing| list.iter().map(move |text| (copy(text), standing)).collect::<Vec<_>>();
+        of(&self.out, Standing::Out).into_iter().chain(of(&self.passed, Standing::In)).collect()
     }
 
     /// The same question again, without force: a deploy, or the same removal.

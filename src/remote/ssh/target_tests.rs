@@ -30,7 +30,7 @@ fn jumping(address: &str, jump: &str) -> Server {
 
 fn resolve(servers: &[(&str, Server)], name: &str, around: &Surroundings) -> Result<Target, TargetError> {
     let servers: BTreeMap<_, _> = servers.iter().map(|(name, server)| (ServerName::new(*name).unwrap(), server.clone())).collect();
-    let nginx = NginxSettings { image: "nginx".to_owned(), ingress: Ingress::Off };
+    let nginx = NginxSettings { image: "nginx".to_owned(), ingress: Ingress::Off, plus: false };
     Target::resolve(&Inventory { servers, nginx }, &ServerName::new(name).unwrap(), Path::new("/inv"), around)
 }
 

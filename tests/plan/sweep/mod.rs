@@ -262,6 +262,9 @@ sweeps! {
     a_toggle_without_a_server_that_is_out_of_reach: "behind_one_of_three",
     a_server_that_was_left_behind_and_is_brought_level: "behind_catch_up",
     a_toggle_with_a_server_that_was_left_behind: "behind_another_release_with_it",
+    copies_that_fail_are_taken_out: "watch_out",
+    copies_that_pass_are_taken_in_again: "watch_in_again",
+    a_copy_that_fails_on_one_server: "watch_one_server",
 }
 
 /// The last server of the first service that moves cannot run its new release.
