@@ -28,7 +28,7 @@ const SERVICES: [(&str, &str); 8] = [
     ("random-two", "method = \"random_two\", zone_routing = \"global\""),
     ("one-failure", "max_fails = 1, fail_timeout = \"30s\""),
     ("passive", "strategy = \"active-passive\""),
-    ("checked", "active_checks = { interval = \"1s\", timeout = \"500ms\", fails = 2, passes = 2 }"),
+    ("checked", "active_checks = { timeout = \"500ms\", fails = 2, passes = 2 }"),
 ];
 /// A fault lasts so many seconds.
 const LASTS: usize = 8;
@@ -59,7 +59,7 @@ fn what_each_strategy_does_when_a_copy_dies() {
     let (one, two) = (fleet.server(1), fleet.server(2));
     let project = Project::new(&fleet, &playbook());
     deploy(&project).exits(0);
-    let mut watch = project.start(&["watch"]);
+    let mut watch = project.start(&["watch", "--interval", "1s"]);
     watch.until_result("watches 3 copies of 1 service");
     // Two pages, so that a hash by page does not always lead to the copy that is well.
     let targets = SERVICES

@@ -64,10 +64,16 @@ impl Watch<'_> {
             self.look(Asked::Connected).await;
         }
         let (plan, findings) = make_checked(&self.surveyed, &self.streaks.verdicts(&self.copies))?;
-        self.tell_findings("plan", &findings);
         if plan.waves.is_empty() {
+            self.tell_findings("plan", &findings);
             return Err(Outcome::NothingToDo);
         }
+        let held = plan.servers().into_iter().find_map(|name| Some((name, self.surveyed.fleet.get(name)?.lease.as_ref()?)));
+        if let Some((name, holder)) = held {
+            self.wait_for(format!("waits for {name}, which is locked by {holder}"));
+            return Err(Outcome::Locked);
+        }
+        self.tell_findings("plan", &findings);
         if is_fatal(&findings) {
             return Err(Outcome::Locked);
         }

@@ -24,6 +24,8 @@ const LOOK_EVERY: Duration = Duration::from_secs(30);
 const LOOK_WITHIN: Duration = Duration::from_secs(8);
 /// After a run that failed, the next one is not begun before this time is over.
 const AFTER_A_FAILURE: Duration = Duration::from_secs(30);
+/// Where another run has the servers, they are not asked for their locks again before.
+const AFTER_A_REFUSAL: Duration = Duration::from_secs(5);
 /// So many copies are asked at the same time.
 const AT_ONCE: usize = 64;
 
@@ -138,6 +140,7 @@ impl<'a> Watch<'a> {
                 match self.act().await {
                     Outcome::Interrupted => return Outcome::Interrupted,
                     Outcome::Closed(Verdict::PutBack | Verdict::Stuck) => self.not_before = Some(Instant::now() + AFTER_A_FAILURE),
+                    Outcome::Locked | Outcome::Unreachable => self.not_before = Some(Instant::now() + AFTER_A_REFUSAL),
                     _ => self.not_before = None,
                 }
             }

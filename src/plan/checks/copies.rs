@@ -27,7 +27,7 @@ pub struct CopyCheck {
     pub checks: ActiveChecks,
     /// The servers to ask it from.
     pub from: Vec<ServerName>,
-    /// Tells this container, since its last start, from any other. Empty where its server does not answer.
+    /// The container's id; empty where its server does not answer. One that is started again is still the one that failed.
     pub stamp: String,
 }
 
@@ -102,8 +102,7 @@ pub(super) fn level<'a>(service: &'a PresentService<'_>, live: Side) -> impl Ite
 
 fn stamp(service: &PresentService<'_>, at: &CopyAt) -> String {
     let mut units = service.units.iter().filter(|unit| unit.server == at.server && unit.replica == at.replica && unit.side == at.side);
-    let app = units.next().and_then(|unit| unit.app);
-    app.map_or_else(String::new, |app| format!("{} {:?}", app.id, app.started))
+    units.next().and_then(|unit| unit.app).map(|app| app.id.clone()).unwrap_or_default()
 }
 
 /// Its own server first, then those after it by name, and around.

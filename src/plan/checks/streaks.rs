@@ -26,7 +26,7 @@ pub enum News {
 }
 
 impl Streaks {
-    /// Forgets copies that are not there any more, and begins anew with those whose container is another one, or was started again.
+    /// Forgets copies that are not there any more, and begins anew with those whose container is another one.
     pub fn keep(&mut self, copies: &[CopyCheck]) {
         let stamps: BTreeMap<&CopyAt, &str> = copies.iter().map(|copy| (&copy.at, copy.stamp.as_str())).collect();
         self.0.retain(|at, streak| match stamps.get(at) {
