@@ -192,6 +192,21 @@ pub enum Command {
         #[arg(value_name = "SERVICE", value_parser = service_name)]
         services: Vec<ServiceName>,
     },
+    /// Ask every copy of the services with `active_checks` again and again; take out those that fail, and in those that pass again
+    ///
+    /// Runs until it is stopped. Every copy is asked from servers whose NGINX routes to it. One that fails so many checks in a row is taken
+    /// out of every server's upstream by a run of its own, with locks and undo; the last one of a service never is.
+    Watch {
+        /// Only these services; without any, all that have `active_checks`
+        #[arg(value_name = "SERVICE", value_parser = service_name)]
+        services: Vec<ServiceName>,
+        /// One pass, for cron: ask until each copy is known to be well or not, do what is to be done, and exit
+        #[arg(long)]
+        once: bool,
+        /// Ask every copy this often, such as 2s [default: `interval` of its `active_checks`, or 5s]
+        #[arg(long, value_name = "DURATION", value_parser = lock_wait)]
+        interval: Option<Millis>,
+    },
     /// Take services away: their containers and their NGINX files, on every server
     Remove {
         /// The services to take away; they must be named

@@ -6,8 +6,10 @@ use super::resume::held_here;
 use super::secrets::{needed, read_secrets};
 use super::survey::{Surveyed, commands_of, read_files, survey, survey_all, survey_most};
 use crate::config::Playbook;
-use crate::model::{Action, ProbeKind, ServerName, ServiceName};
-use crate::plan::{CommandsOf, Finding, Inputs, Level, NginxFiles, Plan, State, View, Wanted, build, is_fatal, prose, revert_notes, show};
+use crate::model::{Action, CopyAt, ProbeKind, ServerName, ServiceName, Standing};
+use crate::plan::{
+    CommandsOf, Finding, Inputs, Level, NginxFiles, Plan, State, View, Wanted, build, check_plan, is_fatal, prose, revert_notes, show,
+};
 use std::collections::{BTreeMap, BTreeSet};
 
 /// Services that were named and are not in the playbook: a mistake of the command line, told before any server is asked.
@@ -46,6 +48,27 @@ pub(super) fn make(surveyed: &Surveyed, wanted: &Wanted, removed: &BTreeSet<Serv
         hint: "allow it (AllowTcpForwarding, PermitOpen and DisableForwarding in its sshd_config), or leave it".to_owned(),
     }));
     Ok((plan, findings))
+}
+
+/// Makes the plan after which these copies are out or in.
+///
+/// # Errors
+/// The outcome to exit with.
+pub(super) fn make_checked(surveyed: &Surveyed, verdicts: &BTreeMap<CopyAt, Standing>) -> Result<(Plan, Vec<Finding>), Outcome> {
+    let loaded = &surveyed.loaded;
+    let inputs = Inputs {
+        playbook: &loaded.playbook,
+        inventory: &loaded.inventory,
+        fleet: &surveyed.fleet,
+        templates: &loaded.templates,
+        wanted: &Wanted::default(),
+        removed: &BTreeSet::new(),
+        secrets: &loaded.secrets,
+    };
+    check_plan(inputs, verdicts).map_err(|error| {
+        complain(&error.to_string());
+        Outcome::Configuration
+    })
 }
 
 /// A container's port is asked on this server.

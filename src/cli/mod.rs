@@ -17,6 +17,7 @@ mod reverts;
 mod secrets;
 mod survey;
 mod unlock;
+mod watch;
 mod watching;
 
 use args::{Args, Command};
@@ -56,6 +57,7 @@ pub async fn run(args: Args, began: Instant) -> Outcome {
             look::plan(&args.global, services, *commands, *undo, &asked).await
         }
         Command::Status { services } => look::status(&args.global, services).await,
+        Command::Watch { services, once, interval } => watch::watch(&args.global, services, *once, *interval).await,
         Command::Ports => look::ports(&args.global).await,
         Command::Adopt { services } => adopt::adopt(&args.global, services, &wanted(services, false, false)).await,
         Command::Inventory => files::inventory(&args.global),

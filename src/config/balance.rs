@@ -1,4 +1,5 @@
 //! How requests are spread over a service's copies: `balance` of a service. Deliberately absent: which copies there are, and in which zones.
+use super::checks::{active_checks, slow_start};
 use super::keys::Part;
 use super::service::part;
 use super::types::{Balance, Takes, ZoneRouting};
@@ -49,6 +50,8 @@ pub(super) fn balance(walk: &mut Walk<'_>, service: &Section<'_>) -> Balance {
     let zones = walk.choice(&section, "zone_routing", &routings);
     balance.zone_routing = zones.map_or(ZoneRouting::Local, |(routing, _)| routing);
     balance.upstream = upstream(walk, &section);
+    balance.upstream.slow_start = slow_start(walk, &section, balance.upstream.method.as_ref());
+    balance.active_checks = active_checks(walk, &section);
     let method = balance.upstream.method.as_ref().filter(|method| !method.has_backups());
     if let (Some(method), Some(entry)) = (method, section.table.get("method")) {
         let why = format!("NGINX keeps no backend in reserve with {}, which leads to any of them", method.as_str());

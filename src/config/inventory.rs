@@ -161,8 +161,13 @@ fn jumps(walk: &mut Walk<'_>, servers: &BTreeMap<ServerName, Found>) {
 }
 
 fn nginx(walk: &mut Walk<'_>, root: &Section<'_>, servers: &BTreeMap<ServerName, Found>) -> NginxSettings {
-    let mut nginx =
-        NginxSettings { image: "nginx:stable".to_owned(), ingress: Ingress::Public, edge: Vec::new(), trusted_proxies: Vec::new() };
+    let mut nginx = NginxSettings {
+        image: "nginx:stable".to_owned(),
+        ingress: Ingress::Public,
+        edge: Vec::new(),
+        trusted_proxies: Vec::new(),
+        plus: false,
+    };
     let Some(section) = walk.subsection(root, "nginx", Part::Nginx, "`nginx`".to_owned()) else { return nginx };
     if let Some(image) = checked_image(walk, &section) {
         nginx.image = image;
@@ -181,6 +186,13 @@ fn nginx(walk: &mut Walk<'_>, root: &Section<'_>, servers: &BTreeMap<ServerName,
         match values::network(&network) {
             Ok(()) => nginx.trusted_proxies.push(network),
             Err(advice) => walk.report(span, format!("`{network}` is neither an address nor a network"), advice),
+        }
+    }
+    if let Some((true, span)) = walk.flag(&section, "plus") {
+        nginx.plus = true;
+        if section.table.get("image").is_none() {
+            let advice = "NGINX Plus comes from a registry that asks for a licence: write `image`, where your servers get it";
+            walk.report(span, "`nginx` has `plus = true` and no `image`", advice);
         }
     }
     nginx

@@ -10,6 +10,7 @@ pub(super) enum Part {
     Service,
     HealthCheck,
     Balance,
+    ActiveChecks,
     Proxy,
     ProxyTimeout,
     ProxyTls,
@@ -102,9 +103,20 @@ impl Part {
                 "adopt",
             ],
             Part::HealthCheck => &["path", "command", "start_period", "interval", "timeout", "retries", "deadline"],
-            Part::Balance => {
-                &["strategy", "active", "method", "key", "max_fails", "fail_timeout", "tries", "tries_timeout", "zone_routing"]
-            }
+            Part::Balance => &[
+                "strategy",
+                "active",
+                "method",
+                "key",
+                "max_fails",
+                "fail_timeout",
+                "tries",
+                "tries_timeout",
+                "zone_routing",
+                "active_checks",
+                "slow_start",
+            ],
+            Part::ActiveChecks => &["path", "interval", "timeout", "fails", "passes"],
             Part::Proxy => &[
                 "hosts",
                 "app_port",
@@ -169,7 +181,7 @@ impl Part {
                 "known_hosts",
                 "allow_public_backends",
             ],
-            Part::Nginx => &["image", "ingress", "edge", "trusted_proxies"],
+            Part::Nginx => &["image", "ingress", "edge", "trusted_proxies", "plus"],
         }
     }
 
@@ -184,6 +196,7 @@ impl Part {
             | Part::Rollout
             | Part::HealthCheck
             | Part::Balance
+            | Part::ActiveChecks
             | Part::ProxyTimeout
             | Part::ProxyTls
             | Part::Snippets
@@ -222,7 +235,9 @@ impl Part {
                 ("next_upstream_tries", "write `tries`"),
                 ("next_upstream_timeout", "write `tries_timeout`"),
                 ("backup", "write `strategy = \"active-passive\"`"),
+                ("health_check", "write `active_checks`; `health_check` is the service's own, for a deploy"),
             ],
+            Part::ActiveChecks => &[("uri", "write `path`"), ("retries", "write `fails`, and `passes` for the way back")],
             Part::HealthCheck => &[("test", "write `command`"), ("url", "write `path`")],
             Part::Server => &[
                 ("host", "write `address`"),

@@ -13,6 +13,7 @@ mod walk;
 
 mod adopt;
 mod balance;
+mod checks;
 mod environment;
 mod hooks;
 mod playbook;

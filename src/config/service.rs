@@ -1,6 +1,7 @@
 //! One service: image, command, port, placement, volumes. Deliberately absent: how it is reached (`reach`), and its neighbours (`cross`).
 use super::adopt::adopt;
 use super::balance::balance;
+use super::checks;
 use super::keys::Part;
 use super::node::Value;
 use super::proxy;
@@ -61,6 +62,7 @@ pub(super) fn read(walk: &mut Walk<'_>, section: &Section<'_>) -> Service {
     one_at_a_time(walk, section, &service);
     floor(walk, section, &mut service);
     secrets::check_volumes(walk, section, &service);
+    checks::complete(walk, section, &mut service);
     service
 }
 

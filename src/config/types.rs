@@ -3,7 +3,7 @@ use super::adopt::Adopt;
 use super::hooks::Hook;
 use super::proxy::Proxy;
 use super::rolling::{Rolling, is_warm_time, warm_time};
-use crate::model::{EnvName, HookPoint, Millis, ProjectName, Protocol, SecretName, ServerName, ServiceName, Upstream, Zone};
+use crate::model::{ActiveChecks, EnvName, HookPoint, Millis, ProjectName, Protocol, SecretName, ServerName, ServiceName, Upstream, Zone};
 use serde::{Deserialize, Serialize};
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::Ipv4Addr;
@@ -261,6 +261,9 @@ pub struct Balance {
     pub zone_routing: ZoneRouting,
     /// How NGINX chooses among them.
     pub upstream: Upstream,
+    /// Copies are checked while they serve, by `flipside watch` or by NGINX Plus.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub active_checks: Option<ActiveChecks>,
 }
 
 /// Which copies take requests while all are well.
@@ -352,6 +355,9 @@ pub struct NginxSettings {
     /// Load balancers in front, addresses and networks, whose word is taken for who a client is.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub trusted_proxies: Vec<String>,
+    /// The image is NGINX Plus, which has active checks and a slow start of its own.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub plus: bool,
 }
 
 /// Whether a server's NGINX is reachable from outside.

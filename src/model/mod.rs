@@ -2,6 +2,7 @@
 mod action;
 mod adopted;
 mod certificate;
+mod checks;
 mod container;
 mod der;
 mod event;
@@ -20,6 +21,7 @@ mod upstream;
 pub use action::{Action, Backend, DrainPolicy, HealthPolicy, NetworkSpec, Probe, ProbeKind, RouteCheck, StagedListener};
 pub use adopted::Adopted;
 pub use certificate::{Certificate, CertificateError, day_of};
+pub use checks::{ActiveChecks, Checked, CopyAt, Standing};
 pub use container::{ContainerSpec, NetworkMode, Publish};
 pub use event::{Event, EventKind, Failure, Outcome, StepId, Verdict, WaveIndex};
 pub use front::{Front, FrontTls, Snippets};

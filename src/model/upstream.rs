@@ -1,4 +1,5 @@
 //! How NGINX spreads requests over the backends of one service, and when it gives one up. Deliberately absent: which backends there are.
+use super::checks::ActiveChecks;
 use super::time::Millis;
 use serde::{Deserialize, Serialize};
 
@@ -17,6 +18,12 @@ pub struct Upstream {
     pub tries: u32,
     /// No other backend is tried after this time.
     pub tries_timeout: Millis,
+    /// A copy that comes back gets its share step by step over this time. NGINX Plus alone has it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub slow_start: Option<Millis>,
+    /// NGINX itself checks the backends. NGINX Plus alone does; elsewhere `flipside watch` does.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub checks: Option<ActiveChecks>,
 }
 
 /// Which backend the next request goes to.
@@ -37,7 +44,15 @@ pub enum Method {
 
 impl Default for Upstream {
     fn default() -> Self {
-        Self { method: None, max_fails: 3, fail_timeout: Millis::seconds(2), tries: 2, tries_timeout: Millis::seconds(5) }
+        Self {
+            method: None,
+            max_fails: 3,
+            fail_timeout: Millis::seconds(2),
+            tries: 2,
+            tries_timeout: Millis::seconds(5),
+            slow_start: None,
+            checks: None,
+        }
     }
 }
 

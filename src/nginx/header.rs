@@ -1,7 +1,7 @@
 //! The comments that let a rendered file be read back: its header and the words after each `server` line. Both directions in one place.
 use super::error::ReadError;
 use super::types::{MeshBackend, MeshService};
-use crate::model::{Backend, EnvName, Front, NameError, ProjectName, Protocol, ServerName, ServiceName, Side, Upstream};
+use crate::model::{Backend, EnvName, Front, NameError, ProjectName, Protocol, ServerName, ServiceName, Side, Standing, Upstream};
 use std::collections::BTreeMap;
 use std::net::Ipv4Addr;
 
@@ -100,10 +100,14 @@ fn read_side(text: &str) -> Option<Side> {
 }
 
 /// The words after a `server` line: `primary 1 lon1-a`, and the fixed address where the target is a name; `waiting` before them where no
-/// traffic goes there.
+/// traffic goes there, `out` where it failed its active checks.
 pub(super) fn write_words(backend: &MeshBackend) -> String {
-    let waiting = if backend.role.takes_traffic() { "" } else { WAITING };
-    let words = format!("{waiting}{} {} {}", backend.side, backend.replica, backend.server);
+    let before = match (backend.role.takes_traffic(), backend.standing) {
+        (false, _) => WAITING,
+        (true, Standing::Out) => OUT,
+        (true, Standing::In) => "",
+    };
+    let words = format!("{before}{} {} {}", backend.side, backend.replica, backend.server);
     match &backend.backend {
         Backend::Container { address, .. } => format!("{words} {address}"),
         Backend::Address { .. } => words,
@@ -121,7 +125,10 @@ pub(super) fn upstream_name(name: &str, side: Side) -> String {
 /// Before the words of a backend that waits.
 pub(super) const WAITING: &str = "waiting ";
 
-/// Reads what [`write_words`] wrote, without [`WAITING`]; `target` is the `host:port` of the line.
+/// Before the words of a backend that failed its active checks.
+pub(super) const OUT: &str = "out ";
+
+/// Reads what [`write_words`] wrote, without [`WAITING`] and [`OUT`]; `target` is the `host:port` of the line.
 pub(super) fn read_words(target: &str, words: &str) -> Option<(Backend, Side, u32, ServerName)> {
     let (host, port) = target.rsplit_once(':')?;
     let port = port.parse().ok()?;

@@ -1,8 +1,8 @@
 //! A service's NGINX file back to the value it was rendered from: what NGINX routes is the truth. Deliberately absent: NGINX's whole grammar.
 use super::error::ReadError;
-use super::header::{WAITING, read_header, read_words, upstream_name};
+use super::header::{OUT, WAITING, read_header, read_words, upstream_name};
 use super::types::{BackendRole, MeshBackend, MeshService};
-use crate::model::{Backend, Side, container_name};
+use crate::model::{Backend, Side, Standing, container_name};
 use crate::script::layout;
 
 /// Reads back a rendered file. The live side is taken from the `server` lines that are not down; the header must agree.
@@ -22,15 +22,20 @@ pub fn read_service(text: &str) -> Result<MeshService, ReadError> {
         let words = comment.trim().strip_prefix('#').ok_or_else(broken)?;
         let words = words.trim();
         let (words, waits) = words.strip_prefix(WAITING).map_or((words, false), |words| (words, true));
+        let (words, standing) = words.strip_prefix(OUT).map_or((words, Standing::In), |words| (words, Standing::Out));
         let mut parameters = directive.split_whitespace();
         let (backend, side, replica, server) = parameters.next().and_then(|target| read_words(target, words)).ok_or_else(broken)?;
         each_side_has_its_own |= waits;
         let as_marked = if waits { BackendRole::Idle } else { BackendRole::Live };
-        let role = parameters.fold(as_marked, |role, parameter| match parameter {
-            "down" => BackendRole::Idle,
-            "backup" => BackendRole::Backup,
-            _ => role,
-        });
+        let parameters: Vec<&str> = parameters.collect();
+        let is_down = parameters.contains(&"down");
+        let role = match standing {
+            // What NGINX gives traffic to is not out, whatever the words say.
+            Standing::Out if !is_down || waits => return Err(broken()),
+            Standing::In if is_down => BackendRole::Idle,
+            Standing::In | Standing::Out if parameters.contains(&"backup") => BackendRole::Backup,
+            Standing::In | Standing::Out => as_marked,
+        };
         if let Backend::Container { name, .. } = &backend {
             let named =
                 Side::BOTH.into_iter().find(|side| *name == container_name(&header.project, &header.env, &header.service, replica, *side));
@@ -43,9 +48,9 @@ pub fn read_service(text: &str) -> Result<MeshService, ReadError> {
                 None => return Err(broken()),
             }
         }
-        backends.push(MeshBackend { backend, side, replica, server, role });
+        backends.push(MeshBackend { backend, side, replica, server, role, standing });
     }
-    let takes_traffic = |side| backends.iter().any(|backend| backend.side == side && backend.role.takes_traffic());
+    let takes_traffic = |side| backends.iter().any(|backend| backend.side == side && backend.takes_traffic());
     let routed = match (takes_traffic(Side::Primary), takes_traffic(Side::Secondary)) {
         (true, false) => Side::Primary,
         (false, true) => Side::Secondary,

@@ -4,7 +4,7 @@ use super::header::{upstream_name, write_header, write_words};
 use super::read::read_service;
 use super::templates::{HTTP, MAIN, STREAM, Templates};
 use super::types::{BackendRole, MainSettings, MeshBackend, MeshService};
-use crate::model::{Backend, EnvName, Method, Millis, ProjectName, Protocol, ServiceName, Side, StagedListener, Upstream};
+use crate::model::{ActiveChecks, Backend, EnvName, Method, Millis, ProjectName, Protocol, ServiceName, Side, StagedListener, Upstream};
 use crate::script::layout;
 use minijinja::{Value, context};
 
@@ -56,6 +56,7 @@ pub fn render_service(templates: &Templates, service: &MeshService) -> Result<(S
     check(service, &name)?;
     let service = promoted(service);
     let n_active = service.backends.iter().filter(|backend| backend.role.takes_traffic()).count();
+    let n_serving = service.backends.iter().filter(|backend| backend.takes_traffic()).count();
     let waits = service.backends.len() > n_active;
     let upstreams = [service.live, service.live.other()].into_iter().filter(|side| *side == service.live || waits);
     let template = match service.protocol {
@@ -82,7 +83,10 @@ pub fn render_service(templates: &Templates, service: &MeshService) -> Result<(S
             socket => format!("{}/run/{name}{}", layout::MOUNT, layout::WAITING_SOCKET),
         }),
         method => method(&service, n_active),
-        fails => fails(&service.upstream),
+        // One that is left of several: NGINX would give it up like one of several, and then nobody is left.
+        fails => if n_serving == 1 && n_active > 1 { GIVES_NOBODY_UP.to_owned() } else { fails(&service.upstream) },
+        slow_start => slow_start(&service),
+        checks => service.upstream.checks.as_ref().map(checks),
         tries => tries(&service.upstream),
         grpc => service.front.grpc,
         backends => Value::from_iter(service.backends.iter().map(|backend| backend_value(backend, "down"))),
@@ -97,7 +101,7 @@ pub fn render_service(templates: &Templates, service: &MeshService) -> Result<(S
 
 fn check(service: &MeshService, name: &str) -> Result<(), RenderError> {
     let service_name = || name.to_owned();
-    if !service.backends.iter().any(|backend| backend.role.takes_traffic()) {
+    if !service.backends.iter().any(MeshBackend::takes_traffic) {
         return Err(RenderError::NoBackend { service: service_name() });
     }
     match service.protocol {
@@ -147,6 +151,26 @@ fn fails(upstream: &Upstream) -> String {
     format!("max_fails={} fail_timeout={}s", upstream.max_fails, upstream.fail_timeout.seconds_ceil())
 }
 
+/// Its failures are not counted.
+const GIVES_NOBODY_UP: &str = "max_fails=0";
+
+/// The parameter of a `server`, where NGINX Plus can heed it: not with a method that knows no weights.
+fn slow_start(service: &MeshService) -> String {
+    let time = service.upstream.slow_start.filter(|_| service.upstream.method.as_ref().is_none_or(Method::has_backups));
+    time.map_or(String::new(), |time| format!(" slow_start={}", nginx_time(time)))
+}
+
+/// What NGINX Plus is told of its own checks.
+fn checks(checks: &ActiveChecks) -> Value {
+    context! {
+        path => checks.path.as_deref().unwrap_or("/"),
+        interval => nginx_time(checks.interval),
+        timeout => nginx_time(checks.timeout),
+        fails => checks.fails,
+        passes => checks.passes,
+    }
+}
+
 /// How often another backend is tried, where it is not as `nginx.conf` has it.
 pub(super) fn tries(upstream: &Upstream) -> Option<Value> {
     let usual = Upstream::default();
@@ -187,7 +211,8 @@ fn backend_value(backend: &MeshBackend, idle: &str) -> Value {
         BackendRole::Backup => "backup",
         BackendRole::Idle => idle,
     };
-    let flags: Vec<&str> = [resolve, role].into_iter().filter(|flag| !flag.is_empty()).collect();
+    let out = if backend.role.takes_traffic() && !backend.standing.is_in() { "down" } else { "" };
+    let flags: Vec<&str> = [resolve, role, out].into_iter().filter(|flag| !flag.is_empty()).collect();
     context! {
         target => target,
         flags => flags.iter().map(|flag| format!(" {flag}")).collect::<String>(),

@@ -1,5 +1,5 @@
 //! One service as one server's NGINX sees it, and the settings of `nginx.conf`. Deliberately absent: how they become text.
-use crate::model::{Backend, EnvName, Front, Millis, ProjectName, Protocol, ServerName, ServiceName, Side, Upstream};
+use crate::model::{Backend, EnvName, Front, Millis, ProjectName, Protocol, ServerName, ServiceName, Side, Standing, Upstream};
 use serde::{Deserialize, Serialize};
 
 /// One service as one server's NGINX should see it. Rendered and read back, it is the same value.
@@ -52,6 +52,17 @@ pub struct MeshBackend {
     pub server: ServerName,
     /// What the upstream does with it.
     pub role: BackendRole,
+    /// Whether it takes what its role gives it, or failed its active checks: then it is rendered as `down`.
+    #[serde(default, skip_serializing_if = "Standing::is_in")]
+    pub standing: Standing,
+}
+
+impl MeshBackend {
+    /// Traffic goes there, now or when others do not answer.
+    #[must_use]
+    pub fn takes_traffic(&self) -> bool {
+        self.role.takes_traffic() && self.standing.is_in()
+    }
 }
 
 /// What an upstream does with a backend.
@@ -68,7 +79,7 @@ pub enum BackendRole {
 }
 
 impl BackendRole {
-    /// Traffic goes there, now or when others do not answer.
+    /// It is of the side that serves: it takes traffic unless it is out ([`MeshBackend::takes_traffic`]).
     #[must_use]
     pub fn takes_traffic(self) -> bool {
         match self {

@@ -3,7 +3,7 @@
 use super::routes::Routing;
 use super::target::Desired;
 use super::types::{Finding, Level};
-use crate::config::{Takes, ZoneRouting};
+use crate::config::{Inventory, Takes, ZoneRouting};
 use crate::model::{Method, Protocol, ServerName, Upstream, Zone};
 use crate::nginx::{BackendRole, MeshBackend};
 use std::collections::BTreeSet;
@@ -38,6 +38,15 @@ pub(super) fn assign_roles(routing: &Routing<'_>, server: &ServerName, desired: 
     }
 }
 
+/// How NGINX spreads requests: what NGINX Plus alone has is left out elsewhere.
+#[must_use]
+pub(super) fn upstream(inventory: &Inventory, desired: &Desired<'_>) -> Upstream {
+    let balance = &desired.service.balance;
+    let plus = inventory.nginx.plus;
+    let slow_start = balance.upstream.slow_start.filter(|_| plus);
+    Upstream { slow_start, checks: balance.active_checks.clone().filter(|_| plus), ..balance.upstream.clone() }
+}
+
 /// NGINX refuses `backup` with some methods.
 fn may_wait(desired: &Desired<'_>) -> bool {
     desired.service.balance.upstream.method.as_ref().is_none_or(Method::has_backups)
@@ -68,6 +77,16 @@ pub(super) fn check(routing: &Routing<'_>) -> Vec<Finding> {
         }
         if n_copies == 1 && balance.upstream.max_fails != Upstream::default().max_fails {
             push(Level::Note, "`max_fails` has no effect on the only copy: NGINX never takes it out".to_owned(), "");
+        }
+        if balance.upstream.slow_start.is_some() && !routing.inventory.nginx.plus {
+            push(
+                Level::Warning,
+                "`slow_start` has no effect: open-source NGINX does not have it".to_owned(),
+                "leave it out; or say `plus = true` in `[nginx]` of the inventory, where the image is NGINX Plus",
+            );
+        }
+        if balance.active_checks.is_some() && n_copies == 1 {
+            push(Level::Note, "`active_checks` have no effect on the only copy: the last one is never taken out".to_owned(), "");
         }
         let zones: BTreeSet<Option<&Zone>> = servers.iter().map(|server| zone(routing, server)).collect();
         if zones.len() > 1 && !may_wait(desired) && balance.takes == Takes::All && balance.zone_routing == ZoneRouting::Local {

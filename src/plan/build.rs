@@ -4,6 +4,7 @@ use super::aliases;
 use super::batches;
 use super::behind::Behind;
 use super::certificates;
+use super::checks;
 use super::containers::digest;
 use super::departed;
 use super::doors::{self, Doors, door_text};
@@ -31,7 +32,7 @@ use super::turn::{Turn, finish_steps, hand_over_steps, retire_steps, start_steps
 use super::types::{Basis, Change, Finding, Intent, Level, PLAN_FORMAT, Plan, Step, Wave, WaveKind};
 use super::warm;
 use crate::config::{Inventory, OnFailure, Playbook};
-use crate::model::{Action, Labels, Secrets, ServerName, ServiceName, label, network_name};
+use crate::model::{Action, EnvName, Labels, ProjectName, Secrets, ServerName, ServiceName, label, network_name};
 use crate::nginx::{RenderError, Templates};
 use crate::script::layout;
 use std::collections::{BTreeMap, BTreeSet};
@@ -126,6 +127,7 @@ pub fn build(inputs: Inputs<'_>) -> Result<(Plan, Vec<Finding>), RenderError> {
     findings.extend(adopt::findings(&routing));
     findings.extend(departed::findings(&routing));
     findings.extend(warm::findings(&routing));
+    findings.extend(checks::notes(present, playbook, |name| desired.iter().any(|desired| desired.name == name && desired.moves())));
     findings.extend(routing.behind.findings(playbook, inventory.servers.len(), desired, wanted));
     findings.extend(revert_notes(fleet));
     findings.extend(present.findings.iter().cloned());
@@ -366,18 +368,22 @@ pub(super) fn locked(routing: &Routing<'_>, mut waves: Vec<Wave>) -> Vec<Wave> {
         servers.extend(routing.fleet.keys().cloned());
     }
     let (project, env) = (&routing.playbook.project, &routing.playbook.env);
-    let lock = servers.into_iter().filter_map(|server| {
-        let facts = routing.seen.get(&server)?;
-        let digest = crate::facts::digest(facts, project, env);
-        let confirm = Action::ConfirmFacts { project: project.clone(), env: env.clone(), digest };
-        Some((server, vec![plain("lock the server", Action::Lock), plain("confirm that nothing changed since the plan", confirm)]))
-    });
-    let lock = Wave { name: "lock".to_owned(), kind: WaveKind::Work, servers: lock.collect() };
+    let lock = lock_wave(project, env, routing.seen, servers);
     // Not before every server is locked and as the plan saw it.
     let disarm: BTreeMap<_, _> =
         lock.servers.keys().filter_map(|server| Some((server.clone(), vec![take_over(routing.seen.get(server)?)?]))).collect();
     let disarm = (!disarm.is_empty()).then(|| Wave { name: "take over".to_owned(), kind: WaveKind::Work, servers: disarm });
     std::iter::once(lock).chain(disarm).chain(waves).collect()
+}
+
+/// The first wave of every plan: the lease of each server, and that it is as the plan saw it.
+pub(super) fn lock_wave(project: &ProjectName, env: &EnvName, seen: &Fleet, servers: BTreeSet<ServerName>) -> Wave {
+    let lock = servers.into_iter().filter_map(|server| {
+        let digest = crate::facts::digest(seen.get(&server)?, project, env);
+        let confirm = Action::ConfirmFacts { project: project.clone(), env: env.clone(), digest };
+        Some((server, vec![plain("lock the server", Action::Lock), plain("confirm that nothing changed since the plan", confirm)]))
+    });
+    Wave { name: "lock".to_owned(), kind: WaveKind::Work, servers: lock.collect() }
 }
 
 /// The servers whose NGINX has a part: all of the inventory in multi-server mode, else those that run or route something.

@@ -1,7 +1,8 @@
 //! What each server's NGINX should route, and the generation that says so. Deliberately absent: when it is switched.
-use super::balancing::assign_roles;
+use super::balancing::{assign_roles, upstream};
 use super::batches::Batch;
 use super::behind::Behind;
+use super::checks::keep_out;
 use super::containers::Place;
 use super::drift::Drift;
 use super::fronts::{add_hosts, front, main_settings};
@@ -13,7 +14,7 @@ use super::warm::Warm;
 use crate::config::{Inventory, Playbook};
 use crate::facts::Facts;
 use crate::model::{
-    Backend, BackendMode, GenerationId, Protocol, Secrets, ServerName, ServiceName, Side, StagedListener, container_name, label,
+    Backend, BackendMode, GenerationId, Protocol, Secrets, ServerName, ServiceName, Side, StagedListener, Standing, container_name, label,
 };
 use crate::nginx::{
     BackendRole, MeshBackend, MeshService, RenderError, Templates, generation_file, generation_id, listener, render_main, render_service,
@@ -112,7 +113,7 @@ impl Routing<'_> {
             let is_away = backend.side == side && backend.role.takes_traffic() && self.behind.away.contains(&backend.server);
             let known = elsewhere.iter().any(|other| other.server == backend.server && other.replica == backend.replica);
             if is_away && !known && reaches(server, &backend.server, &backend.backend) {
-                elsewhere.push(MeshBackend { role: BackendRole::Live, ..backend.clone() });
+                elsewhere.push(MeshBackend { role: BackendRole::Live, standing: Standing::In, ..backend.clone() });
             }
         }
         elsewhere
@@ -147,7 +148,8 @@ impl Routing<'_> {
                     }
                 };
                 if reaches(server, at, &backend) {
-                    backends.push(MeshBackend { backend, side, replica: replica.number, server: at.clone(), role: BackendRole::Live });
+                    let (role, standing) = (BackendRole::Live, Standing::In);
+                    backends.push(MeshBackend { backend, side, replica: replica.number, server: at.clone(), role, standing });
                 }
             }
         }
@@ -160,8 +162,8 @@ impl Routing<'_> {
         for unit in units {
             let Some(backend) = unit_backend(unit) else { continue };
             if reaches(server, &unit.server, &backend) {
-                let role = BackendRole::Live;
-                backends.push(MeshBackend { backend, side, replica: unit.replica, server: unit.server.clone(), role });
+                let (role, standing) = (BackendRole::Live, Standing::In);
+                backends.push(MeshBackend { backend, side, replica: unit.replica, server: unit.server.clone(), role, standing });
             }
         }
         backends
@@ -189,6 +191,7 @@ impl Routing<'_> {
             return None;
         }
         assign_roles(self, server, desired, &mut backends);
+        keep_out(desired, side, &mut backends);
         let by_name = backends.iter().any(|backend| matches!(backend.backend, Backend::Container { .. }));
         if by_name || (desired.from == Some(side) && self.announces(server, desired)) {
             backends.extend(self.idle_twins(server, desired, side));
@@ -214,7 +217,7 @@ impl Routing<'_> {
             version,
             hosts,
             front,
-            upstream: desired.service.balance.upstream.clone(),
+            upstream: upstream(self.inventory, desired),
             backends,
         })
     }
@@ -238,7 +241,8 @@ impl Routing<'_> {
             let address = self.sites.address(server, replica.slot, side)?;
             let name = container_name(&self.playbook.project, &self.playbook.env, desired.name, replica.number, side);
             let backend = Backend::Container { name, address, port };
-            Some(MeshBackend { backend, side, replica: replica.number, server: server.clone(), role: BackendRole::Idle })
+            let (role, standing) = (BackendRole::Idle, Standing::In);
+            Some(MeshBackend { backend, side, replica: replica.number, server: server.clone(), role, standing })
         });
         twins.collect()
     }

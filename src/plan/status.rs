@@ -1,6 +1,7 @@
 //! What runs where, judged: RUNNING, MIXED, DEGRADED, DOWN. Deliberately absent: what should be done about it.
 use super::behind::behind_notes;
 use super::build::running;
+use super::checks;
 use super::drift::{Drift, strangers};
 use super::orphans::orphan_notes;
 use super::place::place;
@@ -169,6 +170,7 @@ fn judge(rollout: &Rollout, service: &PresentService<'_>, n_wanted: usize, silen
     for (server, route) in service.routes.iter().filter(|(_, route)| route.live != live) {
         status.troubles.push(format!("{server} routes the {} side", route.live));
     }
+    status.troubles.extend(checks::troubles(service, live));
     status.troubles.extend(silent.iter().map(|server| format!("{server} does not answer")));
     status.state = if status.n_running == 0 {
         State::Down

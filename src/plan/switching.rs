@@ -10,16 +10,20 @@ use super::types::{Change, Step, UndoKind};
 use super::warm;
 use crate::config::HealthCheck;
 use crate::facts::Facts;
-use crate::model::{Action, Backend, DrainPolicy, Millis, ProbeKind, Protocol, RouteCheck, ServerName, Side};
+use crate::model::{Action, Backend, DrainPolicy, GenerationId, Millis, ProbeKind, Protocol, RouteCheck, ServerName, Side};
 use crate::nginx::{MainSettings, MeshBackend, service_path};
 use crate::script::layout;
 use std::collections::BTreeMap;
 
 pub(super) fn stage(routing: &Routing<'_>, server: &ServerName, generation: &Generation) -> Step {
-    let base = Some(base_generation(routing.fleet.get(server)));
+    stage_on(base_generation(routing.fleet.get(server)), generation)
+}
+
+/// The same, on the generation that is live there.
+pub(super) fn stage_on(base: GenerationId, generation: &Generation) -> Step {
     let action = Action::StageNginx {
         generation: generation.id.clone(),
-        base,
+        base: Some(base),
         files: generation.files.clone(),
         remove: generation.remove.clone(),
         listeners: generation.listeners.clone(),

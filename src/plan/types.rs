@@ -50,6 +50,8 @@ pub enum Intent {
     CatchUp,
     /// Put public hosts into maintenance, or back.
     Maintenance,
+    /// Take copies that fail their active checks out of every upstream, and those that pass them in again.
+    Watch,
 }
 
 impl Intent {
@@ -62,6 +64,7 @@ impl Intent {
             Intent::Remove => "remove",
             Intent::CatchUp => "catch-up",
             Intent::Maintenance => "maintenance",
+            Intent::Watch => "watch",
         }
     }
 }

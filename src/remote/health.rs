@@ -362,7 +362,7 @@ fn status(line: &str) -> Option<u16> {
 }
 
 /// The status line of an answer: 2xx and 3xx pass.
-fn judge(line: &str) -> Result<String, String> {
+pub(super) fn judge(line: &str) -> Result<String, String> {
     let line = line.trim();
     match status(line) {
         Some(code @ 200..=399) => Ok(format!("status {code}")),

@@ -1,6 +1,7 @@
 //! Actions on servers. [`Remote`] is the seam between deciding and doing; behind it stand the real [`Servers`], over [`ssh`], and those of
 //! [`fake`], in memory. Deliberately absent: what is done next, and what is done when something fails.
 #![expect(clippy::result_large_err, reason = "these errors end a connection or a step; their size is of no matter, their words are")]
+mod checks;
 mod execute;
 pub mod fake;
 mod health;

@@ -154,7 +154,7 @@ impl Client {
 }
 
 /// The server answers over SSH. It is asked for the port that nothing listens on, which sshd refuses without asking anybody.
-async fn is_alive(connection: &Connection) -> bool {
+pub(super) async fn is_alive(connection: &Connection) -> bool {
     match connection.tunnel("127.0.0.1", 9, SIGN_OF_LIFE).await {
         Ok(_) | Err(TunnelError::Refused { .. } | TunnelError::Forbidden { .. } | TunnelError::Failed { .. }) => true,
         Err(TunnelError::Lost { .. } | TunnelError::Deadline { .. }) => false,

@@ -5,7 +5,7 @@ use super::progress::Way;
 use super::reporter::Ending;
 use crate::ledger::{Ledger, StepState};
 use crate::model::{Action, Millis, ServiceName, Side, Verdict, WaveIndex};
-use crate::plan::{Change, Paint, Plan, ServicePlan, past_undoing, prose};
+use crate::plan::{Change, Intent, Paint, Plan, ServicePlan, past_undoing, prose};
 
 /// The services and the times of a run that did what it was asked to do; nothing for any other.
 pub(super) fn lines(plan: &Plan, ledger: &Ledger, ending: &Ending<'_>, times: &[(WaveIndex, Way, Millis)], paint: Paint) -> Vec<String> {
@@ -15,7 +15,7 @@ pub(super) fn lines(plan: &Plan, ledger: &Ledger, ending: &Ending<'_>, times: &[
     }
     let title = format!("{} done in {}", target(plan), prose::seconds(ending.elapsed));
     let mut lines = vec![format!("{} {}", paint.green("✔"), paint.bold(&title))];
-    let rows: Vec<Vec<String>> = plan.services.iter().map(|(name, service)| row(name, service, ending)).collect();
+    let rows: Vec<Vec<String>> = plan.services.iter().map(|(name, service)| row(name, service, plan.intent, ending)).collect();
     for (line, service) in prose::columns(&rows).into_iter().zip(plan.services.values()) {
         let line = format!("  {line}");
         lines.push(if service.change == Change::Keep { paint.dim(&line) } else { line });
@@ -37,7 +37,7 @@ pub(super) fn lines(plan: &Plan, ledger: &Ledger, ending: &Ending<'_>, times: &[
     lines
 }
 
-fn row(name: &ServiceName, service: &ServicePlan, ending: &Ending<'_>) -> Vec<String> {
+fn row(name: &ServiceName, service: &ServicePlan, intent: Intent, ending: &Ending<'_>) -> Vec<String> {
     let version = |version: &Option<String>| version.clone().unwrap_or_default();
     let side = |side: Option<Side>| side.map_or("", Side::as_str);
     let change = match service.change {
@@ -46,6 +46,7 @@ fn row(name: &ServiceName, service: &ServicePlan, ending: &Ending<'_>) -> Vec<St
             format!("{} → {} {} → {}", version(&service.from_version), version(&service.to_version), side(service.from), side(service.to))
         }
         Change::CatchUp => format!("{} {} brought level", version(&service.to_version), side(service.to)),
+        Change::Keep if intent == Intent::Watch => service.reason.clone(),
         Change::Keep => format!("{} {} unchanged", version(&service.to_version), side(service.to)),
         Change::Remove => format!("{} removed", version(&service.from_version)),
     };
@@ -115,6 +116,10 @@ pub(super) fn one_line(plan: &Plan, ledger: &Ledger, ending: &Ending<'_>) -> Str
 
 /// `2 services switched, 1 unchanged`.
 fn counts(plan: &Plan) -> String {
+    if plan.intent == Intent::Watch {
+        let changed = plan.services.iter().filter(|(_, service)| service.reason != "unchanged");
+        return changed.map(|(name, service)| format!("{name}: {}", service.reason)).collect::<Vec<_>>().join("; ");
+    }
     let of = |wanted: &[Change]| plan.services.values().filter(|service| wanted.contains(&service.change)).count();
     let all = [
         (of(&[Change::Create]), "created"),

@@ -151,6 +151,31 @@ impl Running {
         }
     }
 
+    /// Waits until a line of stdout contains this text.
+    ///
+    /// # Panics
+    /// Where the program ends without it.
+    pub(crate) fn until_result(&mut self, text: &str) {
+        self.until_result_times(text, 1);
+    }
+
+    /// Waits until so many lines of stdout contain this text.
+    ///
+    /// # Panics
+    /// Where the program ends without them.
+    pub(crate) fn until_result_times(&mut self, text: &str, times: usize) {
+        loop {
+            let ended = self.child.try_wait().expect("a child").is_some();
+            let said = read(&self.stdout);
+            if said.lines().filter(|line| line.contains(text)).count() >= times {
+                return;
+            }
+            assert!(!ended, "{} ended without saying \"{text}\":\n{}{said}", self.line, read(&self.stderr));
+            self.look_at_the_clock();
+            thread::sleep(Duration::from_millis(10));
+        }
+    }
+
     /// Waits until stdout has so many lines. False where the program ended before.
     pub(crate) fn until_lines(&mut self, n_lines: usize) -> bool {
         loop {

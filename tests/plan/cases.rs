@@ -5,9 +5,11 @@ use super::by_hand::Hand;
 use super::driver::{Effect, Servers, Trouble, drive};
 use flipside::config::{Inventory, Playbook, read_inventory, read_playbook};
 use flipside::facts::{ContainerState, ImageFact, ListenerFact, PublishedFact};
-use flipside::model::{EnvName, GenerationId, Labels, Secret, SecretName, Secrets, ServerName, ServiceName, StepId, Verdict};
+use flipside::model::{
+    CopyAt, EnvName, GenerationId, Labels, Secret, SecretName, Secrets, ServerName, ServiceName, Standing, StepId, Verdict,
+};
 use flipside::nginx::Templates;
-use flipside::plan::{Back, Finding, Fleet, Force, Inputs, Maintenance, Orphans, Plan, Repair, Wanted, build};
+use flipside::plan::{Back, Finding, Fleet, Force, Inputs, Maintenance, Orphans, Plan, Repair, Wanted, build, check_plan, present};
 use flipside::remote::fake::FakeServer;
 use serde::Deserialize;
 use std::collections::{BTreeMap, BTreeSet};
@@ -37,7 +39,7 @@ struct File {
 #[derive(Debug, Clone, Default, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct Ask {
-    /// `deploy` (when empty), `catch-up`, `rollback`, `remove`, `maintenance on` or `maintenance off`.
+    /// `deploy` (when empty), `catch-up`, `rollback`, `remove`, `watch`, `maintenance on` or `maintenance off`.
     pub intent: String,
     services: Vec<String>,
     force: bool,
@@ -48,6 +50,10 @@ pub struct Ask {
     /// Default `inventory`.
     inventory: Option<String>,
     env: Option<String>,
+    /// Copies that failed their active checks: `api server2 1`.
+    out: Vec<String>,
+    /// Copies that passed them.
+    passed: Vec<String>,
     /// The values of secrets.
     secrets: BTreeMap<SecretName, String>,
     /// Replacements in the playbook's text.
@@ -281,7 +287,7 @@ pub fn plan(playbook: &Playbook, inventory: &Inventory, servers: &Servers, ask: 
     let services: BTreeSet<ServiceName> = ask.services.iter().map(|name| ServiceName::new(name.as_str()).unwrap()).collect();
     let removes = ask.intent == "remove";
     assert!(
-        ["", "deploy", "catch-up", "rollback", "remove", "maintenance on", "maintenance off"].contains(&ask.intent.as_str()),
+        ["", "deploy", "catch-up", "rollback", "remove", "watch", "maintenance on", "maintenance off"].contains(&ask.intent.as_str()),
         "{}",
         ask.intent
     );
@@ -302,7 +308,8 @@ pub fn plan(playbook: &Playbook, inventory: &Inventory, servers: &Servers, ask: 
     let removed = if removes { services } else { BTreeSet::new() };
     static TEMPLATES: OnceLock<Templates> = OnceLock::new();
     let templates = TEMPLATES.get_or_init(|| Templates::new(&BTreeMap::new()).unwrap());
-    build(Inputs { playbook, inventory, fleet: &fleet, templates, wanted: &wanted, removed: &removed, secrets: &ask.secrets() }).unwrap()
+    let inputs = Inputs { playbook, inventory, fleet: &fleet, templates, wanted: &wanted, removed: &removed, secrets: &ask.secrets() };
+    if ask.intent == "watch" { check_plan(inputs, &ask.verdicts(playbook, &fleet)).unwrap() } else { build(inputs).unwrap() }
 }
 
 impl Ask {
@@ -311,6 +318,19 @@ impl Ask {
     pub fn secrets(&self) -> Secrets {
         let values = self.secrets.iter().map(|(name, value)| (name.clone(), Secret::new(value.clone().into_bytes())));
         Secrets::new([7; 32], values.collect())
+    }
+
+    /// What the active checks say.
+    fn verdicts(&self, playbook: &Playbook, fleet: &Fleet) -> BTreeMap<CopyAt, Standing> {
+        let present = present(&playbook.project, &playbook.env, fleet);
+        let copy = |text: &String| {
+            let words: Vec<&str> = text.split(' ').collect();
+            let (service, server) = (ServiceName::new(words[0]).unwrap(), ServerName::new(words[1]).unwrap());
+            let side = present.services[&service].live().unwrap();
+            CopyAt { service, server, replica: words[2].parse().unwrap(), side }
+        };
+        let of = |list: &Vec<String>, standing| list.iter().map(move |text| (copy(text), standing)).collect::<Vec<_>>();
+        of(&self.out, Standing::Out).into_iter().chain(of(&self.passed, Standing::In)).collect()
     }
 
     /// The same question again, without force: a deploy, or the same removal.

@@ -16,7 +16,7 @@ pub fn dead_routes(servers: &Servers, inventory: &Inventory, playbook: &Playbook
     let mut dead = lonely(servers, playbook);
     for (name, server) in servers {
         for service in routes(server) {
-            for backend in service.backends.iter().filter(|backend| backend.role != BackendRole::Idle) {
+            for backend in service.backends.iter().filter(|backend| backend.takes_traffic()) {
                 let labels = [(label::SERVICE, service.service.as_str()), (label::PROJECT, service.project.as_str())];
                 if !is_alive((servers, inventory), server, &labels, &backend.backend) {
                     dead.insert((service.service.to_string(), format!("{name}: {} → {:?}", service.service, backend.backend)));
@@ -34,7 +34,7 @@ pub fn unserved(servers: &Servers, inventory: &Inventory, playbook: &Playbook) -
     for (name, server) in servers {
         for service in routes(server) {
             let labels = [(label::SERVICE, service.service.as_str()), (label::PROJECT, service.project.as_str())];
-            let mut live = service.backends.iter().filter(|backend| backend.role != BackendRole::Idle);
+            let mut live = service.backends.iter().filter(|backend| backend.takes_traffic());
             if !live.any(|backend| is_alive((servers, inventory), server, &labels, &backend.backend)) {
                 dead.insert((service.service.to_string(), format!("{name}: nothing of {} answers", service.service)));
             }

@@ -85,6 +85,7 @@ fn footer(plan: &Plan, view: &View<'_>) -> String {
         return view.paint.green(match plan.intent {
             Intent::Deploy => "Nothing to do: the servers are as the playbook says.",
             Intent::CatchUp => "Nothing to do: no server is behind.",
+            Intent::Watch => "Nothing to do: every copy is in or out as its checks say.",
             Intent::Rollback => "Nothing to do: there is nothing to go back to.",
             Intent::Maintenance => "Nothing to do: the public hosts are as they should be.",
             Intent::Remove => "Nothing to do: there is nothing of it on the servers.",

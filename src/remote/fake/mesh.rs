@@ -3,7 +3,7 @@
 use super::server::FakeServer;
 use super::{listened, refuse, seen};
 use crate::model::{Backend, Failure, GenerationId, RouteCheck, ServiceName, StagedListener, network_name};
-use crate::nginx::{generation_id, is_hosts_file, is_service_file, read_service};
+use crate::nginx::{MeshBackend, generation_id, is_hosts_file, is_service_file, read_service};
 use crate::script::layout::{BOOTSTRAP, HOST_DOOR, NGINX_CONTAINER, WAITING_SOCKET};
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -136,7 +136,7 @@ impl FakeServer {
         let texts = self.files(generation).into_iter().flatten().filter(|(path, _)| is_service_file(path));
         let services = texts.filter_map(|(_, text)| read_service(text).ok());
         let backends = services.flat_map(|service| {
-            let live = service.backends.into_iter().filter(|backend| backend.role.takes_traffic());
+            let live = service.backends.into_iter().filter(MeshBackend::takes_traffic);
             live.map(move |backend| (service.service.clone(), backend.backend))
         });
         backends.collect()
@@ -159,7 +159,8 @@ impl FakeServer {
         let Some(service) = text.and_then(|text| read_service(text).ok()) else {
             return refuse(format!("the live generation has no file for {stem}"));
         };
-        let mut asked = service.backends.iter().filter(|backend| backend.role.takes_traffic() != waits).peekable();
+        let is_asked = |backend: &&MeshBackend| if waits { !backend.role.takes_traffic() } else { backend.takes_traffic() };
+        let mut asked = service.backends.iter().filter(is_asked).peekable();
         if asked.peek().is_none() {
             return refuse(format!("NGINX has no socket {socket}"));
         }

@@ -30,7 +30,8 @@ fn jumping(address: &str, jump: &str) -> Server {
 
 fn resolve(servers: &[(&str, Server)], name: &str, around: &Surroundings) -> Result<Target, TargetError> {
     let servers: BTreeMap<_, _> = servers.iter().map(|(name, server)| (ServerName::new(*name).unwrap(), server.clone())).collect();
-    let nginx = NginxSettings { image: "nginx".to_owned(), ingress: Ingress::Off, edge: Vec::new(), trusted_proxies: Vec::new() };
+    let nginx =
+        NginxSettings { image: "nginx".to_owned(), ingress: Ingress::Off, edge: Vec::new(), trusted_proxies: Vec::new(), plus: false };
     Target::resolve(&Inventory { servers, nginx }, &ServerName::new(name).unwrap(), Path::new("/inv"), around)
 }
 
