@@ -85,7 +85,7 @@ pub(super) fn check(routing: &Routing<'_>) -> Vec<Finding> {
                 "leave it out; or say `plus = true` in `[nginx]` of the inventory, where the image is NGINX Plus",
             );
         }
-        if balance.active_checks.is_some() && n_copies == 1 {
+        if balance.active_checks.is_some() && n_copies == 1 && !routing.inventory.nginx.plus {
             push(Level::Note, "`active_checks` have no effect on the only copy: the last one is never taken out".to_owned(), "");
         }
         let zones: BTreeSet<Option<&Zone>> = servers.iter().map(|server| zone(routing, server)).collect();
