@@ -2,10 +2,14 @@
 //! Deliberately absent: which backends there are (`routes`), and when a server switches.
 use super::certificates::front_tls;
 use super::routes::Routing;
+use super::show::prose::server_list;
 use super::target::Desired;
+use super::types::{Finding, Level};
 use crate::config::{Inventory, NginxSettings};
-use crate::model::{Front, Protocol, ServerName};
+use crate::facts::Facts;
+use crate::model::{BackendMode, Front, Protocol, ServerName};
 use crate::nginx::{MAINTENANCE, MainSettings, MeshService, RenderError, hosts_path, page_kinds, page_path, read_service, render_hosts};
+use crate::script::layout;
 use std::collections::BTreeMap;
 
 /// This server serves public hosts.
@@ -94,4 +98,49 @@ fn services<'f>(routing: &Routing<'_>, files: impl Iterator<Item = (&'f String, 
     let ours = files.filter(|(path, _)| path.starts_with(&prefix)).filter_map(|(path, text)| Some((path, read_service(text).ok()?)));
     let ours: BTreeMap<&String, MeshService> = ours.filter(|(_, service)| service.project == *project && service.env == *env).collect();
     ours.into_values().collect()
+}
+
+/// Where public hosts are out of reach.
+#[must_use]
+pub(super) fn findings(routing: &Routing<'_>) -> Vec<Finding> {
+    let mut findings = Vec::new();
+    for desired in routing.desired.iter().filter(|desired| desired.to.is_some()) {
+        let Some(proxy) = desired.service.proxy.as_ref().filter(|proxy| !proxy.hosts.is_empty()) else { continue };
+        let mut warn = |text: String, hint: &str| {
+            findings.push(Finding {
+                level: Level::Warning,
+                server: None,
+                service: Some(desired.name.clone()),
+                text,
+                hint: hint.to_owned(),
+            });
+        };
+        let alone = routing.mode == BackendMode::SingleServer && !desired.servers.iter().any(|at| is_edge(routing.inventory, at));
+        if alone && !desired.servers.is_empty() {
+            let at = server_list(&desired.servers);
+            warn(
+                format!("`proxy.hosts` is served nowhere: all services run on {at} alone, which has no tag of `edge`"),
+                "give that server the tag, or run the services where it is",
+            );
+        }
+        for port in [Some(80), proxy.tls.as_ref().map(|_| 443)].into_iter().flatten() {
+            let is_out = |server: &ServerName, facts: &Facts| is_edge(routing.inventory, server) && is_closed(facts, port);
+            let closed: Vec<&str> =
+                routing.fleet.iter().filter(|(server, facts)| is_out(server, facts)).map(|(server, _)| server.as_str()).collect();
+            if !closed.is_empty() {
+                warn(
+                    format!("`proxy.hosts` is not reachable from outside on {}: NGINX runs there without port {port}", closed.join(", ")),
+                    &format!(
+                        "free port {port} and remove flipside_nginx there at a moment of your choice; the next deploy sets it up again"
+                    ),
+                );
+            }
+        }
+    }
+    findings
+}
+
+fn is_closed(facts: &Facts, port: u16) -> bool {
+    let nginx = facts.containers.iter().find(|container| container.name == layout::NGINX_CONTAINER);
+    nginx.is_some_and(|nginx| nginx.published.iter().all(|published| published.host_port != port))
 }

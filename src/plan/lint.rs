@@ -2,7 +2,7 @@
 use super::balancing;
 use super::containers::{SET_BY_US, has_door, volume_name};
 use super::drift::strangers;
-use super::fronts::is_edge;
+use super::fronts;
 use super::routes::{Routing, unit_backend};
 use super::show::prose::server_list;
 use super::target::Desired;
@@ -11,7 +11,6 @@ use crate::config::Server;
 use crate::facts::Facts;
 use crate::model::{Backend, BackendMode, ServerName, ServiceName};
 use crate::nginx::{MeshService, read_service};
-use crate::script::layout::NGINX_CONTAINER;
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::Ipv4Addr;
 
@@ -40,6 +39,7 @@ pub(super) fn lint(routing: &Routing<'_>) -> Vec<Finding> {
     check_reach(routing, &mut findings);
     check_transports(routing, &mut findings);
     findings.extend(balancing::check(routing));
+    findings.extend(fronts::findings(routing));
     findings
 }
 
@@ -195,33 +195,6 @@ fn check_services(routing: &Routing<'_>, findings: &mut Vec<Finding>) {
                 format!("it uses {}, which goes away", unknown_used.join(", ")),
                 "remove it first, or take it out of `uses`",
             ));
-        }
-        let wants_ingress = desired.service.proxy.as_ref().is_some_and(|proxy| !proxy.hosts.is_empty());
-        if wants_ingress && desired.to.is_some() {
-            let alone = routing.mode == BackendMode::SingleServer && !desired.servers.iter().any(|at| is_edge(routing.inventory, at));
-            if alone && !desired.servers.is_empty() {
-                findings.push(of(
-                    Level::Warning,
-                    format!(
-                        "`proxy.hosts` is served nowhere: it runs on {} alone, which has no tag of `edge`",
-                        server_list(&desired.servers)
-                    ),
-                    "give that server the tag, or run the service where it is",
-                ));
-            }
-            let closed: Vec<&str> = routing
-                .fleet
-                .iter()
-                .filter(|(server, facts)| is_edge(routing.inventory, server) && ingress_is_closed(facts))
-                .map(|(server, _)| server.as_str())
-                .collect();
-            if !closed.is_empty() {
-                findings.push(of(
-                    Level::Warning,
-                    format!("`proxy.hosts` is not reachable from outside on {}: NGINX runs there without port 80", closed.join(", ")),
-                    "free port 80 and remove flipside_nginx there at a moment of your choice; the next deploy sets it up again",
-                ));
-            }
         }
     }
 }
@@ -382,9 +355,4 @@ fn check_transports(routing: &Routing<'_>, findings: &mut Vec<Finding>) {
             });
         }
     }
-}
-
-fn ingress_is_closed(facts: &Facts) -> bool {
-    let nginx = facts.containers.iter().find(|container| container.name == NGINX_CONTAINER);
-    nginx.is_some_and(|nginx| nginx.published.iter().all(|published| published.host_port != 80))
 }
