@@ -10,7 +10,7 @@ use crate::config::{Ingress, Inventory, NginxSettings};
 use crate::facts::Facts;
 use crate::model::{BackendMode, Front, Protocol, ServerName};
 use crate::nginx::{MAINTENANCE, MainSettings, MeshService, RenderError, hosts_path, page_kinds, page_path, read_service, render_hosts};
-use crate::script::layout::NGINX_CONTAINER;
+use crate::script::layout;
 use std::collections::BTreeMap;
 
 /// This server serves public hosts.
@@ -107,45 +107,48 @@ pub(super) fn ingress_of(inventory: &Inventory, server: &ServerName) -> Ingress 
     if is_edge(inventory, server) { inventory.nginx.ingress } else { Ingress::Off }
 }
 
-/// Public hosts of a service that the outside does not reach.
+/// Where public hosts are out of reach.
 #[must_use]
-pub(super) fn findings(routing: &Routing<'_>, desired: &Desired<'_>) -> Vec<Finding> {
-    let wants_ingress = desired.service.proxy.as_ref().is_some_and(|proxy| !proxy.hosts.is_empty());
-    if !wants_ingress || desired.to.is_none() {
-        return Vec::new();
-    }
-    let of = |text: String, hint: &str| Finding {
-        level: Level::Warning,
-        server: None,
-        service: Some(desired.name.clone()),
-        text,
-        hint: hint.to_owned(),
-    };
+pub(super) fn findings(routing: &Routing<'_>) -> Vec<Finding> {
     let mut findings = Vec::new();
-    let alone = routing.mode == BackendMode::SingleServer && !desired.servers.iter().any(|at| is_edge(routing.inventory, at));
-    if alone && !desired.servers.is_empty() {
-        findings.push(of(
-            format!("`proxy.hosts` is served nowhere: it runs on {} alone, which has no tag of `edge`", server_list(&desired.servers)),
-            "give that server the tag, or run the service where it is",
-        ));
-    }
-    let opens = |server| adopt::public_ports_later(routing, server).contains(&80);
-    let closed: Vec<&str> = routing
-        .fleet
-        .iter()
-        .filter(|(server, facts)| is_edge(routing.inventory, server) && ingress_is_closed(facts) && !opens(server))
-        .map(|(server, _)| server.as_str())
-        .collect();
-    if !closed.is_empty() {
-        findings.push(of(
-            format!("`proxy.hosts` is not reachable from outside on {}: NGINX runs there without port 80", closed.join(", ")),
-            "free port 80 and remove flipside_nginx there at a moment of your choice; the next deploy sets it up again",
-        ));
+    for desired in routing.desired.iter().filter(|desired| desired.to.is_some()) {
+        let Some(proxy) = desired.service.proxy.as_ref().filter(|proxy| !proxy.hosts.is_empty()) else { continue };
+        let mut warn = |text: String, hint: &str| {
+            findings.push(Finding {
+                level: Level::Warning,
+                server: None,
+                service: Some(desired.name.clone()),
+                text,
+                hint: hint.to_owned(),
+            });
+        };
+        let alone = routing.mode == BackendMode::SingleServer && !desired.servers.iter().any(|at| is_edge(routing.inventory, at));
+        if alone && !desired.servers.is_empty() {
+            let at = server_list(&desired.servers);
+            warn(
+                format!("`proxy.hosts` is served nowhere: all services run on {at} alone, which has no tag of `edge`"),
+                "give that server the tag, or run the services where it is",
+            );
+        }
+        for port in [Some(80), proxy.tls.as_ref().map(|_| 443)].into_iter().flatten() {
+            let opens = |server| adopt::public_ports_later(routing, server).contains(&port);
+            let is_out = |server: &ServerName, facts: &Facts| is_edge(routing.inventory, server) && is_closed(facts, port) && !opens(server);
+            let closed: Vec<&str> =
+                routing.fleet.iter().filter(|(server, facts)| is_out(server, facts)).map(|(server, _)| server.as_str()).collect();
+            if !closed.is_empty() {
+                warn(
+                    format!("`proxy.hosts` is not reachable from outside on {}: NGINX runs there without port {port}", closed.join(", ")),
+                    &format!(
+                        "free port {port} and remove flipside_nginx there at a moment of your choice; the next deploy sets it up again"
+                    ),
+                );
+            }
+        }
     }
     findings
 }
 
-fn ingress_is_closed(facts: &Facts) -> bool {
-    let nginx = facts.containers.iter().find(|container| container.name == NGINX_CONTAINER);
-    nginx.is_some_and(|nginx| nginx.published.iter().all(|published| published.host_port != 80))
+fn is_closed(facts: &Facts, port: u16) -> bool {
+    let nginx = facts.containers.iter().find(|container| container.name == layout::NGINX_CONTAINER);
+    nginx.is_some_and(|nginx| nginx.published.iter().all(|published| published.host_port != port))
 }

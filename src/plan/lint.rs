@@ -2,7 +2,6 @@
 use super::balancing;
 use super::containers::{SET_BY_US, has_door, volume_name};
 use super::drift::strangers;
-use super::fronts;
 use super::routes::{Routing, unit_backend};
 use super::show::prose::server_list;
 use super::target::Desired;
@@ -39,6 +38,7 @@ pub(super) fn lint(routing: &Routing<'_>) -> Vec<Finding> {
     check_reach(routing, &mut findings);
     check_transports(routing, &mut findings);
     findings.extend(balancing::check(routing));
+    findings.extend(fronts::findings(routing));
     findings
 }
 
@@ -195,7 +195,6 @@ fn check_services(routing: &Routing<'_>, findings: &mut Vec<Finding>) {
                 "remove it first, or take it out of `uses`",
             ));
         }
-        findings.extend(fronts::findings(routing, desired));
     }
 }
 

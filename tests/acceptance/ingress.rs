@@ -53,7 +53,7 @@ fn client(project: &Project, server: &Server) -> Command {
     command
 }
 
-/// Clients over TLS that write a line for every answer: each a new connection, and one connection that is kept.
+/// Clients over TLS that write a line for every answer: each a new connection; kept ones of HTTP/2; and kept ones of HTTP/1.1.
 struct Clients {
     end: std::path::PathBuf,
     children: Vec<(Child, std::path::PathBuf)>,
@@ -68,6 +68,8 @@ impl Clients {
             format!("curl {} -o /dev/null -w '%{{http_code}}\\n' {more}", words.join(" "))
         };
         let one = line(&format!("https://{HOST}/api/"));
+        let old = line(&format!("--http1.1 --rate 20/s 'https://{HOST}/?[1-20]'"));
+        let old = format!("while [ ! -e '{}' ]; do {old} || echo failed; done", end.display());
         let new = format!("while [ ! -e '{}' ]; do {one} || echo failed; sleep 0.05; done", end.display());
         let kept = line(&format!("--rate 20/s 'https://{HOST}/?[1-20]'"));
         let kept = format!("while [ ! -e '{}' ]; do {kept} || echo failed; done", end.display());
@@ -78,7 +80,7 @@ impl Clients {
             let child = Command::new("sh").args(["-c", &script]).stdin(Stdio::null()).stdout(out).stderr(errors).spawn();
             (child.expect("a shell"), log)
         };
-        Self { children: [new, kept].into_iter().enumerate().map(start).collect(), end }
+        Self { children: [new, kept, old].into_iter().enumerate().map(start).collect(), end }
     }
 
     /// Every request was answered with 200, and there were many.
@@ -156,11 +158,16 @@ fn a_shared_host_over_tls_is_renewed_and_deployed_without_a_lost_request_and_wha
 
     // A renewed certificate is one reload: no container is touched, and nobody notices.
     let clients = Clients::start(&project, one);
+    // With it, the load balancer that this machine is from now on is believed.
+    let network = one.address.rsplit_once('.').expect("an address").0;
+    project.inventory(&text.replace("[nginx]\n", &format!("[nginx]\ntrusted_proxies = [\"{network}.0/24\"]\n")));
     let (before, containers) = (served(one), servers.iter().map(Server::containers).collect::<Vec<_>>());
     certify(&project);
     deploy(&project).exits(0).says(&["web: its certificate is renewed"]);
     assert_eq!(servers.iter().map(Server::containers).collect::<Vec<_>>(), containers);
     assert_ne!(served(one), before);
+    let (seen, _) = curl(&project, one, &["-H", "X-Forwarded-For: 6.6.6.6", &url("/api/headers")]);
+    assert!(seen.contains("x-real-ip: 6.6.6.6"), "{seen}");
     deploy(&project).exits(0).says(&["nothing to do"]);
 
     // Both services move, and what NGINX refuses is not switched to.

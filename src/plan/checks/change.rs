@@ -3,6 +3,7 @@
 //! Deliberately absent: which copies fail.
 use super::copies::level;
 use super::out::{apply, copy_at, out_of};
+use crate::config::OnFailure;
 use crate::model::{Action, Backend, BackendMode, CopyAt, ServerName, ServiceName, Side, Standing, label};
 use crate::nginx::{MeshService, RenderError, generation_file, generation_id, render_service};
 use crate::plan::build::{Inputs, lock_wave};
