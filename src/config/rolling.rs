@@ -144,3 +144,21 @@ pub(super) fn keep(walk: &mut Walk<'_>, section: &Section<'_>, rollout: &mut Rol
         walk.report(span, "`rollout` has `warm_time`, and no `keep`", "add `keep = \"warm\"`, or remove it");
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_batch_is_rounded_up_and_what_may_be_missing_down() {
+        let batches = [(Share::Percent(25), 10, 3), (Share::Percent(1), 3, 1), (Share::Percent(100), 7, 7), (Share::Number(5), 3, 5)];
+        for (share, n_all, wanted) in batches {
+            assert_eq!(share.at_least_one_of(n_all), wanted, "{share:?} of {n_all}");
+        }
+        for (share, n_all, wanted) in
+            [(Share::Percent(10), 25, 2), (Share::Percent(34), 3, 1), (Share::Percent(33), 3, 0), (Share::Number(2), 9, 2)]
+        {
+            assert_eq!(share.at_most_of(n_all), wanted, "{share:?} of {n_all}");
+        }
+    }
+}
