@@ -7,6 +7,7 @@ pub(super) enum Part {
     Playbook,
     Project,
     Rollout,
+    Canary,
     Service,
     HealthCheck,
     Balance,
@@ -42,9 +43,8 @@ const BUILD: &str = "build and push the image beforehand, and name it with `imag
 const HOOKS: &str = "write them in `[hooks]` of the playbook; one with `on = \"container\"` names the service";
 
 /// Everything that is planned and not built.
-const LATER: [Later; 9] = [
+const LATER: [Later; 8] = [
     value(Part::Rollout, "strategy", "rolling", "use `\"all_at_once\"`"),
-    value(Part::Rollout, "strategy", "canary", "use `\"all_at_once\"`"),
     key(Part::Rollout, "batch", "every server is switched in one wave: remove it"),
     value(Part::Rollout, "keep", "warm", "use `\"stopped\"`: the old side is then started again by `rollback`"),
     key(Part::Service, "dockerfile", BUILD),
@@ -60,7 +60,10 @@ impl Part {
         match self {
             Part::Playbook => &["project", "rollout", "services", "secrets", "hooks", "env"],
             Part::Project => &["name", "version", "default_env"],
-            Part::Rollout => &["strategy", "on_failure", "drain_timeout", "stop_timeout", "keep", "min_healthy_time", "max_unreachable"],
+            Part::Rollout => {
+                &["strategy", "on_failure", "drain_timeout", "stop_timeout", "keep", "min_healthy_time", "max_unreachable", "canary"]
+            }
+            Part::Canary => &["share", "servers", "time", "max_error_rate", "min_requests"],
             Part::Service => &[
                 "image",
                 "command",
@@ -148,8 +151,9 @@ impl Part {
             Part::Playbook => &[("project", Part::Project), ("rollout", Part::Rollout)],
             Part::Service => &[("health_check", Part::HealthCheck), ("proxy", Part::Proxy), ("balance", Part::Balance)],
             Part::Inventory => &[("defaults", Part::Defaults), ("nginx", Part::Nginx)],
+            Part::Rollout => &[("canary", Part::Canary)],
             Part::Project
-            | Part::Rollout
+            | Part::Canary
             | Part::HealthCheck
             | Part::Balance
             | Part::Proxy
@@ -224,6 +228,7 @@ impl Part {
                 ("deadline", "write `timeout`"),
                 ("env", "it is told of the run by variables `FLIPSIDE_…`; others belong into the command"),
             ],
+            Part::Canary => &[("weight", "write `share = \"10%\"`"), ("percent", "write `share = \"10%\"`")],
             Part::Rollout | Part::Proxy | Part::Nginx => &[],
         }
     }

@@ -12,6 +12,7 @@ mod values;
 mod walk;
 
 mod balance;
+mod canary;
 mod environment;
 mod hooks;
 mod playbook;
@@ -27,6 +28,7 @@ mod server;
 
 mod starter;
 
+pub use canary::Canary;
 pub use hooks::{Hook, HookOn};
 pub use inventory::read_inventory;
 pub use playbook::read_playbook;

@@ -1,4 +1,5 @@
 //! A playbook: syntax, environments, then project, rollout and services. Deliberately absent: the servers it will run on.
+use super::canary;
 use super::cross;
 use super::environment::{self, Environment};
 use super::hooks;
@@ -123,6 +124,7 @@ fn project(walk: &mut Walk<'_>, root: &Section<'_>) -> Option<(ProjectName, Stri
 fn rollout(walk: &mut Walk<'_>, root: &Section<'_>) -> Rollout {
     let mut rollout = Rollout {
         strategy: Strategy::AllAtOnce,
+        canary: None,
         on_failure: OnFailure::Rollback,
         drain_timeout: Millis::seconds(30),
         stop_timeout: Millis::seconds(30),
@@ -131,7 +133,19 @@ fn rollout(walk: &mut Walk<'_>, root: &Section<'_>) -> Rollout {
         max_unreachable: 0,
     };
     let Some(section) = walk.subsection(root, "rollout", Part::Rollout, "`rollout`".to_owned()) else { return rollout };
-    walk.choice(&section, "strategy", &[("all_at_once", Strategy::AllAtOnce)]);
+    if let Some((strategy, _)) = walk.choice(&section, "strategy", &[("all_at_once", Strategy::AllAtOnce), ("canary", Strategy::Canary)]) {
+        rollout.strategy = strategy;
+    }
+    let canary = canary::read(walk, &section);
+    match rollout.strategy {
+        Strategy::Canary => rollout.canary = Some(canary),
+        Strategy::AllAtOnce => {
+            if let Some(entry) = section.table.get("canary") {
+                let label = "write `strategy = \"canary\"` in `[rollout]`, or remove it";
+                walk.report(entry.key_span, "`canary` in `rollout` is for another strategy", label);
+            }
+        }
+    }
     if let Some((what, _)) = walk.choice(&section, "on_failure", &[("rollback", OnFailure::Rollback), ("hold", OnFailure::Hold)]) {
         rollout.on_failure = what;
     }

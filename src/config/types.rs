@@ -1,4 +1,5 @@
 //! What a playbook and an inventory say, after environments are merged, defaults are filled in and names are checked.
+use super::canary::Canary;
 use super::hooks::Hook;
 use crate::model::{EnvName, HookPoint, Millis, ProjectName, Protocol, SecretName, ServerName, ServiceName, Upstream, Zone};
 use serde::{Deserialize, Serialize};
@@ -41,8 +42,11 @@ pub enum SecretSource {
 /// How the fleet is rolled out.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Rollout {
-    /// Only `all_at_once` so far.
+    /// In which order servers are switched.
     pub strategy: Strategy,
+    /// What tries a release first, where `strategy` is `canary`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub canary: Option<Canary>,
     /// What happens when a step fails.
     pub on_failure: OnFailure,
     /// How long in-flight requests may take. Default 30 s.
@@ -65,6 +69,8 @@ pub struct Rollout {
 pub enum Strategy {
     /// Every server in the same wave.
     AllAtOnce,
+    /// A part of the traffic first, and every server in the same wave after that.
+    Canary,
 }
 
 /// What happens when a step fails.

@@ -1,4 +1,5 @@
 //! Everything that a deploy can do to a server, as a closed enum. Nothing else ever happens to one.
+use super::canary::CanaryCheck;
 use super::container::ContainerSpec;
 use super::hook::HookRun;
 use super::identity::{GenerationId, Labels};
@@ -129,6 +130,8 @@ pub enum Action {
         /// How often, how long, and how many failures in a row are one too many.
         policy: StayPolicy,
     },
+    /// Count what the requests to a canary come to, for a time: too many failures fail the step.
+    JudgeCanary(Box<CanaryCheck>),
     /// The first generation of a server that has none: written and made current before NGINX is run.
     /// On a server that has one, nothing is done.
     BootNginx {
@@ -253,6 +256,7 @@ impl Action {
             | Action::ConfirmSwitch { .. }
             | Action::DisarmRevert
             | Action::CheckRoute(_)
+            | Action::JudgeCanary(_)
             | Action::Drain { .. }
             | Action::Hook(_)
             | Action::PruneGenerations { .. } => None,

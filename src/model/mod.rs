@@ -1,5 +1,6 @@
 //! The words everybody speaks: names, sides, ports, containers, actions, events. Deliberately absent: decisions, I/O, clocks.
 mod action;
+mod canary;
 mod container;
 mod event;
 mod hook;
@@ -14,6 +15,7 @@ mod time;
 mod upstream;
 
 pub use action::{Action, Backend, DrainPolicy, HealthPolicy, NetworkSpec, Probe, ProbeKind, RouteCheck, StagedListener};
+pub use canary::{CanaryCheck, Share};
 pub use container::{ContainerSpec, NetworkMode, Publish};
 pub use event::{Event, EventKind, Failure, Outcome, StepId, Verdict, WaveIndex};
 pub use hook::{HOOK_RUN, HookPlace, HookPoint, HookRun};

@@ -1,6 +1,7 @@
 //! Playbook, inventory and facts to a plan: the waves in their order. Reads as a table of contents.
 use super::aliases;
 use super::behind::Behind;
+use super::canary;
 use super::containers::digest;
 use super::departed;
 use super::doors::{self, Doors, door_text};
@@ -97,6 +98,7 @@ pub fn build(inputs: Inputs<'_>) -> Result<(Plan, Vec<Finding>), RenderError> {
         leaving,
         behind,
         moment,
+        split: None,
     };
     // A server that is away is left behind by a run that changes anything.
     if removed.is_empty() && (!turns(desired).is_empty() || !all_generations(&routing, &BTreeSet::new())?.is_empty()) {
@@ -196,6 +198,7 @@ fn deploy_waves(routing: &Routing<'_>, wanted: &Wanted, findings: &mut Vec<Findi
         switched.extend(turn.iter().map(|desired| desired.name));
         generations.push(all_generations(routing, &switched)?);
     }
+    let trials = canary::trials(routing, &turns, findings)?;
     if turns.is_empty() {
         generations.push(all_generations(routing, &switched)?);
     }
@@ -215,7 +218,8 @@ fn deploy_waves(routing: &Routing<'_>, wanted: &Wanted, findings: &mut Vec<Findi
         steps.extend(aliases::prepare(routing, server, findings)?);
         steps.extend(secrets::put_steps(routing, server, release));
         let mut last = None;
-        let stages = std::iter::once(&joining).chain(&generations).chain(&unrouted);
+        let tried = trials.iter().flatten().map(|trial| &trial.generations);
+        let stages = std::iter::once(&joining).chain(tried).chain(&generations).chain(&unrouted);
         for generation in stages.filter_map(|generations| generations.get(server)) {
             if last != Some(&generation.id) {
                 steps.push(stage(routing, server, generation));
@@ -255,6 +259,11 @@ fn deploy_waves(routing: &Routing<'_>, wanted: &Wanted, findings: &mut Vec<Findi
         waves.push(Wave { name: format!("stop{suffix}"), kind: WaveKind::Work, servers: hand_over_steps(&turn) });
         waves.push(Wave { name: format!("start{suffix}"), kind: WaveKind::Work, servers: start_steps(&turn, findings) });
         waves.extend(hooks.waves(At::BeforeSwitch, services, &suffix, findings)?);
+        if let Some(trial) = trials.get(position - n_announced).and_then(Option::as_ref) {
+            stretches.covers(waves.len());
+            waves.push(trial.switch(&turn, &mut live, &suffix));
+            waves.extend(trial.watch(&turn, &waves, &suffix));
+        }
         match services.iter().any(|desired| turn.hands_over(desired)) {
             true => stretches.leaves_out(),
             false => stretches.covers(waves.len()),
@@ -354,7 +363,10 @@ fn participants<'a>(routing: &'a Routing<'_>) -> BTreeSet<&'a ServerName> {
     }
 }
 
-fn all_generations(routing: &Routing<'_>, switched: &BTreeSet<&ServiceName>) -> Result<BTreeMap<ServerName, Generation>, RenderError> {
+pub(super) fn all_generations(
+    routing: &Routing<'_>,
+    switched: &BTreeSet<&ServiceName>,
+) -> Result<BTreeMap<ServerName, Generation>, RenderError> {
     let mut generations = BTreeMap::new();
     for server in participants(routing) {
         if let Some(generation) = routing.generation(server, switched)? {

@@ -3,6 +3,7 @@ mod aliases;
 mod balancing;
 mod behind;
 mod build;
+mod canary;
 mod claims;
 mod containers;
 mod departed;

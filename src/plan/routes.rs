@@ -1,6 +1,7 @@
 //! What each server's NGINX should route, and the generation that says so. Deliberately absent: when it is switched.
 use super::balancing::assign_roles;
 use super::behind::Behind;
+use super::canary::Split;
 use super::containers::Place;
 use super::drift::Drift;
 use super::present::{Fleet, Present, Unit};
@@ -48,6 +49,8 @@ pub(super) struct Routing<'a> {
     pub behind: &'a Behind,
     /// Before or after the servers that were left behind have what they missed.
     pub moment: Moment,
+    /// What is split between the sides.
+    pub split: Option<&'a Split>,
 }
 
 /// Before or after the servers that were left behind have what they missed.
@@ -171,6 +174,18 @@ impl Routing<'_> {
         self.inventory.servers.get(server)?.private_address
     }
 
+    /// The same service, where a canary is tried with a part of its requests.
+    fn shared(&self, server: &ServerName, desired: &Desired<'_>, service: MeshService) -> MeshService {
+        let is_split = |split: &&&Split| split.services.contains(desired.name) && split.servers.contains(server);
+        let (Some(split), Some(to)) = (self.split.as_ref().filter(is_split), desired.to) else { return service };
+        let mut backends = service.backends;
+        if backends.iter().all(|backend| backend.side != to) {
+            let new = self.backends(server, desired, to).into_iter();
+            backends.extend(new.map(|backend| MeshBackend { role: BackendRole::Idle, ..backend }));
+        }
+        MeshService { canary: Some(split.share), backends, ..service }
+    }
+
     /// The service as `server`'s NGINX should see it with `side` live. None where it cannot reach a backend.
     fn mesh_service(&self, server: &ServerName, desired: &Desired<'_>, side: Side) -> Option<MeshService> {
         let internal_port = desired.internal_port?;
@@ -207,6 +222,7 @@ impl Routing<'_> {
             version,
             hosts,
             upstream: desired.service.balance.upstream.clone(),
+            canary: None,
             backends,
         })
     }
@@ -256,6 +272,7 @@ impl Routing<'_> {
                 let old = desired.from.filter(|_| !complete && !desired.service.hands_over())?;
                 self.mesh_service(server, desired, old)
             });
+            let service = service.map(|service| self.shared(server, desired, service));
             if service.is_none() && !switched.contains(desired.name) && is_gone(desired) {
                 continue;
             }

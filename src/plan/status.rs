@@ -140,6 +140,9 @@ fn judge(service: &PresentService<'_>, n_wanted: usize, silent: &BTreeSet<Server
     for (server, route) in service.routes.iter().filter(|(_, route)| route.live != live) {
         status.troubles.push(format!("{server} routes the {} side", route.live));
     }
+    for (server, share) in service.routes.iter().filter_map(|(server, route)| Some((server, route.canary?))) {
+        status.troubles.push(format!("{server} tries the {} side with {share} of the requests: a canary", live.other()));
+    }
     status.troubles.extend(silent.iter().map(|server| format!("{server} does not answer")));
     status.state = if status.n_running == 0 {
         State::Down

@@ -141,7 +141,9 @@ pub async fn dispatch<R: Remote>(
 fn only_wait(plan: &Plan, ledger: &Ledger, under_way: &BTreeSet<StepId>) -> bool {
     under_way.iter().all(|id| {
         ledger.state(id) == StepState::Running
-            && plan.step(id).is_some_and(|step| matches!(step.action, Action::Drain { .. } | Action::StayHealthy { .. }))
+            && plan
+                .step(id)
+                .is_some_and(|step| matches!(step.action, Action::Drain { .. } | Action::StayHealthy { .. } | Action::JudgeCanary(_)))
     })
 }
 

@@ -14,6 +14,7 @@ mod traffic;
 
 mod balance;
 mod behind;
+mod canary;
 mod connections;
 mod cut_off;
 mod datagrams;
