@@ -101,6 +101,7 @@ fn every_key_has_a_row() {
     for (part, heading) in [
         (Part::Project, "### `[project]`"),
         (Part::Rollout, "### `[rollout]`"),
+        (Part::Canary, "### `[rollout.canary]`"),
         (Part::Service, "### `[services.NAME]`"),
         (Part::HealthCheck, "### `[services.NAME.health_check]`"),
         (Part::Proxy, "### `[services.NAME.proxy]`"),

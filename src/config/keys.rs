@@ -7,6 +7,7 @@ pub(super) enum Part {
     Playbook,
     Project,
     Rollout,
+    Canary,
     Service,
     HealthCheck,
     Balance,
@@ -25,30 +26,23 @@ pub(super) enum Part {
     Nginx,
 }
 
-/// A key, or one value of a key, that this version does not understand yet. A version that does removes the row.
+/// A key that this version does not understand yet. A version that does removes the row.
 pub(super) struct Later {
     part: Part,
     pub(super) key: &'static str,
-    /// Only this value of the key is for later.
-    value: Option<&'static str>,
     /// What to do until then.
     pub(super) instead: &'static str,
 }
 
 const fn key(part: Part, key: &'static str, instead: &'static str) -> Later {
-    Later { part, key, value: None, instead }
-}
-
-const fn value(part: Part, key: &'static str, value: &'static str, instead: &'static str) -> Later {
-    Later { part, key, value: Some(value), instead }
+    Later { part, key, instead }
 }
 
 const BUILD: &str = "build and push the image beforehand, and name it with `image`";
 const HOOKS: &str = "write them in `[hooks]` of the playbook; one with `on = \"container\"` names the service";
 
 /// Everything that is planned and not built.
-const LATER: [Later; 6] = [
-    value(Part::Rollout, "strategy", "canary", "use `\"all_at_once\"` or `\"rolling\"`"),
+const LATER: [Later; 5] = [
     key(Part::Service, "dockerfile", BUILD),
     key(Part::Service, "context", BUILD),
     key(Part::Service, "archive", BUILD),
@@ -74,7 +68,9 @@ impl Part {
                 "warm_time",
                 "min_healthy_time",
                 "max_unreachable",
+                "canary",
             ],
+            Part::Canary => &["share", "servers", "time", "max_error_rate", "min_requests"],
             Part::Service => &[
                 "image",
                 "command",
@@ -192,8 +188,9 @@ impl Part {
             Part::Service => &[("health_check", Part::HealthCheck), ("proxy", Part::Proxy), ("balance", Part::Balance)],
             Part::Proxy => &[("timeout", Part::ProxyTimeout), ("tls", Part::ProxyTls), ("snippets", Part::Snippets)],
             Part::Inventory => &[("defaults", Part::Defaults), ("nginx", Part::Nginx)],
+            Part::Rollout => &[("canary", Part::Canary)],
             Part::Project
-            | Part::Rollout
+            | Part::Canary
             | Part::HealthCheck
             | Part::Balance
             | Part::ActiveChecks
@@ -275,6 +272,7 @@ impl Part {
                 ("deadline", "write `timeout`"),
                 ("env", "it is told of the run by variables `FLIPSIDE_…`; others belong into the command"),
             ],
+            Part::Canary => &[("weight", "write `share = \"10%\"`"), ("percent", "write `share = \"10%\"`")],
             Part::Proxy => &[
                 ("domains", "write `hosts`"),
                 ("path", "write `path_prefix`"),
@@ -296,9 +294,9 @@ impl Part {
         }
     }
 
-    /// The row of a key, or of one value of it, that a later version understands.
-    pub(super) fn later(self, key: &str, value: Option<&str>) -> Option<&'static Later> {
-        LATER.iter().find(|row| row.part == self && row.key == key && row.value == value)
+    /// The row of a key that a later version understands.
+    pub(super) fn later(self, key: &str) -> Option<&'static Later> {
+        LATER.iter().find(|row| row.part == self && row.key == key)
     }
 
     /// What to say about a key that does not exist here. Empty when nothing comes to mind.
@@ -364,9 +362,9 @@ mod tests {
     }
 
     #[test]
-    fn every_row_for_later_is_unknown_today_or_one_value_of_a_known_key() {
+    fn every_row_for_later_is_unknown_today() {
         for row in &LATER {
-            assert_eq!(row.part.keys().contains(&row.key), row.value.is_some(), "{}", row.key);
+            assert!(!row.part.keys().contains(&row.key), "{}", row.key);
         }
     }
 }

@@ -13,6 +13,7 @@ mod walk;
 
 mod adopt;
 mod balance;
+mod canary;
 mod checks;
 mod environment;
 mod hooks;
@@ -32,6 +33,7 @@ mod server;
 mod starter;
 
 pub use adopt::Adopt;
+pub use canary::Canary;
 pub use hooks::{Hook, HookOn};
 pub use inventory::read_inventory;
 pub use playbook::read_playbook;

@@ -1,4 +1,5 @@
 //! A playbook: syntax, environments, then project, rollout and services. Deliberately absent: the servers it will run on.
+use super::canary;
 use super::cross;
 use super::environment::{self, Environment};
 use super::hooks;
@@ -134,6 +135,7 @@ fn rollout(walk: &mut Walk<'_>, root: &Section<'_>) -> Rollout {
     let mut rollout = Rollout {
         strategy: Strategy::AllAtOnce,
         rolling: rolling::Rolling::default(),
+        canary: None,
         on_failure: OnFailure::Rollback,
         drain_timeout: Millis::seconds(30),
         stop_timeout: Millis::seconds(30),
@@ -144,6 +146,16 @@ fn rollout(walk: &mut Walk<'_>, root: &Section<'_>) -> Rollout {
     };
     let Some(section) = walk.subsection(root, "rollout", Part::Rollout, "`rollout`".to_owned()) else { return rollout };
     rolling::strategy(walk, &section, &mut rollout);
+    let canary = canary::read(walk, &section);
+    match rollout.strategy {
+        Strategy::Canary => rollout.canary = Some(canary),
+        Strategy::AllAtOnce | Strategy::Rolling => {
+            if let Some(entry) = section.table.get("canary") {
+                let label = "write `strategy = \"canary\"` in `[rollout]`, or remove it";
+                walk.report(entry.key_span, "`canary` in `rollout` is for another strategy", label);
+            }
+        }
+    }
     if let Some((what, _)) = walk.choice(&section, "on_failure", &[("rollback", OnFailure::Rollback), ("hold", OnFailure::Hold)]) {
         rollout.on_failure = what;
     }

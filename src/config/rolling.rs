@@ -73,7 +73,7 @@ impl Rollout {
 
 /// Reads `strategy`, and what belongs to a rolling one.
 pub(super) fn strategy(walk: &mut Walk<'_>, section: &Section<'_>, rollout: &mut Rollout) {
-    let words = [("all_at_once", Strategy::AllAtOnce), ("rolling", Strategy::Rolling)];
+    let words = [("all_at_once", Strategy::AllAtOnce), ("rolling", Strategy::Rolling), ("canary", Strategy::Canary)];
     if let Some((strategy, _)) = walk.choice(section, "strategy", &words) {
         rollout.strategy = strategy;
     }

@@ -1,5 +1,6 @@
 //! What a playbook and an inventory say, after environments are merged, defaults are filled in and names are checked.
 use super::adopt::Adopt;
+use super::canary::Canary;
 use super::hooks::Hook;
 use super::proxy::Proxy;
 use super::rolling::{Rolling, is_warm_time, warm_time};
@@ -52,6 +53,9 @@ pub struct Rollout {
     /// Of a rolling one: how.
     #[serde(default, skip_serializing_if = "Rolling::is_default")]
     pub rolling: Rolling,
+    /// What tries a release first, where `strategy` is `canary`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub canary: Option<Canary>,
     /// What happens when a step fails.
     pub on_failure: OnFailure,
     /// How long in-flight requests may take. Default 30 s.
@@ -79,6 +83,8 @@ pub enum Strategy {
     AllAtOnce,
     /// One batch of servers after the other.
     Rolling,
+    /// A part of the traffic first, and every server in the same wave after that.
+    Canary,
 }
 
 /// What happens when a step fails.

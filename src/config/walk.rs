@@ -72,7 +72,7 @@ impl<'a> Walk<'a> {
             if keys.contains(&key) {
                 continue;
             }
-            if let Some(later) = section.part.later(key, None) {
+            if let Some(later) = section.part.later(key) {
                 self.report(entry.key_span, format!("`{}` is not supported by this version", later.key), later.instead);
                 continue;
             }
@@ -238,10 +238,6 @@ impl<'a> Walk<'a> {
         let (text, span) = self.text(section, key)?;
         if let Some((_, value)) = choices.iter().find(|(word, _)| *word == text) {
             return Some((*value, span));
-        }
-        if let Some(later) = section.part.later(key, Some(&text)) {
-            self.report(span, format!("`{key} = {}` is not supported by this version", values::quoted(&text)), later.instead);
-            return None;
         }
         let words = || choices.iter().map(|(word, _)| *word);
         let mut label = did_you_mean(&text, words());

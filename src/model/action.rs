@@ -1,5 +1,6 @@
 //! Everything that a deploy can do to a server, as a closed enum. Nothing else ever happens to one.
 use super::adopted::Adopted;
+use super::canary::CanaryCheck;
 use super::container::ContainerSpec;
 use super::hook::HookRun;
 use super::identity::{GenerationId, Labels};
@@ -142,6 +143,8 @@ pub enum Action {
         /// How often, how long, and how many failures in a row are one too many.
         policy: StayPolicy,
     },
+    /// Count what the requests to a canary come to, for a time: too many failures fail the step.
+    JudgeCanary(Box<CanaryCheck>),
     /// The first generation of a server that has none: written and made current before NGINX is run.
     /// On a server that has one, nothing is done.
     BootNginx {
@@ -273,6 +276,7 @@ impl Action {
             | Action::ConfirmSwitch { .. }
             | Action::DisarmRevert
             | Action::CheckRoute(_)
+            | Action::JudgeCanary(_)
             | Action::Drain { .. }
             | Action::Hook(_)
             | Action::Pause { .. }

@@ -1,6 +1,7 @@
 //! The words everybody speaks: names, sides, ports, containers, actions, events. Deliberately absent: decisions, I/O, clocks.
 mod action;
 mod adopted;
+mod canary;
 mod certificate;
 mod checks;
 mod container;
@@ -20,6 +21,7 @@ mod upstream;
 
 pub use action::{Action, Backend, DrainPolicy, HealthPolicy, NetworkSpec, Probe, ProbeKind, RouteCheck, StagedListener};
 pub use adopted::Adopted;
+pub use canary::{CanaryCheck, Share};
 pub use certificate::{Certificate, CertificateError, day_of};
 pub use checks::{ActiveChecks, Checked, CopyAt, Standing};
 pub use container::{ContainerSpec, NetworkMode, Publish};

@@ -144,6 +144,14 @@ pub enum ReadError {
         /// Where traffic goes.
         routed: &'static str,
     },
+    /// The header and the lines disagree about a canary.
+    #[error(
+        "the header says that {header} of the requests try the side that waits, and the lines below say otherwise: the file was edited by hand"
+    )]
+    OtherShare {
+        /// What the header says.
+        header: String,
+    },
     /// The files of a generation are not the ones it was made of.
     #[error("generation {id} was edited by hand: its files now amount to {found}")]
     Edited {

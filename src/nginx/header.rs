@@ -1,7 +1,7 @@
 //! The comments that let a rendered file be read back: its header and the words after each `server` line. Both directions in one place.
 use super::error::ReadError;
 use super::types::{MeshBackend, MeshService};
-use crate::model::{Backend, EnvName, Front, NameError, ProjectName, Protocol, ServerName, ServiceName, Side, Standing, Upstream};
+use crate::model::{Backend, EnvName, Front, NameError, ProjectName, Protocol, ServerName, ServiceName, Share, Side, Standing, Upstream};
 use std::collections::BTreeMap;
 use std::net::Ipv4Addr;
 
@@ -20,6 +20,7 @@ pub(super) struct Header {
     pub(super) hosts: Vec<String>,
     pub(super) upstream: Upstream,
     pub(super) front: Front,
+    pub(super) canary: Option<Share>,
 }
 
 /// The header of a service's file, without a newline at the end.
@@ -45,7 +46,8 @@ pub(super) fn write_header(service: &MeshService) -> String {
         service.live,
         service.hosts.join(" "),
     );
-    format!("{}{upstream}{front}", text.trim_end())
+    let canary = service.canary.map_or_else(String::new, |share| format!("\n# canary: {share}"));
+    format!("{}{upstream}{front}{canary}", text.trim_end())
 }
 
 /// Reads what [`write_header`] wrote.
@@ -78,6 +80,10 @@ pub(super) fn read_header(text: &str) -> Result<Header, ReadError> {
         front: match fields.contains_key("front") {
             true => field(&fields, "front", |text| serde_json::from_str(text).map_err(|error| error.to_string()))?,
             false => Front::default(),
+        },
+        canary: match fields.contains_key("canary") {
+            true => Some(field(&fields, "canary", |text| Share::read(text).ok_or_else(String::new))?),
+            false => None,
         },
     })
 }
@@ -114,8 +120,9 @@ pub(super) fn write_words(backend: &MeshBackend) -> String {
     }
 }
 
-/// A side's upstream, named as its containers are.
-pub(super) fn upstream_name(name: &str, side: Side) -> String {
+/// A side's upstream, named as its containers are. `name` is the service's stem.
+#[must_use]
+pub fn upstream_name(name: &str, side: Side) -> String {
     match side {
         Side::Primary => name.to_owned(),
         Side::Secondary => format!("{name}_secondary"),
@@ -142,4 +149,9 @@ pub(super) fn read_words(target: &str, words: &str) -> Option<(Backend, Side, u3
         (Ok(_), Some(_)) | (Err(_), None) => return None,
     };
     words.next().is_none().then_some((backend, side, replica, server))
+}
+
+/// The variable that names the upstream of one request while a canary is tried, and the format of its log. A variable has no `-`.
+pub(super) fn canary_variable(name: &str) -> String {
+    format!("flipside_canary_{}", name.replace('_', "_u").replace('-', "_d"))
 }

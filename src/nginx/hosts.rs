@@ -1,8 +1,7 @@
 //! The file of a project's public hosts: one `server` a set of services that share their hosts, one `location` a service. It is made from
 //! the services' own files alone, and never read back. Deliberately absent: backends; requests go to the upstream of the live side.
 use super::error::RenderError;
-use super::header::upstream_name;
-use super::render::{nginx_time, tries};
+use super::render::{canary, live, nginx_time, tries};
 use super::templates::{HOSTS, Templates};
 use super::types::{MainSettings, MeshService};
 use crate::model::{EnvName, Front, Millis, ProjectName};
@@ -110,11 +109,13 @@ fn host_value(names: &[&str], services: &[&MeshService]) -> Value {
 fn place_value(service: &MeshService) -> Value {
     let front = &service.front;
     let prefix = front.path_prefix.as_str();
+    let name = layout::stem(&service.project, &service.env, &service.service);
     let usual = Front::default();
     let unusual = |time: Millis, usual: Millis| (time != usual).then(|| nginx_time(time));
     context! {
         service => service.service.as_str(),
-        live => upstream_name(&layout::stem(&service.project, &service.env, &service.service), service.live),
+        live => live(service, &name),
+        canary => canary(service, &name),
         // `/api` is the path itself and what is below it, and not `/apis`.
         matches => if prefix == "/" { vec!["/".to_owned()] } else { vec![format!("= {prefix}"), format!("{prefix}/")] },
         strip => front.strip_prefix.then_some(prefix),

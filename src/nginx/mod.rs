@@ -18,6 +18,7 @@ pub use containers::{Alias, HostDoor, NginxContainer, ServiceDoor, alias_contain
 pub use door::{DoorForward, MeshAddress, read_door, render_alias, render_door};
 pub use error::{ReadError, RenderError, TemplateError};
 pub use generation::{bootstrap, check_generation, generation_file, generation_id};
+pub use header::upstream_name;
 pub use hosts::{MAINTENANCE, hosts_path, is_hosts_file, is_service_file, page_kinds, page_path, render_hosts};
 pub use read::read_service;
 pub use render::{listener, render_main, render_service, service_path};

@@ -65,6 +65,13 @@ pub fn read_service(text: &str) -> Result<MeshService, ReadError> {
     if routed != header.live {
         return Err(ReadError::OtherSide { header: header.live.as_str(), routed: routed.as_str() });
     }
+    if let Some(share) = header.canary {
+        let sides = [format!("{share} {};", upstream_name(&name, routed.other())), format!("* {};", upstream_name(&name, routed))];
+        let is_there = |wanted: &String| text.lines().any(|line| line.trim() == wanted);
+        if !sides.iter().all(is_there) {
+            return Err(ReadError::OtherShare { header: share.to_string() });
+        }
+    }
     Ok(MeshService {
         project: header.project,
         env: header.env,
@@ -76,6 +83,7 @@ pub fn read_service(text: &str) -> Result<MeshService, ReadError> {
         hosts: header.hosts,
         upstream: header.upstream,
         front: header.front,
+        canary: header.canary,
         backends,
     })
 }

@@ -1,6 +1,6 @@
 //! Values to files: `nginx.conf`, and one file a service. The file of public hosts is made in `hosts`. Deliberately absent: which services and backends there are; the plan knows.
 use super::error::RenderError;
-use super::header::{upstream_name, write_header, write_words};
+use super::header::{canary_variable, upstream_name, write_header, write_words};
 use super::read::read_service;
 use super::templates::{HTTP, MAIN, STREAM, Templates};
 use super::types::{BackendRole, MainSettings, MeshBackend, MeshService};
@@ -77,7 +77,8 @@ pub fn render_service(templates: &Templates, service: &MeshService) -> Result<(S
         zone_kib => zone_kib,
         n_active => n_active,
         upstreams => upstreams.map(|side| upstream_value(&service, &name, side)).collect::<Vec<Value>>(),
-        live => upstream_name(&name, service.live),
+        live => live(&service, &name),
+        canary => canary(&service, &name),
         waiting => waits.then(|| context! {
             name => upstream_name(&name, service.live.other()),
             socket => format!("{}/run/{name}{}", layout::MOUNT, layout::WAITING_SOCKET),
@@ -102,6 +103,9 @@ pub fn render_service(templates: &Templates, service: &MeshService) -> Result<(S
 fn check(service: &MeshService, name: &str) -> Result<(), RenderError> {
     let service_name = || name.to_owned();
     if !service.backends.iter().any(MeshBackend::takes_traffic) {
+        return Err(RenderError::NoBackend { service: service_name() });
+    }
+    if service.canary.is_some() && service.backends.iter().all(|backend| backend.role.takes_traffic()) {
         return Err(RenderError::NoBackend { service: service_name() });
     }
     match service.protocol {
@@ -283,4 +287,25 @@ mod tests {
             assert!(text.contains(includes), "{includes} is relative to the file's own folder");
         }
     }
+}
+
+/// What requests are passed on to: the live side's upstream, or a variable that names one of both while a canary is tried.
+pub(super) fn live(service: &MeshService, name: &str) -> String {
+    match service.canary {
+        None => upstream_name(name, service.live),
+        Some(_) => format!("${}", canary_variable(name)),
+    }
+}
+
+/// How a canary's requests are split and counted.
+pub(super) fn canary(service: &MeshService, name: &str) -> Option<Value> {
+    service.canary.map(|share| {
+        context! {
+            share => share.to_string(),
+            variable => canary_variable(name),
+            new => upstream_name(name, service.live.other()),
+            old => upstream_name(name, service.live),
+            log => format!("{}/run/{name}{}", layout::MOUNT, layout::CANARY_LOG),
+        }
+    })
 }

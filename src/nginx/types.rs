@@ -1,5 +1,5 @@
 //! One service as one server's NGINX sees it, and the settings of `nginx.conf`. Deliberately absent: how they become text.
-use crate::model::{Backend, EnvName, Front, Millis, ProjectName, Protocol, ServerName, ServiceName, Side, Standing, Upstream};
+use crate::model::{Backend, EnvName, Front, Millis, ProjectName, Protocol, ServerName, ServiceName, Share, Side, Standing, Upstream};
 use serde::{Deserialize, Serialize};
 
 /// One service as one server's NGINX should see it. Rendered and read back, it is the same value.
@@ -27,12 +27,23 @@ pub struct MeshService {
     /// How requests are spread over the backends.
     #[serde(default, skip_serializing_if = "is_default")]
     pub upstream: Upstream,
+    /// A canary: this part of the requests goes to the side that waits.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub canary: Option<Share>,
     /// Container-name backends: both sides of every replica. Address backends: the live side's only. In the order they are rendered.
     pub backends: Vec<MeshBackend>,
 }
 
 fn is_usual(front: &Front) -> bool {
     *front == Front::default()
+}
+
+impl MeshService {
+    /// Traffic goes to this backend of it, now or when others do not answer: while a canary is tried, to both sides.
+    #[must_use]
+    pub fn sends_to(&self, backend: &MeshBackend) -> bool {
+        backend.takes_traffic() || self.canary.is_some()
+    }
 }
 
 fn is_default(upstream: &Upstream) -> bool {

@@ -3,6 +3,7 @@ use super::adopt;
 use super::aliases;
 use super::batches;
 use super::behind::Behind;
+use super::canary;
 use super::certificates;
 use super::checks;
 use super::containers::digest;
@@ -110,6 +111,7 @@ pub fn build(inputs: Inputs<'_>) -> Result<(Plan, Vec<Finding>), RenderError> {
         behind,
         moment,
         batch: None,
+        split: None,
     };
     // A server that is away is left behind by a run that changes anything.
     if removed.is_empty() && (!turns(desired).is_empty() || !all_generations(&routing, &BTreeSet::new())?.is_empty()) {
@@ -220,6 +222,7 @@ fn deploy_waves(routing: &Routing<'_>, wanted: &Wanted, findings: &mut Vec<Findi
         all.retain(|server, _| stage.switches(server));
         generations.push(all);
     }
+    let trials = canary::trials(routing, &turns, findings)?;
     if turns.is_empty() {
         generations.push(all_generations(routing, &switched)?);
     }
@@ -240,7 +243,8 @@ fn deploy_waves(routing: &Routing<'_>, wanted: &Wanted, findings: &mut Vec<Findi
         steps.extend(secrets::put_steps(routing, server, release));
         steps.extend(certificates::put_steps(routing, server));
         let mut last = None;
-        let stages = std::iter::once(&joining).chain(&generations).chain(&unrouted);
+        let tried = trials.iter().flatten().map(|trial| &trial.generations);
+        let stages = std::iter::once(&joining).chain(tried).chain(&generations).chain(&unrouted);
         for generation in stages.filter_map(|generations| generations.get(server)) {
             if last != Some(&generation.id) {
                 steps.push(stage(routing, server, generation));
@@ -289,6 +293,11 @@ fn deploy_waves(routing: &Routing<'_>, wanted: &Wanted, findings: &mut Vec<Findi
         if stage.is_first() {
             waves.extend(hooks.waves(At::BeforeSwitch, services, &suffix, findings)?);
             switches.clear();
+        }
+        if let Some(trial) = trials.get(position - n_announced).and_then(Option::as_ref) {
+            stretches.covers(waves.len());
+            waves.push(trial.switch(&turn, &mut live, &suffix));
+            waves.extend(trial.watch(&turn, &waves, &suffix));
         }
         match services.iter().any(|desired| turn.hands_over(desired)) {
             true => stretches.leaves_out(),
@@ -403,7 +412,10 @@ fn participants<'a>(routing: &'a Routing<'_>) -> BTreeSet<&'a ServerName> {
     }
 }
 
-fn all_generations(routing: &Routing<'_>, switched: &BTreeSet<&ServiceName>) -> Result<BTreeMap<ServerName, Generation>, RenderError> {
+pub(super) fn all_generations(
+    routing: &Routing<'_>,
+    switched: &BTreeSet<&ServiceName>,
+) -> Result<BTreeMap<ServerName, Generation>, RenderError> {
     let mut generations = BTreeMap::new();
     for server in participants(routing) {
         if let Some(generation) = routing.generation(server, switched)? {

@@ -131,8 +131,9 @@ pub(super) fn findings(routing: &Routing<'_>) -> Vec<Finding> {
             );
         }
         for port in [Some(80), proxy.tls.as_ref().map(|_| 443)].into_iter().flatten() {
-            let opens = |server| adopt::public_ports_later(routing, server).contains(&port);
-            let is_out = |server: &ServerName, facts: &Facts| is_edge(routing.inventory, server) && is_closed(facts, port) && !opens(server);
+            let opens = |server: &ServerName| adopt::public_ports_later(routing, server).contains(&port);
+            let is_out =
+                |server: &ServerName, facts: &Facts| is_edge(routing.inventory, server) && is_closed(facts, port) && !opens(server);
             let closed: Vec<&str> =
                 routing.fleet.iter().filter(|(server, facts)| is_out(server, facts)).map(|(server, _)| server.as_str()).collect();
             if !closed.is_empty() {

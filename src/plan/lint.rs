@@ -2,6 +2,7 @@
 use super::balancing;
 use super::containers::{SET_BY_US, has_door, volume_name};
 use super::drift::strangers;
+use super::fronts;
 use super::routes::{Routing, unit_backend};
 use super::show::prose::server_list;
 use super::target::Desired;

@@ -5,6 +5,7 @@ mod balancing;
 mod batches;
 mod behind;
 mod build;
+mod canary;
 mod certificates;
 mod checks;
 mod claims;

@@ -184,11 +184,11 @@ impl<'a> PresentService<'a> {
             .max_by_key(|side| (!is_short(*side), all_run(*side), n_routes(*side), std::cmp::Reverse(self.release(*side))))
     }
 
-    /// Servers route different sides: a run was cut off between two switches.
+    /// Servers route different sides, or both: a run was cut off between two switches, or while a canary was tried.
     #[must_use]
     pub fn is_split(&self) -> bool {
         let sides: BTreeSet<Side> = self.level_routes().map(|route| route.live).collect();
-        sides.len() > 1
+        sides.len() > 1 || self.level_routes().any(|route| route.canary.is_some())
     }
 
     /// The routes of the servers that were not left behind; of all where that leaves none.

@@ -2,6 +2,7 @@
 use super::balancing::{assign_roles, upstream};
 use super::batches::Batch;
 use super::behind::Behind;
+use super::canary::Split;
 use super::checks::keep_out;
 use super::containers::Place;
 use super::drift::Drift;
@@ -58,6 +59,8 @@ pub(super) struct Routing<'a> {
     pub moment: Moment,
     /// How far a rolling deploy has come; None for whatever it has come to the end of.
     pub batch: Option<&'a Batch>,
+    /// What is split between the sides.
+    pub split: Option<&'a Split>,
 }
 
 /// Before or after the servers that were left behind have what they missed.
@@ -183,6 +186,18 @@ impl Routing<'_> {
         self.inventory.servers.get(server)?.private_address
     }
 
+    /// The same service, where a canary is tried with a part of its requests.
+    fn shared(&self, server: &ServerName, desired: &Desired<'_>, service: MeshService) -> MeshService {
+        let is_split = |split: &&&Split| split.services.contains(desired.name) && split.servers.contains(server);
+        let (Some(split), Some(to)) = (self.split.as_ref().filter(is_split), desired.to) else { return service };
+        let mut backends = service.backends;
+        if backends.iter().all(|backend| backend.side != to) {
+            let new = self.backends(server, desired, to).into_iter();
+            backends.extend(new.map(|backend| MeshBackend { role: BackendRole::Idle, ..backend }));
+        }
+        MeshService { canary: Some(split.share), backends, ..service }
+    }
+
     /// The service as `server`'s NGINX should see it with `side` live. None where it cannot reach a backend.
     fn mesh_service(&self, server: &ServerName, desired: &Desired<'_>, side: Side) -> Option<MeshService> {
         let internal_port = desired.internal_port?;
@@ -218,6 +233,7 @@ impl Routing<'_> {
             hosts,
             front,
             upstream: upstream(self.inventory, desired),
+            canary: None,
             backends,
         })
     }
@@ -269,6 +285,7 @@ impl Routing<'_> {
                 let old = desired.from.filter(|_| !complete && !desired.service.hands_over())?;
                 self.mesh_service(server, desired, old)
             });
+            let service = service.map(|service| self.shared(server, desired, service));
             if service.is_none() && !switched.contains(desired.name) && is_gone(desired) {
                 continue;
             }

@@ -171,6 +171,9 @@ fn judge(rollout: &Rollout, service: &PresentService<'_>, n_wanted: usize, silen
         status.troubles.push(format!("{server} routes the {} side", route.live));
     }
     status.troubles.extend(checks::troubles(service, live));
+    for (server, share) in service.routes.iter().filter_map(|(server, route)| Some((server, route.canary?))) {
+        status.troubles.push(format!("{server} tries the {} side with {share} of the requests: a canary", live.other()));
+    }
     status.troubles.extend(silent.iter().map(|server| format!("{server} does not answer")));
     status.state = if status.n_running == 0 {
         State::Down

@@ -28,6 +28,7 @@ fn within(action: &Action) -> Millis {
     match action {
         Action::PullImage { .. } => PULL,
         Action::AwaitHealthy { policy, .. } => Millis(policy.deadline.0 + 15_000),
+        Action::JudgeCanary(check) => Millis(check.time.0 + SHORT.0),
         Action::StayHealthy { policy, .. } => Millis(policy.at_most().0 + 15_000),
         Action::Drain { policy, .. } => Millis(policy.timeout.0 + 30_000),
         Action::Pause { time } => Millis(time.0 + 30_000),

@@ -96,7 +96,7 @@ enum Kind {
 fn kind(action: &Action) -> Kind {
     match action {
         Action::Lock | Action::ConfirmFacts { .. } | Action::Pause { .. } => Kind::Alone,
-        Action::AwaitHealthy { .. } | Action::StayHealthy { .. } => Kind::Probe,
+        Action::AwaitHealthy { .. } | Action::StayHealthy { .. } | Action::JudgeCanary(_) => Kind::Probe,
         Action::PutFile { .. }
         | Action::PutSecrets { .. }
         | Action::RemoveSecrets { .. }

@@ -1,5 +1,6 @@
 //! Whether new containers answer: probes through the SSH tunnel, or from the server's own shell where tunnels are forbidden, while
 //! somebody watches that the containers stay up. Deliberately absent: what happens when they do not.
+mod judging;
 mod staying;
 
 use super::perform::Update;
@@ -86,7 +87,10 @@ pub(super) async fn await_healthy(
                         None => patient.wait().await,
                     }
                 }
-                None => Err(Failure { seen: "this action is not a health check".to_owned(), ..Failure::default() }),
+                None => match &action {
+                    Action::JudgeCanary(check) => judging::judge(&connection, &id, check, &tell).await,
+                    _ => Err(Failure { seen: "this action is not a health check".to_owned(), ..Failure::default() }),
+                },
             };
             (number, answer)
         });

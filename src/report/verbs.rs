@@ -17,6 +17,7 @@ const VERBS: &[Verb] = &[
     verb("boot", "booted", "booting"),
     verb("check", "checked", "checking"),
     verb("confirm", "confirmed", "confirming"),
+    verb("count", "counted", "counting"),
     verb("disarm", "disarmed", "disarming"),
     verb("drain", "drained", "draining"),
     verb("keep", "kept", "keeping"),
@@ -76,7 +77,7 @@ mod tests {
 
     /// The verbs that the planner writes.
     const USED: &str = "lock prepare make write pull check start stop remove rename set_aside wait_for stage_and_test stage switch drain retire keep \
-                        attach boot reload unlock prune put_back confirm arm disarm restore run watch pause";
+                        attach boot reload unlock prune put_back confirm arm disarm restore run watch pause count";
 
     #[test]
     fn every_verb_in_use_has_its_tenses_and_none_is_there_for_nothing() {

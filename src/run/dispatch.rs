@@ -139,7 +139,9 @@ pub async fn dispatch<R: Remote>(
 /// All that is under way is waiting: for the old side's connections to end, for a pause to be over, or watching the new side. It changes
 /// nothing, so nothing is lost when nobody waits any more; and the clients of a new side that is to be taken back wait for nothing else.
 fn only_wait(plan: &Plan, ledger: &Ledger, under_way: &BTreeSet<StepId>) -> bool {
-    let waits = |step: &Step| matches!(step.action, Action::Drain { .. } | Action::Pause { .. } | Action::StayHealthy { .. });
+    let waits = |step: &Step| {
+        matches!(step.action, Action::Drain { .. } | Action::Pause { .. } | Action::StayHealthy { .. } | Action::JudgeCanary(_))
+    };
     under_way.iter().all(|id| ledger.state(id) == StepState::Running && plan.step(id).is_some_and(waits))
 }
 

@@ -25,7 +25,12 @@ pub enum BodyError {
 /// [`BodyError`].
 pub fn body(context: &ScriptContext, action: &Action, secrets: &Secrets) -> Result<String, BodyError> {
     let text = match action {
-        Action::Lock | Action::ConfirmFacts { .. } | Action::AwaitHealthy { .. } | Action::StayHealthy { .. } | Action::Pause { .. } => {
+        Action::Lock
+        | Action::ConfirmFacts { .. }
+        | Action::AwaitHealthy { .. }
+        | Action::StayHealthy { .. }
+        | Action::JudgeCanary(_)
+        | Action::Pause { .. } => {
             return Err(BodyError::NotAScript);
         }
         Action::PutFile { path, mode, content } => docker::put_file(path, *mode, content),

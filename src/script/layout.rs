@@ -103,6 +103,15 @@ pub fn waiting_socket(remote_root: &str, project: &ProjectName, env: &EnvName, s
 /// What follows a service's stem in the name of [`waiting_socket`].
 pub const WAITING_SOCKET: &str = ".waiting.sock";
 
+/// What follows a service's stem in the name of [`canary_log`].
+pub const CANARY_LOG: &str = ".canary.log";
+
+/// What NGINX writes of each request of a service while a canary is tried, as an absolute path on the server.
+#[must_use]
+pub fn canary_log(remote_root: &str, project: &ProjectName, env: &EnvName, service: &ServiceName) -> String {
+    format!("{}/{}{CANARY_LOG}", run_folder(remote_root), stem(project, env, service))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

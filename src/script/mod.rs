@@ -1,5 +1,6 @@
 //! Shell text that changes a server, and the one quoting function it all goes through. Deliberately absent: running it.
 mod action;
+mod canary;
 mod commands;
 pub mod docker;
 mod frame;
@@ -12,6 +13,7 @@ pub mod revert;
 mod watch;
 
 pub use action::{BodyError, body};
+pub use canary::{CanaryCounts, count_canary, forget_canary, read_canary_counts};
 pub use commands::commands;
 pub use frame::{Frame, Heard, Sound, Verdict};
 pub use hook::HOOK_ROLE;

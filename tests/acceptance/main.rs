@@ -15,6 +15,7 @@ mod traffic;
 mod adopt;
 mod balance;
 mod behind;
+mod canary;
 mod connections;
 mod cut_off;
 mod datagrams;

@@ -279,6 +279,7 @@ fn matters(action: &Action) -> bool {
             | Action::PullImage { .. }
             | Action::AwaitHealthy { .. }
             | Action::StayHealthy { .. }
+            | Action::JudgeCanary(_)
             | Action::AwaitDoor { .. }
             | Action::StageNginx { .. }
             | Action::CheckRoute(_)

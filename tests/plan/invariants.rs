@@ -16,7 +16,7 @@ pub fn dead_routes(servers: &Servers, inventory: &Inventory, playbook: &Playbook
     let mut dead = lonely(servers, playbook);
     for (name, server) in servers {
         for service in routes(server) {
-            for backend in service.backends.iter().filter(|backend| backend.takes_traffic()) {
+            for backend in service.backends.iter().filter(|backend| service.sends_to(backend)) {
                 let labels = [(label::SERVICE, service.service.as_str()), (label::PROJECT, service.project.as_str())];
                 if !is_alive((servers, inventory), server, &labels, &backend.backend) {
                     dead.insert((service.service.to_string(), format!("{name}: {} → {:?}", service.service, backend.backend)));

@@ -2,7 +2,7 @@
 //! requests until somebody has waited for them. Deliberately absent: the requests.
 use super::server::FakeServer;
 use super::{listened, refuse, seen};
-use crate::model::{Backend, Failure, GenerationId, RouteCheck, ServiceName, StagedListener, network_name};
+use crate::model::{Backend, CanaryCheck, Failure, GenerationId, RouteCheck, ServiceName, StagedListener, network_name};
 use crate::nginx::{MeshBackend, generation_id, is_hosts_file, is_service_file, read_service};
 use crate::script::layout::{BOOTSTRAP, HOST_DOOR, NGINX_CONTAINER, WAITING_SOCKET};
 use std::collections::{BTreeMap, BTreeSet};
@@ -136,8 +136,8 @@ impl FakeServer {
         let texts = self.files(generation).into_iter().flatten().filter(|(path, _)| is_service_file(path));
         let services = texts.filter_map(|(_, text)| read_service(text).ok());
         let backends = services.flat_map(|service| {
-            let live = service.backends.into_iter().filter(MeshBackend::takes_traffic);
-            live.map(move |backend| (service.service.clone(), backend.backend))
+            let live: Vec<_> = service.backends.iter().filter(|backend| service.sends_to(backend)).cloned().collect();
+            live.into_iter().map(move |backend| (service.service.clone(), backend.backend))
         });
         backends.collect()
     }
@@ -148,6 +148,15 @@ impl FakeServer {
         }
         self.lingering.retain(|(_, there)| backends.iter().all(|backend| backend.socket() != there.socket()));
         seen("0 connections")
+    }
+
+    pub(super) fn judge_canary(&self, check: &CanaryCheck) -> Result<String, Failure> {
+        let files = self.base.nginx.live.as_ref().and_then(|live| self.files(live));
+        let mut services = files.into_iter().flatten().filter_map(|(_, text)| read_service(text).ok());
+        match services.any(|service| service.service == check.service && service.canary.is_some()) {
+            true => seen("60 requests to the new side, 0 failed"),
+            false => refuse(format!("no canary of {} is live", check.service)),
+        }
     }
 
     pub(super) fn check_route(&self, check: &RouteCheck) -> Result<String, Failure> {

@@ -157,6 +157,7 @@ impl FakeServer {
                 seen("removed")
             }
             Action::AwaitHealthy { container, .. } => self.await_healthy(container),
+            Action::JudgeCanary(check) => self.judge_canary(check),
             Action::StayHealthy { container, .. } => self.stay_healthy(container),
             Action::BootNginx { generation, files } => {
                 if self.base.nginx.live.is_none() {

@@ -1,0 +1,69 @@
+//! `[rollout.canary]`: the part of the traffic that tries a release first. Deliberately absent: which services can be tried so.
+use super::keys::Part;
+use super::walk::{Section, Walk};
+use crate::model::{Millis, Share};
+use serde::{Deserialize, Serialize};
+
+/// The part of the traffic that tries a release first.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Canary {
+    /// Of the requests or connections of each server. Default 10 %.
+    pub share: Share,
+    /// On so many servers alone. Default: on all.
+    pub servers: Option<u32>,
+    /// How long it is tried. Default 5 min.
+    pub time: Millis,
+    /// The new side may fail by so much more of its requests than the old side. Default 1 %.
+    pub max_error_rate: Share,
+    /// Fewer requests to the new side say nothing. Default 50.
+    pub min_requests: u32,
+}
+
+impl Default for Canary {
+    fn default() -> Self {
+        Canary { share: Share(1_000), servers: None, time: Millis::seconds(300), max_error_rate: Share(100), min_requests: 50 }
+    }
+}
+
+pub(super) fn read(walk: &mut Walk<'_>, rollout: &Section<'_>) -> Canary {
+    let mut canary = Canary::default();
+    let Some(section) = walk.subsection(rollout, "canary", Part::Canary, "`canary` in `rollout`".to_owned()) else { return canary };
+    let why = "the part of each server's requests that goes to the new side";
+    if let Some(share) = share(walk, &section, "share", Share(1)..=Share::WHOLE, why) {
+        canary.share = share;
+    }
+    let why = "on so many servers, the first ones by name; without it on all";
+    if let Some((servers, _)) = walk.number(&section, "servers", 1..=1000, why) {
+        canary.servers = Some(servers);
+    }
+    let why = "so long the new side has its part of the requests, before it gets all";
+    if let Some((time, _)) = walk.duration(&section, "time", Millis::seconds(5)..=Millis::seconds(24 * 3600), why) {
+        canary.time = time;
+    }
+    let why = "the new side may fail by so much more of its requests than the old side";
+    if let Some(rate) = share(walk, &section, "max_error_rate", Share(0)..=Share::WHOLE, why) {
+        canary.max_error_rate = rate;
+    }
+    let why = "fewer requests to the new side are too few to be judged by";
+    if let Some((number, _)) = walk.number(&section, "min_requests", 1..=1_000_000, why) {
+        canary.min_requests = number;
+    }
+    canary
+}
+
+fn share(walk: &mut Walk<'_>, section: &Section<'_>, key: &str, range: std::ops::RangeInclusive<Share>, why: &str) -> Option<Share> {
+    let (text, span) = walk.text(section, key)?;
+    match Share::read(&text) {
+        None => {
+            let title = format!("`{key}` in {} is not a percentage: `{text}`", section.what);
+            walk.report(span, title, "write `\"10%\"` or `\"0.5%\"`");
+            None
+        }
+        Some(share) if !range.contains(&share) => {
+            let title = format!("`{key}` in {} must be from {} to {}, not {share}", section.what, range.start(), range.end());
+            walk.report(span, title, why);
+            None
+        }
+        Some(share) => Some(share),
+    }
+}

@@ -1,0 +1,152 @@
+//! A release that is tried on a part of the traffic before it gets all: which services, on which servers, and the waves. Deliberately absent:
+//! counting what comes of it.
+use super::build::all_generations;
+use super::routes::{Generation, Routing};
+use super::soak::watch_for;
+use super::steps::plain;
+use super::switching::switch_steps;
+use super::target::Desired;
+use super::turn::Turn;
+use super::types::{Change, Finding, Level, Step, Wave, WaveKind};
+use crate::config::{Canary, Strategy};
+use crate::model::{Action, CanaryCheck, Protocol, ServerName, ServiceName, Share};
+use crate::nginx::{RenderError, upstream_name};
+use crate::script::layout;
+use std::collections::{BTreeMap, BTreeSet};
+
+/// What NGINX splits between the sides.
+pub(super) struct Split {
+    pub(super) services: BTreeSet<ServiceName>,
+    pub(super) servers: BTreeSet<ServerName>,
+    pub(super) share: Share,
+}
+
+/// The canary of one turn.
+pub(super) struct Trial {
+    split: Split,
+    pub(super) generations: BTreeMap<ServerName, Generation>,
+}
+
+fn wanted(routing: &Routing<'_>) -> Option<Canary> {
+    match routing.playbook.rollout.strategy {
+        Strategy::AllAtOnce | Strategy::Rolling => None,
+        Strategy::Canary => Some(routing.playbook.rollout.canary.unwrap_or_default()),
+    }
+}
+
+/// Why a service that moves cannot be tried first.
+fn obstacle(routing: &Routing<'_>, desired: &Desired<'_>) -> Option<&'static str> {
+    let (Some(from), Some(to)) = (desired.from, desired.to) else { return Some("it is new: there is nobody to share the requests with") };
+    let announced = routing.fleet.keys().any(|server| routing.announces(server, desired));
+    if desired.service.hands_over() {
+        Some("it is handed over: two of it must not run at once")
+    } else if desired.internal_port.is_none() {
+        Some("it has no port: no request goes to it")
+    } else if routing.protocol(desired, from) != routing.protocol(desired, to) {
+        Some("its protocol changes")
+    } else if announced {
+        Some("the way in which NGINX reaches it changes")
+    } else {
+        None
+    }
+}
+
+/// What of a turn is tried first, and where. What cannot be is told.
+fn split(routing: &Routing<'_>, services: &[&Desired<'_>], findings: &mut Vec<Finding>) -> Option<Split> {
+    let canary = wanted(routing)?;
+    let mut chosen = BTreeSet::new();
+    for desired in services.iter().filter(|desired| matches!(desired.change, Change::Create | Change::Toggle)) {
+        match obstacle(routing, desired) {
+            None => drop(chosen.insert(desired.name.clone())),
+            Some(why) => findings.push(Finding {
+                level: Level::Note,
+                server: None,
+                service: Some(desired.name.clone()),
+                text: format!("it is not tried by a canary first: {why}"),
+                hint: String::new(),
+            }),
+        }
+    }
+    let routes = |server: &&ServerName| {
+        let mut there = services.iter().filter(|desired| chosen.contains(desired.name)).filter_map(|desired| desired.present);
+        there.any(|present| present.routes.contains_key(*server))
+    };
+    let n_servers = canary.servers.map_or(usize::MAX, |n| usize::try_from(n).unwrap_or(usize::MAX));
+    let servers: BTreeSet<ServerName> = routing.fleet.keys().filter(routes).take(n_servers).cloned().collect();
+    let is_any = !chosen.is_empty() && !servers.is_empty();
+    is_any.then_some(Split { services: chosen, servers, share: canary.share })
+}
+
+/// What of each turn is tried by a canary first, when the turns before it have moved.
+///
+/// # Errors
+/// [`RenderError`] where a template is at fault.
+pub(super) fn trials(
+    routing: &Routing<'_>,
+    turns: &[Vec<&Desired<'_>>],
+    findings: &mut Vec<Finding>,
+) -> Result<Vec<Option<Trial>>, RenderError> {
+    let mut switched = BTreeSet::new();
+    let mut trials = Vec::new();
+    for turn in turns {
+        let split = split(routing, turn, findings);
+        trials.push(match split {
+            None => None,
+            Some(split) => {
+                let generations = all_generations(&Routing { split: Some(&split), ..*routing }, &switched)?;
+                Some(Trial::new(split, generations))
+            }
+        });
+        switched.extend(turn.iter().map(|desired| desired.name));
+    }
+    Ok(trials)
+}
+
+impl Trial {
+    /// The canary with the generations that its servers serve meanwhile.
+    fn new(split: Split, mut generations: BTreeMap<ServerName, Generation>) -> Trial {
+        generations.retain(|server, _| split.servers.contains(server));
+        Trial { split, generations }
+    }
+
+    /// The share is switched to the new side.
+    pub(super) fn switch(&self, turn: &Turn<'_>, live: &mut BTreeMap<ServerName, Generation>, suffix: &str) -> Wave {
+        let name = format!("switch {} to the canary{suffix}", self.split.share);
+        Wave { name, kind: WaveKind::Work, servers: switch_steps(turn, &self.generations, live) }
+    }
+
+    /// It is watched, and its requests are counted.
+    pub(super) fn watch(&self, turn: &Turn<'_>, waves: &[Wave], suffix: &str) -> Option<Wave> {
+        let canary = wanted(turn.routing)?;
+        let tried: Vec<&Desired<'_>> = turn.services.iter().filter(|desired| self.split.services.contains(desired.name)).copied().collect();
+        let mut servers = watch_for(canary.time, waves, &tried);
+        for server in self.generations.keys() {
+            let checks = tried.iter().filter_map(|desired| self.check(turn.routing, &canary, server, desired));
+            servers.entry(server.clone()).or_default().extend(checks);
+        }
+        Some(Wave { name: format!("try the canary{suffix}"), kind: WaveKind::Work, servers })
+    }
+
+    fn check(&self, routing: &Routing<'_>, canary: &Canary, server: &ServerName, desired: &Desired<'_>) -> Option<Step> {
+        let (from, to) = (desired.from?, desired.to?);
+        // A datagram that gets no answer says nothing.
+        match routing.protocol(desired, to) {
+            Protocol::Http | Protocol::Tcp => {}
+            Protocol::Udp => return None,
+        }
+        let (project, env) = (&routing.playbook.project, &routing.playbook.env);
+        let root = &routing.inventory.servers.get(server)?.remote_root;
+        let stem = layout::stem(project, env, desired.name);
+        let check = CanaryCheck {
+            service: desired.name.clone(),
+            log: layout::canary_log(root, project, env, desired.name),
+            new: upstream_name(&stem, to),
+            old: upstream_name(&stem, from),
+            time: canary.time,
+            max_error_rate: canary.max_error_rate,
+            min_requests: canary.min_requests,
+        };
+        let title = format!("count the requests to the canary of {} for {}", desired.name, canary.time);
+        Some(plain(title, Action::JudgeCanary(Box::new(check))).of(desired.name))
+    }
+}
