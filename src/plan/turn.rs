@@ -295,7 +295,17 @@ fn health(unit: &Unit<'_>, service: &Service) -> Option<Action> {
 /// starts on any: the service may move between servers.
 #[must_use]
 pub(super) fn hand_over_steps(turn: &Turn<'_>) -> Steps {
-    stop_old(turn, turn.services.iter().copied().filter(|desired| turn.hands_over(desired)))
+    let mut all = stop_old(turn, turn.services.iter().copied().filter(|desired| turn.hands_over(desired)));
+    for desired in turn.services.iter().filter(|desired| turn.hands_over(desired) && desired.change == Change::Toggle) {
+        let (Some(to), Some(present)) = (desired.to, desired.present) else { continue };
+        // What a run that was cut off left there would run beside what starts elsewhere. Nothing starts a second writer again.
+        let beside = |unit: &&Unit<'_>| unit.is_up() && desired.servers.iter().any(|server| *server != unit.server);
+        for unit in present.side(to).filter(beside) {
+            let stops = turn.stop(unit, Some((desired, desired.service))).into_iter().map(|step| Step { undo: Vec::new(), ..step });
+            all.entry(unit.server.clone()).or_default().extend(stops);
+        }
+    }
+    all
 }
 
 /// The new side of every service of the turn: room, doors, apps, and then all health checks, which run side by side.
