@@ -102,8 +102,9 @@ fn zones_reserves_and_hashes_lead_to_the_right_copies_and_a_dead_one_costs_nothi
 
     // Said otherwise in the playbook: NGINX alone is told, and no container is touched.
     let before: Vec<_> = servers.iter().map(Server::containers).collect();
-    let hosts = "proxy = { hosts = [\"api.example.com\"] }\n";
-    project.playbook(&PLAYBOOK.replace(hosts, &format!("{hosts}balance = {{ zone_routing = \"global\" }}\n")));
+    let tries = "balance = { tries = 3 }";
+    assert!(PLAYBOOK.contains(tries), "the playbook says it otherwise");
+    project.playbook(&PLAYBOOK.replace(tries, "balance = { tries = 3, zone_routing = \"global\" }"));
     deploy(&project).exits(0);
     assert_eq!(servers.iter().map(Server::containers).collect::<Vec<_>>(), before);
     for server in &servers {
