@@ -8,7 +8,8 @@ use super::survey::{Surveyed, commands_of, read_files, survey, survey_all, surve
 use crate::config::Playbook;
 use crate::model::{Action, CopyAt, ProbeKind, ServerName, ServiceName, Standing};
 use crate::plan::{
-    CommandsOf, Finding, Inputs, Level, NginxFiles, Plan, State, View, Wanted, build, check_plan, is_fatal, prose, revert_notes, show,
+    CommandsOf, Finding, Inputs, Level, NginxFiles, Plan, State, View, Wanted, build, check_plan, hooks_around, is_fatal, prose,
+    revert_notes, show, show_hooks_around,
 };
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -127,7 +128,10 @@ pub(super) async fn plan(global: &Global, services: &[ServiceName], with_command
         Err(outcome) => return outcome,
     };
     match global.output {
-        Output::Json => print_json(&serde_json::json!({ "plan": plan, "findings": findings })),
+        Output::Json => {
+            let around = hooks_around(&surveyed.loaded.playbook);
+            print_json(&serde_json::json!({ "plan": plan, "findings": findings, "hooks_around": around }));
+        }
         Output::Text => {
             let commands = commands_of(&surveyed.loaded);
             let commands: &CommandsOf<'_> = &commands;
@@ -135,6 +139,7 @@ pub(super) async fn plan(global: &Global, services: &[ServiceName], with_command
             let paint = crate::report::ColorChoice::from(global.color).on_stdout();
             let view = View { paint, findings: &findings, undo, commands: with_commands.then_some(commands), nginx: &nginx };
             result(&show(&plan, &view));
+            show_hooks_around(&surveyed.loaded.playbook, paint).iter().for_each(|line| result_line(line));
         }
     }
     if is_fatal(&findings) { surveyed.fatal(&findings) } else { Outcome::Done }

@@ -1,4 +1,5 @@
 //! What a careful operator would notice before running the plan.
+use super::adopt;
 use super::balancing;
 use super::containers::{SET_BY_US, has_door, volume_name};
 use super::drift::strangers;
@@ -105,9 +106,10 @@ fn is_private(address: Ipv4Addr) -> bool {
 
 /// A container with a name of ours and other labels is a stranger: it is never touched.
 fn check_names(routing: &Routing<'_>, findings: &mut Vec<Finding>) {
-    findings.extend(strangers(routing.playbook, routing.fleet, |service, server| {
+    let found = strangers(routing.playbook, routing.fleet, |service, server| {
         routing.desired.iter().any(|desired| desired.name == service && desired.moves() && desired.servers.contains(server))
-    }));
+    });
+    findings.extend(found.into_iter().map(|finding| adopt::by_another_name(routing.playbook, finding)));
 }
 
 /// Data does not travel: a service with a named volume stays on its server.

@@ -60,7 +60,7 @@ pub use probes::{Probed, probes};
 pub use record::{LeftBehind, Record};
 pub use revert::{REVERT_GRACE, revert_notes};
 pub use secrets::{other_secrets, secrets_of};
-pub use show::{CommandsOf, NginxFiles, Paint, View, action_name, describe, prose, show};
+pub use show::{CommandsOf, NginxFiles, Paint, View, action_name, describe, hooks_around, prose, show, show_hooks_around};
 pub use status::{ServiceStatus, State, status};
 pub use target::{Back, Force, Maintenance, Orphans, Repair, Wanted, backend_mode};
 pub use types::{Basis, Change, Finding, Intent, Level, PLAN_FORMAT, Plan, ServicePlan, Step, UndoKind, Wave, WaveKind};

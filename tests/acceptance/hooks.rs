@@ -1,7 +1,7 @@
 //! Hooks in their order and with their variables; one that fails stops the run and puts it back, and none hides why.
 use crate::fleet::Fleet;
 use crate::project::Project;
-use crate::shop::{deploy, is};
+use crate::shop::{CHECK, deploy, header, is};
 use crate::traffic::Traffic;
 use std::fs::{self, Permissions};
 use std::os::unix::fs::PermissionsExt;
@@ -87,4 +87,59 @@ fn hooks_run_in_order_and_one_that_fails_stops_the_run_and_puts_it_back() {
         .says(&["hook before_connect on the workstation: it failed with exit code 1; nothing was changed on any server"]);
     assert_eq!(fleet.snapshot(), before);
     assert_eq!(log(&project), Vec::<String>::new());
+}
+
+/// A worker whose image has a shell, with these hooks.
+fn worker(version: &str, hooks: &str) -> String {
+    let service =
+        "[services.worker]\nimage = \"flipside/nginx:stable\"\ncommand = [\"sh\", \"-c\", \"exec sleep 86400\"]\nservers = [\"server1\"]\n";
+    format!("{}\n{service}env = {{ LEVEL = \"{version}\" }}\nhealth_check = {CHECK}\n\n[hooks]\n{hooks}\n", header(version))
+}
+
+#[test]
+fn a_hook_that_does_not_end_is_killed_and_one_that_was_cut_off_is_repeated_or_undone() {
+    let fleet = Fleet::take();
+    let server = fleet.server(1);
+    let left = || server.run("docker ps -a --format '{{.Names}}' | grep -F .hook; pgrep -f '[s]leep 4321'");
+    let migrates = |seconds: u32, timeout: &str| {
+        let command = format!("echo migrating $LEVEL; sleep {seconds}; echo migrated");
+        format!("before_deploy = [{{ command = \"{command}\", on = \"container\", service = \"worker\", timeout = \"{timeout}\" }}]")
+    };
+    let failed = "after_failure = [{ command = \"echo $FLIPSIDE_VERDICT: $FLIPSIDE_FAILURE >>hooks.log\" }]";
+    let project = Project::new(&fleet, &worker("1.0", &format!("{}\n{failed}", migrates(4321, "3s"))));
+    // It is listed, although it is no step of the plan.
+    project.flipside(&["plan"]).exits(0).says(&[
+        "Hooks around the run",
+        "after_failure",
+        "hooks.log",
+        "run before_deploy in a container of worker",
+    ]);
+    deploy(&project).exits(5).says(&["migrating 1.0", "it did not end within 3s, and was killed", "everything was put back"]);
+    assert_eq!(log(&project), ["put_back: it did not end within 3s, and was killed"]);
+    assert_eq!(left(), "");
+    assert_eq!(server.running("shop_"), Vec::<String>::new());
+
+    // Flipside is killed in the middle of one in a container, which goes on; the run is taken up: the hook is ended and begins again.
+    project.playbook(&worker("1.0", &migrates(8, "60s")));
+    let mut run = project.start(&["deploy", "-y"]);
+    run.until("│ migrating 1.0");
+    run.signal("KILL");
+    assert_eq!(run.end().exit, None);
+    project.flipside(&["resume"]).exits(0).says(&["migrating 1.0", "migrated"]);
+    is(&project, "worker", "RUNNING", "primary", "1.0");
+    assert_eq!(left(), "");
+
+    // In the middle of one on a server, and the run is undone: nothing of it goes on.
+    let tries = "echo try >>/tmp/tries; echo tries: $(wc -l </tmp/tries); [ $(wc -l </tmp/tries) -gt 1 ] || sleep 4321";
+    project.playbook(&worker("2.0", &format!("before_switch = [{{ command = \"{tries}\", on = \"one\", server = \"server1\" }}]")));
+    server.must("rm -f /tmp/tries");
+    let mut run = project.start(&["deploy", "-y"]);
+    run.until("│ tries: 1");
+    run.signal("KILL");
+    assert_eq!(run.end().exit, None);
+    project.flipside(&["abort"]).exits(0);
+    assert_eq!((left().as_str(), server.run("cat /tmp/tries").as_str()), ("", "try\n"));
+    is(&project, "worker", "RUNNING", "primary", "1.0");
+    deploy(&project).exits(0).says(&["tries: 2"]);
+    is(&project, "worker", "RUNNING", "secondary", "2.0");
 }

@@ -9,7 +9,9 @@ use flipside::model::{
     CopyAt, EnvName, GenerationId, Labels, Secret, SecretName, Secrets, ServerName, ServiceName, Standing, StepId, Verdict,
 };
 use flipside::nginx::Templates;
-use flipside::plan::{Back, Finding, Fleet, Force, Inputs, Maintenance, Orphans, Plan, Repair, Wanted, build, check_plan, present};
+use flipside::plan::{
+    Back, Finding, Fleet, Force, Inputs, Maintenance, Orphans, Plan, Proposal, Repair, Wanted, build, check_plan, present, propose,
+};
 use flipside::remote::fake::FakeServer;
 use serde::Deserialize;
 use std::collections::{BTreeMap, BTreeSet};
@@ -33,6 +35,9 @@ struct File {
     /// What `status` says is written down too.
     #[serde(default)]
     status: bool,
+    /// What `adopt` proposes is written down too.
+    #[serde(default)]
+    adopt: bool,
 }
 
 /// What is asked of a plan.
@@ -143,6 +148,8 @@ pub struct Case {
     pub json: bool,
     /// Whether `status.txt` is compared.
     pub status: bool,
+    /// Whether `adopt.json` is compared.
+    pub adopt: bool,
 }
 
 /// All cases, sorted; with `CASE` in the environment that one alone.
@@ -174,7 +181,17 @@ fn read(path: &Path) -> Case {
     }
     know(&mut servers, &file.ask);
     let name = path.file_name().unwrap().to_string_lossy().into_owned();
-    Case { name, path: path.to_owned(), servers, ask: file.ask, playbook, inventory, json: file.json, status: file.status }
+    Case {
+        name,
+        path: path.to_owned(),
+        servers,
+        ask: file.ask,
+        playbook,
+        inventory,
+        json: file.json,
+        status: file.status,
+        adopt: file.adopt,
+    }
 }
 
 fn join(servers: &mut Servers, inventory: &Inventory) {
@@ -279,6 +296,19 @@ fn happen(path: &Path, before: &Before, servers: &mut Servers) {
 /// The only place that touches the planner.
 #[must_use]
 pub fn plan(playbook: &Playbook, inventory: &Inventory, servers: &Servers, ask: &Ask) -> (Plan, Vec<Finding>) {
+    asked(playbook, inventory, servers, ask, |inputs| match ask.intent.as_str() {
+        "watch" => check_plan(inputs, &ask.verdicts(playbook, inputs.fleet)).unwrap(),
+        _ => build(inputs).unwrap(),
+    })
+}
+
+/// What `adopt` proposes.
+#[must_use]
+pub fn proposals(case: &Case) -> Vec<Proposal> {
+    asked(&case.playbook, &case.inventory, &case.servers, &case.ask, |inputs| propose(inputs).unwrap())
+}
+
+fn asked<T>(playbook: &Playbook, inventory: &Inventory, servers: &Servers, ask: &Ask, question: impl Fn(Inputs<'_>) -> T) -> T {
     let fleet: Fleet = servers
         .iter()
         .filter(|(name, _)| inventory.servers.contains_key(*name) && !ask.away.contains(name.as_str()))
@@ -308,8 +338,7 @@ pub fn plan(playbook: &Playbook, inventory: &Inventory, servers: &Servers, ask: 
     let removed = if removes { services } else { BTreeSet::new() };
     static TEMPLATES: OnceLock<Templates> = OnceLock::new();
     let templates = TEMPLATES.get_or_init(|| Templates::new(&BTreeMap::new()).unwrap());
-    let inputs = Inputs { playbook, inventory, fleet: &fleet, templates, wanted: &wanted, removed: &removed, secrets: &ask.secrets() };
-    if ask.intent == "watch" { check_plan(inputs, &ask.verdicts(playbook, &fleet)).unwrap() } else { build(inputs).unwrap() }
+    question(Inputs { playbook, inventory, fleet: &fleet, templates, wanted: &wanted, removed: &removed, secrets: &ask.secrets() })
 }
 
 impl Ask {

@@ -16,7 +16,7 @@ mod revert;
 mod sweep;
 
 use baseline::Baseline;
-use cases::{Case, case, cases, plan};
+use cases::{Case, case, cases, plan, proposals};
 use driver::{Effect, Servers, Trouble, drive};
 use flipside::config::Playbook;
 use flipside::facts::{ContainerState, digest};
@@ -51,6 +51,10 @@ fn every_case_is_planned_as_written_down() {
         }
         if case.status {
             texts.push(("status.txt", masked(case, &plan, &status_text(case))));
+        }
+        if case.adopt {
+            let json = serde_json::to_string_pretty(&proposals(case)).unwrap();
+            texts.push(("adopt.json", json + "\n"));
         }
         for (name, seen) in texts {
             let file = case.path.join(name);
@@ -263,12 +267,12 @@ fn whatever_fails(effect: Effect) {
     report(&problems);
 }
 
-/// A container that was run and failed is kept as `.failed`, but for a service's name, which runs nothing of the user's.
+/// A container that was run and failed is kept as `.failed`, but for a service's name and NGINX, which run nothing of the user's.
 fn keeps_what_failed(case: &Case, plan: &Plan, id: &StepId, servers: &Servers, problems: &mut Vec<String>) {
     let step = plan.step(id).unwrap();
-    let is_name = |spec: &ContainerSpec| spec.labels.get(label::ROLE).is_some_and(|role| role == "alias");
+    let is_mesh = |spec: &ContainerSpec| spec.labels.contains_key(label::MESH);
     if let (Action::RunContainer(spec), false) = (&step.action, step.undo.is_empty())
-        && !is_name(spec)
+        && !is_mesh(spec)
     {
         let kept = flipside::model::failed_name(&spec.name);
         if servers.get(&id.server).unwrap().container(&kept).is_none() {

@@ -1,6 +1,7 @@
 //! What is said of containers that are taken over: where a gap is and how long, what answers no more, what cannot be put back, and above all
 //! data that would not come along. Deliberately absent: the steps.
 use super::{holds_internal, is_flipsides, is_in_the_way, is_served, public_ports, there};
+use crate::config::Playbook;
 use crate::facts::{ContainerFact, ContainerState, PublishedFact};
 use crate::model::{ServerName, network_name};
 use crate::nginx::read_service;
@@ -47,6 +48,20 @@ pub(in crate::plan) fn findings(routing: &Routing<'_>) -> Vec<Finding> {
 
 fn at(desired: &Desired<'_>, server: Option<&ServerName>, level: Level, text: String, hint: impl Into<String>) -> Finding {
     Finding { level, server: server.cloned(), service: Some(desired.name.clone()), text, hint: hint.into() }
+}
+
+/// A container that is to be taken over and has a name that the new one needs.
+#[must_use]
+pub(in crate::plan) fn by_another_name(playbook: &Playbook, finding: Finding) -> Finding {
+    let adopt = finding.service.as_ref().and_then(|service| playbook.services.get(service)).map(|service| &service.adopt);
+    let names = adopt.zip(finding.server.as_ref()).map(|(adopt, server)| adopt.on(server));
+    match names.into_iter().flatten().find(|name| finding.text.contains(&format!(" the name {name} "))) {
+        None => finding,
+        Some(name) => {
+            let hint = format!("rename it, which interrupts nothing: docker rename {name} {name}_old; and name {name}_old in `adopt`");
+            Finding { hint, ..finding }
+        }
+    }
 }
 
 /// Docker would make what is not there, and the service would start with nothing.

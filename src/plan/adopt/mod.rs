@@ -4,7 +4,7 @@ mod findings;
 mod proposal;
 mod steps;
 
-pub(super) use findings::findings;
+pub(super) use findings::{by_another_name, findings};
 pub use proposal::{Likeness, Proposal, propose};
 pub(super) use steps::{first_steps, retire_steps, take_over_steps};
 

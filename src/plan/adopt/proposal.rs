@@ -76,9 +76,12 @@ pub fn propose(inputs: Inputs<'_>) -> Result<Vec<Proposal>, RenderError> {
         if let Some(service) = as_proposed.services.get_mut(name).filter(|_| !olds.is_empty()) {
             lines = amend(playbook, service, &olds, fleet);
         }
-        let mut differences = Vec::new();
-        for (server, old) in &olds {
-            differences.extend(differs(server, old, service));
+        let mut differences: Vec<String> = olds.iter().flat_map(|(server, old)| differs(server, old, service)).collect();
+        for server in olds.iter().map(|(server, _)| server).collect::<BTreeSet<_>>() {
+            let copies = olds.iter().filter(|(at, old)| at == server && !old.state.is_stopped()).count();
+            if copies > service.replicas as usize {
+                differences.push(format!("{server} has {copies} copies, and the playbook says `replicas = {}`", service.replicas));
+            }
         }
         let containers = containers.into_iter().map(|(likeness, _)| likeness).collect();
         all.push(Proposal { service: name.clone(), is_deployed: is_deployed(name), containers, lines, differences, findings: Vec::new() });
@@ -262,7 +265,7 @@ fn differs(server: &ServerName, old: &ContainerFact, service: &Service) -> Vec<S
             unset.join(", ")
         ));
     }
-    if repository(&old.image) == repository(&service.image) && old.image != service.image {
+    if old.image != service.image {
         all.push(format!("{name} on {server} runs {}, and the playbook says {}", clean(&old.image), service.image));
     }
     for (target, source) in old.mounts.iter().filter(|(target, _)| !old.written.contains_key(*target)) {

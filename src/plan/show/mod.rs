@@ -1,6 +1,7 @@
 //! The plan as text, for `flipside plan` and for the question before a deploy. Deliberately absent: writing it anywhere, and the
 //! commands and NGINX files themselves, which the caller hands in.
 mod actions;
+mod around;
 mod diff;
 mod paint;
 pub mod prose;
@@ -8,6 +9,7 @@ mod services;
 mod waves;
 
 pub use actions::{action_name, describe};
+pub use around::{hooks_around, show_hooks_around};
 pub use paint::Paint;
 
 use super::types::{Change, Finding, Intent, Level, Plan};
