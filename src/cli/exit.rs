@@ -19,11 +19,13 @@ pub const STUCK: u8 = 6;
 pub const LOCKED: u8 = 7;
 /// Failed, and nothing was undone: the run is held, as the playbook wants. Also of a command that does not begin because a run is held.
 pub const HELD: u8 = 8;
+/// A canary has stood the test, and the run waits for `promote`. Also of a command that does not begin because one waits.
+pub const WAITING: u8 = 9;
 /// Interrupted; a run that had begun can be resumed. 128 + SIGINT, as shells have it.
 pub const INTERRUPTED: u8 = 130;
 
 /// Every code with its meaning, as `--help` shows them.
-pub const MEANINGS: [(u8, &str); 10] = [
+pub const MEANINGS: [(u8, &str); 11] = [
     (DONE, "done, or nothing to do"),
     (BUG, "a bug in flipside"),
     (USAGE, "wrong usage or configuration"),
@@ -33,6 +35,7 @@ pub const MEANINGS: [(u8, &str); 10] = [
     (STUCK, "failed, and something could not be put back (it is listed)"),
     (LOCKED, "locked by another run; nothing was changed"),
     (HELD, "failed, and is held: nothing was undone (flipside resume tries again, flipside abort undoes)"),
+    (WAITING, "a canary waits for promotion (flipside promote goes on, flipside abort undoes)"),
     (INTERRUPTED, "interrupted (flipside resume goes on, flipside abort undoes)"),
 ];
 
@@ -57,6 +60,8 @@ pub enum Outcome {
     Locked,
     /// An earlier run is held, and comes first.
     Held,
+    /// An earlier run waits for promotion, and comes first.
+    Waiting,
     /// The answer to the question was no, before anything began.
     Declined,
     /// The run stopped in the middle and can be resumed.
@@ -77,6 +82,7 @@ pub fn code(outcome: Outcome) -> u8 {
         Outcome::Closed(Verdict::Stuck) => STUCK,
         Outcome::Locked => LOCKED,
         Outcome::Held | Outcome::Closed(Verdict::Held) => HELD,
+        Outcome::Waiting | Outcome::Closed(Verdict::Waiting) => WAITING,
         Outcome::Declined | Outcome::Interrupted => INTERRUPTED,
         Outcome::Bug => BUG,
     }
@@ -103,6 +109,8 @@ mod tests {
             (Outcome::Locked, 7),
             (Outcome::Held, 8),
             (Outcome::Closed(Verdict::Held), 8),
+            (Outcome::Waiting, 9),
+            (Outcome::Closed(Verdict::Waiting), 9),
             (Outcome::Interrupted, 130),
             (Outcome::Declined, 130),
         ] {

@@ -63,7 +63,7 @@ impl Part {
             Part::Rollout => {
                 &["strategy", "on_failure", "drain_timeout", "stop_timeout", "keep", "min_healthy_time", "max_unreachable", "canary"]
             }
-            Part::Canary => &["share", "servers", "time", "max_error_rate", "min_requests"],
+            Part::Canary => &["share", "servers", "time", "max_error_rate", "min_requests", "promote"],
             Part::Service => &[
                 "image",
                 "command",

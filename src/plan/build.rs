@@ -1,7 +1,7 @@
 //! Playbook, inventory and facts to a plan: the waves in their order. Reads as a table of contents.
 use super::aliases;
 use super::behind::Behind;
-use super::canary;
+use super::canary::{self, Trial};
 use super::containers::digest;
 use super::departed;
 use super::doors::{self, Doors, door_text};
@@ -259,7 +259,8 @@ fn deploy_waves(routing: &Routing<'_>, wanted: &Wanted, findings: &mut Vec<Findi
         waves.push(Wave { name: format!("stop{suffix}"), kind: WaveKind::Work, servers: hand_over_steps(&turn) });
         waves.push(Wave { name: format!("start{suffix}"), kind: WaveKind::Work, servers: start_steps(&turn, findings) });
         waves.extend(hooks.waves(At::BeforeSwitch, services, &suffix, findings)?);
-        if let Some(trial) = trials.get(position - n_announced).and_then(Option::as_ref) {
+        let trial = trials.get(position - n_announced).and_then(Option::as_ref);
+        if let Some(trial) = trial {
             stretches.covers(waves.len());
             waves.push(trial.switch(&turn, &mut live, &suffix));
             waves.extend(trial.watch(&turn, &waves, &suffix));
@@ -268,7 +269,8 @@ fn deploy_waves(routing: &Routing<'_>, wanted: &Wanted, findings: &mut Vec<Findi
             true => stretches.leaves_out(),
             false => stretches.covers(waves.len()),
         }
-        waves.push(Wave { name: format!("switch{suffix}"), kind: WaveKind::Work, servers: switch_steps(&turn, generations, &mut live) });
+        let kind = trial.map_or(WaveKind::Work, |_| Trial::then(routing));
+        waves.push(Wave { name: format!("switch{suffix}"), kind, servers: switch_steps(&turn, generations, &mut live) });
         waves.extend(hooks.waves(At::AfterSwitch, services, &suffix, findings)?);
         let moved: Vec<&Desired<'_>> = turns.iter().take(position - n_announced + 1).flatten().copied().collect();
         waves.extend(soak(&waves, &moved, &routing.playbook.rollout, &suffix));

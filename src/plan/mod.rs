@@ -42,7 +42,7 @@ mod types;
 
 pub use behind::cannot_do_without;
 pub use build::{Inputs, build, is_fatal};
-pub use held::is_tried_again;
+pub use held::{is_tried_again, waits_for_promotion};
 pub use next::{Move, next, past_undoing};
 pub use overtaken::{back_by_themselves, overtaken};
 pub use place::{Placement, place};
