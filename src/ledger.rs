@@ -70,8 +70,10 @@ pub struct Ledger {
     pub passed: BTreeSet<WaveIndex>,
     /// Somebody asked to undo the run.
     pub abort: Option<String>,
-    /// A step failed, and nothing is undone until somebody decides.
+    /// A step failed, or a wave waits for promotion, and nothing is done until somebody decides.
     pub held: bool,
+    /// Waves that wait for somebody, and that somebody has let begin.
+    pub promoted: BTreeSet<WaveIndex>,
     /// What was undone all the same because the run is held: steps that would act by themselves once nobody is there.
     disarmed: BTreeSet<StepId>,
     /// How it ended.
@@ -112,7 +114,8 @@ impl Ledger {
         if event.seq != self.next_seq() {
             return Err(LedgerError::Sequence { last: self.last_seq.unwrap_or(0), found: event.seq });
         }
-        let taken_up = matches!(self.closed, Some(Verdict::Stuck | Verdict::Held)) && matches!(event.kind, EventKind::RunOpened { .. });
+        let taken_up = matches!(self.closed, Some(Verdict::Stuck | Verdict::Held | Verdict::Waiting))
+            && matches!(event.kind, EventKind::RunOpened { .. });
         if self.closed.is_some() && !taken_up {
             return Err(LedgerError::AfterClose { seq: event.seq });
         }
@@ -130,6 +133,10 @@ impl Ledger {
             }
             EventKind::RunHeld => self.held = true,
             EventKind::RetryRequested => self.try_again(),
+            EventKind::Promoted { wave } => {
+                self.promoted.insert(*wave);
+                self.try_again();
+            }
             EventKind::RunClosed { verdict } => self.closed = Some(*verdict),
             EventKind::StepStarted { step } => self.started(step)?,
             EventKind::StepEnded { step, outcome } => self.ended(step, outcome)?,

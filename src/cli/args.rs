@@ -247,6 +247,17 @@ pub enum Command {
         #[command(flatten)]
         waiting: Waiting,
     },
+    /// Give a canary that waits for it all requests
+    ///
+    /// Where the playbook says `promote = "manual"`, a deploy ends when its canary has stood the test, with exit code 9. This goes on with it.
+    Promote {
+        /// Requests that watch the run.
+        #[command(flatten)]
+        probing: Probing,
+        /// Other runs.
+        #[command(flatten)]
+        waiting: Waiting,
+    },
     /// Undo a run that was cut off
     ///
     /// Takes the run up as resume does, and puts every server back to what it served before that run. Exits 0 when all is as it was, 6

@@ -42,7 +42,10 @@ fn global_options_stand_before_or_after_the_command() {
 #[test]
 fn a_wait_has_a_unit() {
     let waits = |line: &str| match parse(line).unwrap().command {
-        Command::Resume { waiting, .. } | Command::Abort { waiting } | Command::CatchUp { waiting, .. } => waiting.lock_wait,
+        Command::Resume { waiting, .. }
+        | Command::Promote { waiting, .. }
+        | Command::Abort { waiting }
+        | Command::CatchUp { waiting, .. } => waiting.lock_wait,
         other => panic!("{other:?}"),
     };
     assert_eq!(waits("flipside resume"), Millis(0));

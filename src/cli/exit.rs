@@ -19,13 +19,15 @@ pub const STUCK: u8 = 6;
 pub const LOCKED: u8 = 7;
 /// Failed, and nothing was undone: the run is held, as the playbook wants. Also of a command that does not begin because a run is held.
 pub const HELD: u8 = 8;
+/// A canary has stood the test, and the run waits for `promote`. Also of a command that does not begin because one waits.
+pub const WAITING: u8 = 9;
 /// `watch --once`: a copy is out of NGINX's upstreams, or fails its checks.
-pub const UNHEALTHY: u8 = 9;
+pub const UNHEALTHY: u8 = 10;
 /// Interrupted; a run that had begun can be resumed. 128 + SIGINT, as shells have it.
 pub const INTERRUPTED: u8 = 130;
 
 /// Every code with its meaning, as `--help` shows them.
-pub const MEANINGS: [(u8, &str); 11] = [
+pub const MEANINGS: [(u8, &str); 12] = [
     (DONE, "done, or nothing to do"),
     (BUG, "a bug in flipside"),
     (USAGE, "wrong usage or configuration"),
@@ -35,6 +37,7 @@ pub const MEANINGS: [(u8, &str); 11] = [
     (STUCK, "failed, and something could not be put back (it is listed)"),
     (LOCKED, "locked by another run; nothing was changed"),
     (HELD, "failed, and is held: nothing was undone (flipside resume tries again, flipside abort undoes)"),
+    (WAITING, "a canary waits for promotion (flipside promote goes on, flipside abort undoes)"),
     (UNHEALTHY, "watch --once: a copy is out, or fails its checks"),
     (INTERRUPTED, "interrupted (flipside resume goes on, flipside abort undoes)"),
 ];
@@ -62,6 +65,8 @@ pub enum Outcome {
     Held,
     /// A copy is out, or fails its active checks, and nothing more can be done about it now.
     Unhealthy,
+    /// An earlier run waits for promotion, and comes first.
+    Waiting,
     /// The answer to the question was no, before anything began.
     Declined,
     /// The run stopped in the middle and can be resumed.
@@ -83,6 +88,7 @@ pub fn code(outcome: Outcome) -> u8 {
         Outcome::Locked => LOCKED,
         Outcome::Held | Outcome::Closed(Verdict::Held) => HELD,
         Outcome::Unhealthy => UNHEALTHY,
+        Outcome::Waiting | Outcome::Closed(Verdict::Waiting) => WAITING,
         Outcome::Declined | Outcome::Interrupted => INTERRUPTED,
         Outcome::Bug => BUG,
     }
@@ -109,7 +115,9 @@ mod tests {
             (Outcome::Locked, 7),
             (Outcome::Held, 8),
             (Outcome::Closed(Verdict::Held), 8),
-            (Outcome::Unhealthy, 9),
+            (Outcome::Waiting, 9),
+            (Outcome::Closed(Verdict::Waiting), 9),
+            (Outcome::Unhealthy, 10),
             (Outcome::Interrupted, 130),
             (Outcome::Declined, 130),
         ] {

@@ -90,6 +90,7 @@ fn of_failure(plan: &Plan, ledger: &Ledger, verdict: Verdict) -> Vec<(String, St
     let became = match verdict {
         Verdict::Stuck => "stuck",
         Verdict::Held => "held",
+        Verdict::Waiting => "waiting",
         Verdict::PutBack | Verdict::Done | Verdict::DoneWithLeftovers => "put_back",
     };
     let moved = plan.services.iter().filter(|(_, service)| !matches!(service.change, Change::Keep));

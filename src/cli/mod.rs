@@ -50,6 +50,7 @@ pub async fn run(args: Args, began: Instant) -> Outcome {
             deploy::maintenance(&args.global, services, *state, manner, began).await
         }
         Command::Resume { probing, waiting } => resume::resume(&args.global, *probing, waiting.lock_wait, began).await,
+        Command::Promote { probing, waiting } => resume::promote(&args.global, *probing, waiting.lock_wait, began).await,
         Command::Abort { waiting } => resume::abort(&args.global, waiting.lock_wait, began).await,
         Command::Unlock { yes } => unlock::unlock(&args.global, *yes).await,
         Command::Plan { services, commands, undo, force, repair, leaving, doing_without } => {

@@ -10,7 +10,9 @@ use super::reverts::{others, until_put_back};
 use super::secrets::read_secrets;
 use super::survey::{Surveyed, read_files, state_folder, survey_for};
 use crate::model::{HookPoint, Millis, Verdict};
-use crate::plan::{Plan, back_by_themselves, is_tried_again, other_secrets, overtaken, past_undoing, prose, secrets_of};
+use crate::plan::{
+    Plan, back_by_themselves, is_tried_again, other_secrets, overtaken, past_undoing, prose, secrets_of, waits_for_promotion,
+};
 use crate::run::{Journal, JournalError, LeftRun, OpenRun, left_runs, stuck_run};
 use std::path::Path;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
@@ -20,6 +22,8 @@ use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 enum Way {
     /// Where it was going, and watched like this.
     On(Probing),
+    /// On, now that the canary is to have everything.
+    Promote(Probing),
     /// Back.
     Back,
 }
@@ -27,6 +31,11 @@ enum Way {
 /// `flipside resume`.
 pub(super) async fn resume(global: &Global, probing: Probing, lock_wait: Millis, began: Instant) -> Outcome {
     take_up(global, Way::On(probing), Patience::new(lock_wait), began).await
+}
+
+/// `flipside promote`.
+pub(super) async fn promote(global: &Global, probing: Probing, lock_wait: Millis, began: Instant) -> Outcome {
+    take_up(global, Way::Promote(probing), Patience::new(lock_wait), began).await
 }
 
 /// `flipside abort`. Everything put back is what was asked for.
@@ -55,8 +64,13 @@ async fn take_up(global: &Global, way: Way, mut patience: Patience, began: Insta
         ));
         return Outcome::FatalFindings;
     }
+    if matches!(way, Way::Promote(_)) && waits_for_promotion(&run.plan, &run.ledger).is_none() {
+        complain(&format!("no run of {}/{} waits for promotion on this workstation", run.plan.project, run.plan.env));
+        return Outcome::Configuration;
+    }
     let word = match way {
         Way::On(_) => "resume",
+        Way::Promote(_) => "promote",
         Way::Back => "abort",
     };
     // What is undone needs no values.
@@ -132,6 +146,12 @@ async fn lock_and_run(
             run.plan.intent.as_str(),
             program(global)
         ));
+        // Nothing else begins while it is held, and nobody can go on with it any more.
+        if run.ledger.held
+            && let Err(error) = run.give_up("the fleet, which has moved since it was held")
+        {
+            complain(&format!("the run stays open: {error}"));
+        }
         return Outcome::FatalFindings;
     }
     let others = other_secrets(&run.plan, &run.ledger, &surveyed.fleet, &surveyed.loaded.secrets);
@@ -140,15 +160,19 @@ async fn lock_and_run(
         complain("one release would have two values: resume with the values that the run began with; nothing was changed");
         return Outcome::FatalFindings;
     }
-    let again = way != Way::Back && is_tried_again(&run.plan, &run.ledger);
+    let again = matches!(way, Way::On(_)) && is_tried_again(&run.plan, &run.ledger);
     let goes_back = run.ledger.unwinding() && !again;
     let back = if goes_back { Vec::new() } else { back_by_themselves(&run.plan, &run.ledger, &surveyed.fleet) };
     let (probing, undo) = match way {
-        Way::On(probing) => (probing, (!back.is_empty()).then(|| format!("{}: it is undone everywhere", back.join("; ")))),
+        Way::On(probing) | Way::Promote(probing) => {
+            (probing, (!back.is_empty()).then(|| format!("{}: it is undone everywhere", back.join("; "))))
+        }
         Way::Back => (Probing::default(), Some(ASKED_BY_ABORT.to_owned())),
     };
     let journal = Journal::reopen(run).and_then(|mut journal| {
+        let promoted = waits_for_promotion(&run.plan, &run.ledger).filter(|_| matches!(way, Way::Promote(_)));
         match undo {
+            None if let Some(wave) = promoted => journal.promote(&mut run.ledger, wave)?,
             Some(reason) => journal.ask_to_undo(&mut run.ledger, &reason)?,
             None if again => journal.ask_to_retry(&mut run.ledger)?,
             None => {}
@@ -181,9 +205,9 @@ async fn lock_and_run(
 pub(super) async fn cut_off_here(global: &Global, loaded: &Loaded, word: &str, patience: &mut Patience) -> Result<Vec<LeftRun>, Outcome> {
     let runs = not_running(&state_folder(global, loaded), patience).await?;
     let program = program(global);
-    if let Some(held) = runs.iter().find_map(|run| held(run, &program)) {
+    if let Some((held, outcome)) = runs.iter().find_map(|run| held(run, &program)) {
         complain(&format!("{held}. Until then no {word} begins; nothing was changed"));
-        return Err(Outcome::Held);
+        return Err(outcome);
     }
     for run in &runs {
         let (folder, when) = (run.folder.display(), began(&run.folder));
@@ -200,23 +224,29 @@ pub(super) async fn cut_off_here(global: &Global, loaded: &Loaded, word: &str, p
 }
 
 /// What is to be said of a run that is held: the failure is nobody's but a person's to decide.
-fn held(run: &LeftRun, program: &str) -> Option<String> {
+fn held(run: &LeftRun, program: &str) -> Option<(String, Outcome)> {
     let (plan, ledger) = run.read.as_ref().ok().filter(|(_, ledger)| ledger.held)?;
-    let failed = ledger.first_failure.as_ref();
-    let step = failed.and_then(|id| plan.step(id)).map_or("a step", |step| step.title.as_str());
-    let server = failed.map_or_else(String::new, |id| format!(" on {}", id.server));
-    Some(format!(
-        "a {} failed here and is held ({}{}): {step}{server} failed, and nothing was undone. `{program} resume` tries it again, `{program} abort` puts the fleet back",
-        plan.intent.as_str(),
-        began(&run.folder),
-        run.folder.display()
-    ))
+    let place = format!("{}{}", began(&run.folder), run.folder.display());
+    let Some(failed) = &ledger.first_failure else {
+        let text = format!(
+            "a {} tries a canary here, and waits for promotion ({place}). `{program} promote` gives it all requests, `{program} abort` takes it back",
+            plan.intent.as_str()
+        );
+        return Some((text, Outcome::Waiting));
+    };
+    let step = plan.step(failed).map_or("a step", |step| step.title.as_str());
+    let server = format!(" on {}", failed.server);
+    let text = format!(
+        "a {} failed here and is held ({place}): {step}{server} failed, and nothing was undone. `{program} resume` tries it again, `{program} abort` puts the fleet back",
+        plan.intent.as_str()
+    );
+    Some((text, Outcome::Held))
 }
 
 /// What `status` says of a run of this workstation that is held.
 pub(super) fn held_here(global: &Global, loaded: &Loaded) -> Option<String> {
     let runs = left_runs(&state_folder(global, loaded)).ok()?;
-    runs.iter().filter(|run| !run.is_running).find_map(|run| held(run, &program(global)))
+    runs.iter().filter(|run| !run.is_running).find_map(|run| held(run, &program(global))).map(|(text, _)| text)
 }
 
 /// The runs that have no end, once none of them is being written.

@@ -17,11 +17,40 @@ pub struct Canary {
     pub max_error_rate: Share,
     /// Fewer requests to the new side say nothing. Default 50.
     pub min_requests: u32,
+    /// Who gives the new side all requests when it has stood the test.
+    #[serde(default, skip_serializing_if = "Promote::is_auto")]
+    pub promote: Promote,
+}
+
+/// Who gives the new side all requests when it has stood the test.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Promote {
+    /// The run goes on by itself.
+    #[default]
+    Auto,
+    /// It waits for `flipside promote`.
+    Manual,
+}
+
+impl Promote {
+    /// The default.
+    #[must_use]
+    pub fn is_auto(&self) -> bool {
+        *self == Promote::Auto
+    }
 }
 
 impl Default for Canary {
     fn default() -> Self {
-        Canary { share: Share(1_000), servers: None, time: Millis::seconds(300), max_error_rate: Share(100), min_requests: 50 }
+        Canary {
+            share: Share(1_000),
+            servers: None,
+            time: Millis::seconds(300),
+            max_error_rate: Share(100),
+            min_requests: 50,
+            promote: Promote::Auto,
+        }
     }
 }
 
@@ -47,6 +76,9 @@ pub(super) fn read(walk: &mut Walk<'_>, rollout: &Section<'_>) -> Canary {
     let why = "fewer requests to the new side are too few to be judged by";
     if let Some((number, _)) = walk.number(&section, "min_requests", 1..=1_000_000, why) {
         canary.min_requests = number;
+    }
+    if let Some((promote, _)) = walk.choice(&section, "promote", &[("auto", Promote::Auto), ("manual", Promote::Manual)]) {
+        canary.promote = promote;
     }
     canary
 }

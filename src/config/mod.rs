@@ -33,7 +33,7 @@ mod server;
 mod starter;
 
 pub use adopt::Adopt;
-pub use canary::Canary;
+pub use canary::{Canary, Promote};
 pub use hooks::{Hook, HookOn};
 pub use inventory::read_inventory;
 pub use playbook::read_playbook;

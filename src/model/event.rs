@@ -80,10 +80,15 @@ pub enum EventKind {
         /// Who or what.
         reason: String,
     },
-    /// A step failed, and the plan says that nothing is undone: the fleet stays as it is until somebody decides.
+    /// A step failed, and the plan says that nothing is undone; or a wave waits for promotion. The fleet stays as it is until somebody decides.
     RunHeld,
     /// Somebody asked to go on with a run that is held: what failed is tried again.
     RetryRequested,
+    /// Somebody has said that this wave, which waits for that, may begin.
+    Promoted {
+        /// The wave.
+        wave: WaveIndex,
+    },
     /// The run is over.
     RunClosed {
         /// How.
@@ -139,4 +144,6 @@ pub enum Verdict {
     Stuck,
     /// A step failed, and nothing was undone: the run is taken up again, forward or back.
     Held,
+    /// A canary has stood the test, and the run waits for somebody to say that it goes on.
+    Waiting,
 }

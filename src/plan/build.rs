@@ -3,7 +3,7 @@ use super::adopt;
 use super::aliases;
 use super::batches;
 use super::behind::Behind;
-use super::canary;
+use super::canary::{self, Trial};
 use super::certificates;
 use super::checks;
 use super::containers::digest;
@@ -294,7 +294,8 @@ fn deploy_waves(routing: &Routing<'_>, wanted: &Wanted, findings: &mut Vec<Findi
             waves.extend(hooks.waves(At::BeforeSwitch, services, &suffix, findings)?);
             switches.clear();
         }
-        if let Some(trial) = trials.get(position - n_announced).and_then(Option::as_ref) {
+        let trial = trials.get(position - n_announced).and_then(Option::as_ref);
+        if let Some(trial) = trial {
             stretches.covers(waves.len());
             waves.push(trial.switch(&turn, &mut live, &suffix));
             waves.extend(trial.watch(&turn, &waves, &suffix));
@@ -303,8 +304,9 @@ fn deploy_waves(routing: &Routing<'_>, wanted: &Wanted, findings: &mut Vec<Findi
             true => stretches.leaves_out(),
             false => stretches.covers(waves.len()),
         }
+        let kind = trial.map_or(WaveKind::Work, |_| Trial::then(routing));
         switches.push(waves.len());
-        waves.push(Wave { name: name("switch"), kind: WaveKind::Work, servers: switch_steps(&turn, generations, &mut live) });
+        waves.push(Wave { name: name("switch"), kind, servers: switch_steps(&turn, generations, &mut live) });
         if stage.is_last() {
             batches::go_straight_back(&mut waves, &switches);
             waves.extend(hooks.waves(At::AfterSwitch, services, &suffix, findings)?);

@@ -8,7 +8,7 @@ use super::switching::switch_steps;
 use super::target::Desired;
 use super::turn::Turn;
 use super::types::{Change, Finding, Level, Step, Wave, WaveKind};
-use crate::config::{Canary, Strategy};
+use crate::config::{Canary, Promote, Strategy};
 use crate::model::{Action, CanaryCheck, Protocol, ServerName, ServiceName, Share};
 use crate::nginx::{RenderError, upstream_name};
 use crate::script::layout;
@@ -125,6 +125,14 @@ impl Trial {
             servers.entry(server.clone()).or_default().extend(checks);
         }
         Some(Wave { name: format!("try the canary{suffix}"), kind: WaveKind::Work, servers })
+    }
+
+    /// When the servers switch to the new side altogether.
+    pub(super) fn then(routing: &Routing<'_>) -> WaveKind {
+        match wanted(routing).map(|canary| canary.promote) {
+            Some(Promote::Manual) => WaveKind::AfterPromotion,
+            Some(Promote::Auto) | None => WaveKind::Work,
+        }
     }
 
     fn check(&self, routing: &Routing<'_>, canary: &Canary, server: &ServerName, desired: &Desired<'_>) -> Option<Step> {

@@ -1,10 +1,10 @@
 //! A run that is held: a step failed, and nothing is undone until somebody decides. Deliberately absent: what comes after that, which is a
 //! run like any other.
 use super::next::Move;
-use super::types::{Plan, Step};
+use super::types::{Plan, Step, Wave, WaveKind};
 use crate::config::OnFailure;
 use crate::ledger::{Ledger, StepState};
-use crate::model::{Action, StepId, Verdict};
+use crate::model::{Action, StepId, Verdict, WaveIndex};
 
 /// The plan wants what failed to stay as it is, and there is something that can. Before the servers are ours nothing is to be held.
 pub(super) fn holds(plan: &Plan, ledger: &Ledger) -> bool {
@@ -23,7 +23,8 @@ pub(super) fn disarm(plan: &Plan, ledger: &Ledger) -> Vec<Move> {
         return Vec::new();
     }
     let moves: Vec<Move> = plan.step_ids().filter(|id| is_armed(plan, ledger, id)).map(Move::Undo).collect();
-    if moves.is_empty() { vec![Move::Close(Verdict::Held)] } else { moves }
+    let verdict = if ledger.first_failure.is_some() { Verdict::Held } else { Verdict::Waiting };
+    if moves.is_empty() { vec![Move::Close(verdict)] } else { moves }
 }
 
 /// The step has left a revert on its server, or may have, and no later step has confirmed what it would put back.
@@ -38,8 +39,24 @@ fn is_armed(plan: &Plan, ledger: &Ledger, id: &StepId) -> bool {
         })
 }
 
+/// Nobody has said yet that the wave may begin.
+pub(super) fn waits(ledger: &Ledger, index: WaveIndex, wave: &Wave) -> bool {
+    match wave.kind {
+        WaveKind::AfterPromotion => !ledger.promoted.contains(&index),
+        WaveKind::Work | WaveKind::Cleanup => false,
+    }
+}
+
+/// The wave that is next, where nothing has failed and it waits for somebody to let it begin.
+#[must_use]
+pub fn waits_for_promotion(plan: &Plan, ledger: &Ledger) -> Option<WaveIndex> {
+    let goes_on = ledger.first_failure.is_none() && ledger.abort.is_none();
+    let (index, wave) = plan.waves.iter().enumerate().find(|(index, _)| !ledger.passed.contains(index))?;
+    (goes_on && waits(ledger, index, wave)).then_some(index)
+}
+
 /// The run goes on forward when it is taken up: it is held, or died before that was written down.
 #[must_use]
 pub fn is_tried_again(plan: &Plan, ledger: &Ledger) -> bool {
-    ledger.abort.is_none() && (ledger.held || holds(plan, ledger))
+    ledger.abort.is_none() && ledger.first_failure.is_some() && (ledger.held || holds(plan, ledger))
 }

@@ -51,7 +51,7 @@ pub use adopt::{Likeness, Proposal, propose};
 pub use behind::cannot_do_without;
 pub use build::{Inputs, build, is_fatal};
 pub use checks::{CopyCheck, News, Streaks, check_plan, copy_checks, together};
-pub use held::is_tried_again;
+pub use held::{is_tried_again, waits_for_promotion};
 pub use next::{Move, next, past_undoing};
 pub use overtaken::{back_by_themselves, overtaken};
 pub use place::{Placement, place};

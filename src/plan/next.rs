@@ -1,6 +1,6 @@
 //! The one decision: what comes next, given all that should happen and all that has happened.
 //! A fresh run, a resumed run and an unwinding run are the same question with a different ledger.
-use super::held::{disarm, holds};
+use super::held::{disarm, holds, waits};
 use super::types::{Plan, Step, UndoKind, Wave, WaveKind};
 use crate::ledger::{Ledger, StepState};
 use crate::model::{Action, ServerName, StepId, Verdict, WaveIndex};
@@ -54,6 +54,9 @@ fn forward(plan: &Plan, ledger: &Ledger) -> Vec<Move> {
         let leftovers = plan.step_ids().any(|id| ledger.state(&id) != StepState::Done);
         return vec![Move::Close(if leftovers { Verdict::DoneWithLeftovers } else { Verdict::Done })];
     };
+    if waits(ledger, index, wave) {
+        return vec![Move::Hold];
+    }
     let mut moves = Vec::new();
     let mut complete = true;
     for (server, steps) in &wave.servers {

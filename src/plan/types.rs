@@ -153,6 +153,8 @@ pub struct Wave {
 pub enum WaveKind {
     /// A failure undoes the run.
     Work,
+    /// As work; and it begins only when somebody has said so.
+    AfterPromotion,
     /// The run is past undoing: a failure is reported and the rest goes on.
     Cleanup,
 }

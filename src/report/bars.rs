@@ -100,7 +100,7 @@ impl Bars {
                 }
             }
             Notice::WaveOver { end, n_good, n_servers, took, .. } => return self.finish(*end, *n_good, *n_servers, *took),
-            Notice::AbortAsked { .. } | Notice::Held => return super::lines::lines(plan, notice, self.paint),
+            Notice::AbortAsked { .. } | Notice::Held | Notice::Waits => return super::lines::lines(plan, notice, self.paint),
             Notice::Closed { .. } => {}
         }
         Vec::new()

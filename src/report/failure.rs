@@ -29,10 +29,12 @@ pub(super) fn lines(plan: &Plan, ledger: &Ledger, ending: &Ending<'_>, paint: Pa
         Some(Verdict::Held) if ledger.undo_failures.is_empty() => {
             format!("{target} {what} after {after}, and is HELD: nothing was undone, and no server will do so by itself")
         }
+        Some(Verdict::Waiting) => format!("{target} waits for promotion after {after}: the canary is well so far"),
         Some(Verdict::Held) => format!("{target} {what} after {after}, and is HELD: nothing was undone"),
         None => format!("{target} was interrupted after {after}: {}", summary::how_far(plan, ledger)),
     };
-    let mut lines = vec![format!("{} {}", paint.red("✘"), paint.bold(&title))];
+    let sign = if ledger.closed == Some(Verdict::Waiting) { paint.yellow("!") } else { paint.red("✘") };
+    let mut lines = vec![format!("{sign} {}", paint.bold(&title))];
     if let Some(reason) = &ledger.abort {
         lines.push(field("stopped by", &prose::clean(reason), paint));
     }
@@ -183,7 +185,7 @@ fn fleet(plan: &Plan, ledger: &Ledger, paint: Paint) -> Vec<String> {
 fn gaps(ledger: &Ledger, ending: &Ending<'_>) -> Vec<String> {
     let way = match ledger.closed {
         Some(Verdict::PutBack) => "handed over and back",
-        Some(Verdict::Done | Verdict::DoneWithLeftovers | Verdict::Stuck | Verdict::Held) | None => "handed over",
+        Some(Verdict::Done | Verdict::DoneWithLeftovers | Verdict::Stuck | Verdict::Held | Verdict::Waiting) | None => "handed over",
     };
     ending.gaps.iter().map(|(name, gap)| format!("  {name}: {way}, no answer for {}", prose::seconds(*gap))).collect()
 }
@@ -207,6 +209,9 @@ fn state_text(plan: &Plan, ledger: &Ledger, state: &Serving) -> String {
     match state {
         Serving::Before => format!("as before the run: {}", versions(plan, Serving::Before)),
         Serving::After => format!("as planned: {}", versions(plan, Serving::After)),
+        Serving::Between(_) if ledger.closed == Some(Verdict::Waiting) => {
+            format!("the canary's part: {}; the rest: {}", versions(plan, Serving::After), versions(plan, Serving::Before))
+        }
         Serving::Between(ids) => format!("between the two; done so far: {}", titles(ids)),
         Serving::Unclear(ids) if ids.iter().all(|id| ledger.state(id) == StepState::Failed) => {
             format!("between the two; failed: {}", titles(ids))
@@ -251,6 +256,11 @@ fn next(plan: &Plan, ledger: &Ledger, ending: &Ending<'_>, paint: Paint) -> Vec<
         Some(Verdict::PutBack) => {
             row(format!("{program} status"), "what every server serves");
             row(again, if ledger.first_failure.is_some() { "once the cause is gone" } else { "from the beginning" });
+        }
+        Some(Verdict::Waiting) => {
+            row(format!("{program} promote"), "gives the new side all requests, and finishes");
+            row(format!("{program} abort"), "puts everything back");
+            row(format!("{program} status"), "what every server serves");
         }
         Some(Verdict::Held) => {
             if let Some(container) = ledger.first_failure.as_ref().and_then(|id| plan.step(id)?.action.container()) {

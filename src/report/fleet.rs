@@ -29,7 +29,7 @@ fn serving_on(plan: &Plan, ledger: &Ledger, server: &ServerName) -> Serving {
     match ledger.closed {
         Some(Verdict::Done | Verdict::DoneWithLeftovers) => return Serving::After,
         Some(Verdict::PutBack) => return Serving::Before,
-        Some(Verdict::Stuck | Verdict::Held) | None => {}
+        Some(Verdict::Stuck | Verdict::Held | Verdict::Waiting) | None => {}
     }
     // Stopping the old side after the last switch takes nothing from anybody: until then the plan's side is what is served.
     let is_switch = |id: &StepId| plan.step(id).is_some_and(|step| matches!(step.action, Action::Switch { .. }));

@@ -3,7 +3,7 @@
 //!
 //! | Field | In | Holds |
 //! | --- | --- | --- |
-//! | `event` | all | `run_opened`, `step_started`, `step_ended`, `undo_started`, `undo_ended`, `gate_passed`, `abort_requested`, `run_held`, `retry_requested`, `run_closed`, `summary` |
+//! | `event` | all | `run_opened`, `step_started`, `step_ended`, `undo_started`, `undo_ended`, `gate_passed`, `abort_requested`, `run_held`, `retry_requested`, `promoted`, `run_closed`, `summary` |
 //! | `seq`, `at` | all but `summary` | the number in the journal from 0; milliseconds since the Unix epoch |
 //! | `run`, `plan` | `run_opened` | the run's id; SHA-256 of the plan |
 //! | `wave`, `wave_name` | steps, undos, gates | the position from 0; the name in the plan |
@@ -12,7 +12,7 @@
 //! | `seen` | outcome `done` | the evidence, absent when empty |
 //! | `failure` | outcomes `failed`, `unknown` | `seen`, `wanted`, `causes`, `exit`, `tail`, `hint` |
 //! | `reason` | `abort_requested` | who or what asked |
-//! | `verdict` | `run_closed`, `summary` | `done`, `done_with_leftovers`, `put_back`, `stuck`, `held`; in `summary` also `interrupted` |
+//! | `verdict` | `run_closed`, `summary` | `done`, `done_with_leftovers`, `put_back`, `stuck`, `held`, `waiting`; in `summary` also `interrupted` |
 //! | `elapsed_ms`, `text` | `summary` | the time in all; the one line for people |
 //! | `mends` | `summary` | true where this was the run that brought a half-switched fleet to one side, and the deploy itself follows with a summary of its own; absent otherwise |
 //! | `services` | `summary` | by name: `change`, `from_version`, `to_version`, `from_side`, `to_side`, `n_servers`, `gap_ms` (measured, handovers only) |
@@ -112,6 +112,9 @@ pub(super) fn event_line(plan: &Plan, event: &Event) -> Result<String, serde_jso
         }
         EventKind::AbortRequested { reason } => Line { event: "abort_requested", reason: Some(reason), ..line },
         EventKind::RunHeld => Line { event: "run_held", ..line },
+        EventKind::Promoted { wave } => {
+            Line { event: "promoted", wave: Some(*wave), wave_name: plan.waves.get(*wave).map(|found| found.name.as_str()), ..line }
+        }
         EventKind::RetryRequested => Line { event: "retry_requested", ..line },
         EventKind::RunClosed { verdict } => Line { event: "run_closed", verdict: Some(*verdict), ..line },
     };
@@ -173,6 +176,7 @@ pub(super) fn summary_line(
         Some(Verdict::PutBack) => "put_back",
         Some(Verdict::Stuck) => "stuck",
         Some(Verdict::Held) => "held",
+        Some(Verdict::Waiting) => "waiting",
         None => "interrupted",
     };
     serde_json::to_string(&Summary {

@@ -33,6 +33,9 @@ pub(super) fn lines(plan: &Plan, notice: &Notice, paint: Paint) -> Vec<String> {
         Notice::Held => {
             vec![paint.yellow("== held: nothing is undone, as the playbook says, and the reverts of the servers are taken away")]
         }
+        Notice::Waits => {
+            vec![paint.yellow("== the canary is well: the run waits for promotion, and the reverts of the servers are taken away")]
+        }
         Notice::AbortAsked { reason } => vec![paint.yellow(&format!("== asked to stop: {}", prose::clean(reason)))],
     }
 }

@@ -42,6 +42,7 @@ pub(super) enum Notice {
     WaveOver { wave: WaveIndex, way: Way, end: WaveEnd, n_good: usize, n_servers: usize, took: Millis },
     AbortAsked { reason: String },
     Held,
+    Waits,
     Closed { verdict: Verdict },
 }
 
@@ -65,6 +66,8 @@ pub(super) struct Progress {
     touched: BTreeSet<StepId>,
     /// What is undone because the run is held is nothing that anybody waits for.
     held: bool,
+    /// A step has failed.
+    failed: bool,
     /// How long each wave took, in the order they were over.
     pub(super) times: Vec<(WaveIndex, Way, Millis)>,
 }
@@ -96,12 +99,12 @@ impl Progress {
         let mut notices = Vec::new();
         match &event.kind {
             EventKind::RunOpened { .. } => {}
-            EventKind::RetryRequested => self.held = false,
+            EventKind::RetryRequested | EventKind::Promoted { .. } => self.held = false,
             EventKind::UndoStarted { .. } | EventKind::UndoEnded { .. } if self.held => {}
             EventKind::RunHeld => {
                 self.held = true;
                 self.leave(event.at, &mut notices);
-                notices.push(Notice::Held);
+                notices.push(if self.failed { Notice::Held } else { Notice::Waits });
             }
             EventKind::StepStarted { step } => self.began(plan, step, Way::Forward, event.at, &mut notices),
             EventKind::UndoStarted { step } => self.began(plan, step, Way::Back, event.at, &mut notices),
@@ -157,6 +160,7 @@ impl Progress {
             Outcome::Unknown(failure) => StepEnd::Lost(failure.clone()),
             Outcome::NotReached => StepEnd::NotReached,
         };
+        self.failed |= matches!(end, StepEnd::Failed(_) | StepEnd::Lost(_));
         if end != StepEnd::NotReached {
             self.last_end.insert(step.server.clone(), at);
         }

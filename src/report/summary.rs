@@ -11,7 +11,7 @@ use crate::plan::{Change, Intent, Paint, Plan, ServicePlan, past_undoing, prose}
 pub(super) fn lines(plan: &Plan, ledger: &Ledger, ending: &Ending<'_>, times: &[(WaveIndex, Way, Millis)], paint: Paint) -> Vec<String> {
     match ledger.closed {
         Some(Verdict::Done | Verdict::DoneWithLeftovers) => {}
-        Some(Verdict::PutBack | Verdict::Stuck | Verdict::Held) | None => return Vec::new(),
+        Some(Verdict::PutBack | Verdict::Stuck | Verdict::Held | Verdict::Waiting) | None => return Vec::new(),
     }
     let title = format!("{} done in {}", target(plan), prose::seconds(ending.elapsed));
     let mut lines = vec![format!("{} {}", paint.green("✔"), paint.bold(&title))];
@@ -100,6 +100,9 @@ pub(super) fn one_line(plan: &Plan, ledger: &Ledger, ending: &Ending<'_>) -> Str
         Some(Verdict::Held) => {
             let (why, program) = (why(plan, ledger), ending.program);
             format!("failed and is HELD, nothing was undone: `{program} resume` tries again, `{program} abort` puts it back{why}")
+        }
+        Some(Verdict::Waiting) => {
+            format!("waits for promotion: `{0} promote` gives the canary all requests, `{0} abort` takes it back", ending.program)
         }
         None if past_undoing(plan, ledger) => format!("interrupted: {}; `{} resume` goes on", how_far(plan, ledger), ending.program),
         None => format!("interrupted: {}; `{1} resume` goes on, `{1} abort` undoes it", how_far(plan, ledger), ending.program),

@@ -48,6 +48,7 @@ impl Gaps {
             | EventKind::AbortRequested { .. }
             | EventKind::RunHeld
             | EventKind::RetryRequested
+            | EventKind::Promoted { .. }
             | EventKind::RunClosed { .. } => {}
         }
     }

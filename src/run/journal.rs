@@ -2,7 +2,7 @@
 //! from it. Deliberately absent: what events mean (see `ledger`), and finding runs (see `runs`).
 use super::runs::{EVENTS, OpenRun, PLAN, SUPERSEDED, read_events};
 use crate::ledger::{Ledger, LedgerError};
-use crate::model::{Event, EventKind};
+use crate::model::{Event, EventKind, WaveIndex};
 use crate::plan::Plan;
 use sha2::{Digest, Sha256};
 use std::fmt::Write as _;
@@ -154,6 +154,16 @@ impl Journal {
     /// [`JournalError`].
     pub fn ask_to_retry(&mut self, ledger: &mut Ledger) -> Result<(), JournalError> {
         let asked = self.write(ledger, vec![EventKind::RetryRequested])?;
+        self.opened.extend(asked);
+        Ok(())
+    }
+
+    /// Writes down that this wave may begin, before anything else happens in the run.
+    ///
+    /// # Errors
+    /// [`JournalError`].
+    pub fn promote(&mut self, ledger: &mut Ledger, wave: WaveIndex) -> Result<(), JournalError> {
+        let asked = self.write(ledger, vec![EventKind::Promoted { wave }])?;
         self.opened.extend(asked);
         Ok(())
     }

@@ -46,16 +46,30 @@ impl LeftRun {
     /// # Errors
     /// [`JournalError::Busy`] while a process still writes it; or the mark cannot be written.
     pub fn supersede(&self, by: &str) -> Result<(), JournalError> {
-        let path = self.folder.join(EVENTS);
-        let _owned = own(OpenOptions::new().append(true).open(&path).map_err(io_error("open", &path))?, &path)?;
-        let mark = self.folder.join(SUPERSEDED);
-        if mark.exists() {
-            return Ok(());
-        }
-        let mut file = new_file(&mark)?;
-        file.write_all(format!("{by}\n").as_bytes()).and_then(|()| file.sync_all()).map_err(io_error("write", &mark))?;
-        sync_folder(&self.folder)
+        supersede(&self.folder, by)
     }
+}
+
+impl OpenRun {
+    /// Marks it as one that nobody can take up any more, because of `by`.
+    ///
+    /// # Errors
+    /// As [`LeftRun::supersede`].
+    pub fn give_up(&self, by: &str) -> Result<(), JournalError> {
+        supersede(&self.folder, by)
+    }
+}
+
+fn supersede(folder: &Path, by: &str) -> Result<(), JournalError> {
+    let path = folder.join(EVENTS);
+    let _owned = own(OpenOptions::new().append(true).open(&path).map_err(io_error("open", &path))?, &path)?;
+    let mark = folder.join(SUPERSEDED);
+    if mark.exists() {
+        return Ok(());
+    }
+    let mut file = new_file(&mark)?;
+    file.write_all(format!("{by}\n").as_bytes()).and_then(|()| file.sync_all()).map_err(io_error("write", &mark))?;
+    sync_folder(folder)
 }
 
 /// The runs of this project and environment that were begun and not closed, oldest first: those that can be resumed.
@@ -117,7 +131,7 @@ pub fn left_runs(state: &Path) -> Result<Vec<LeftRun>, JournalError> {
 fn has_ended(ledger: &Ledger) -> bool {
     match ledger.closed {
         Some(Verdict::Done | Verdict::DoneWithLeftovers | Verdict::PutBack | Verdict::Stuck) => true,
-        Some(Verdict::Held) | None => false,
+        Some(Verdict::Held | Verdict::Waiting) | None => false,
     }
 }
 

@@ -77,3 +77,44 @@ fn a_canary_gets_its_share_and_goes_on_or_back_by_what_comes_of_it() {
     eprintln!("bad canary of 20%: {failed} of {sent} requests failed, {failed_after} after it went back");
     assert!(failed > 0 && failed * 100 < sent * 26 && failed_after == 0, "{failed} of {sent} failed, {failed_after} afterwards");
 }
+
+#[test]
+fn a_canary_waits_for_promotion() {
+    let fleet = Fleet::take();
+    let servers = fleet.servers();
+    // One server's NGINX alone sends everything to the new side; nobody has to ask for it.
+    let manual = |version: &str| {
+        let text = release(version).replace("share = \"20%\"", "share = \"100%\"\nservers = 1\npromote = \"manual\"");
+        text.replace("time = \"10s\"", "time = \"5s\"")
+    };
+    let project = Project::new(&fleet, &manual("1.0"));
+    deploy(&project).exits(0);
+
+    let traffic = Traffic::http(&servers);
+    project.playbook(&manual("2.0"));
+    deploy(&project).exits(9).says(&[
+        "== the canary is well",
+        "waits for promotion",
+        "the canary's part: api 2.0; the rest: api 1.0",
+        " promote  gives",
+    ]);
+    traffic.phase("waiting");
+    deploy(&project).exits(9).says(&["waits for promotion", "Until then no deploy begins"]);
+    project.flipside(&["resume"]).exits(9);
+    project.flipside(&["status"]).exits(0).says(&["server1 tries the secondary side with 100% of the requests", "waits for promotion"]);
+    traffic.phase("promoting");
+    project.flipside(&["promote"]).exits(0);
+    is(&project, "api", "RUNNING", "secondary", "2.0");
+    traffic.phase("promoted");
+    project.flipside(&["promote"]).exits(0).says(&["no run of shop/prod was cut off"]);
+    traffic.phase("second");
+
+    project.playbook(&manual("1.0").replace("version = \"1.0\"", "version = \"3.0\""));
+    deploy(&project).exits(9);
+    project.flipside(&["abort"]).exits(0);
+    is(&project, "api", "RUNNING", "secondary", "2.0");
+    traffic.phase("aborted");
+    let seen = traffic.end().none_failed().versions(&["1.0", "2.0"]).only("promoted", "2.0").only("aborted", "2.0");
+    let (sent, new, _) = counts(&seen, "waiting", "2.0");
+    assert!(new * 100 > sent * 25 && new * 100 < sent * 45, "{new} of {sent} requests went through server1");
+}

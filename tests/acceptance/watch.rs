@@ -99,12 +99,12 @@ fn what_fails_is_taken_out_and_comes_back_and_the_last_copy_stays() {
     watch.until_result("its copy 1 fails its active checks and stays in");
     watch.signal("INT");
     watch.end().exits(130).says(&["only, copy 1 on server2 fails: status 503"]);
-    once(&project, 9).says(&["only, copy 1 on server2 fails and stays in"]);
+    once(&project, 10).says(&["only, copy 1 on server2 fails and stays in"]);
     toggle(&two, "checked_prod_only_secondary");
     // One pass takes a copy out, and the next one takes it in.
     toggle(&two, "checked_prod_api");
-    once(&project, 9).says(&[out, "staged and tested generation"]);
-    once(&project, 9).says_not(&["staged and tested generation"]);
+    once(&project, 10).says(&[out, "staged and tested generation"]);
+    once(&project, 10).says_not(&["staged and tested generation"]);
     toggle(&two, "checked_prod_api");
     once(&project, 0).says(&[back, "all are in and answer"]);
     let seen = traffic.end();

@@ -213,7 +213,7 @@ impl Fleet {
                     assert_eq!(*place, Place { new_runs, ..BEFORE }, "{what}");
                 }
                 // That somebody answers was seen after every action.
-                Verdict::Held => panic!("{what}: these plans put back"),
+                Verdict::Held | Verdict::Waiting => panic!("{what}: these plans put back"),
                 Verdict::Stuck => assert!(self.is_stuck, "{what}: nobody is"),
             }
         }

@@ -6,7 +6,7 @@ use crate::cases::Case;
 use crate::driver::Servers;
 use flipside::ledger::Ledger;
 use flipside::model::{Action, StepId, Verdict};
-use flipside::plan::{Plan, back_by_themselves, is_tried_again, overtaken, past_undoing};
+use flipside::plan::{Plan, back_by_themselves, is_tried_again, overtaken, past_undoing, waits_for_promotion};
 use flipside::remote::fake::{FakeFleet, Fate};
 use flipside::run::{Journal, Notice, OpenRun, Stop, dispatch, open_runs, stuck_run};
 use std::cell::RefCell;
@@ -96,6 +96,7 @@ impl Mishap {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Way {
     On,
+    Promote,
     Back,
 }
 
@@ -159,7 +160,12 @@ impl Workstation {
     /// Goes on with the run that was cut off, or undoes it, as `resume` and `abort` do. None where it is past undoing, and was to be undone.
     pub async fn take_up(&self, case: &Arc<Case>, base: &Baseline, servers: Servers, way: Way, mishap: Mishap) -> Option<Ran> {
         let mut run = self.left();
-        if way == Way::Back && past_undoing(&run.plan, &run.ledger) {
+        let refused = match way {
+            Way::On => false,
+            Way::Promote => waits_for_promotion(&run.plan, &run.ledger).is_none(),
+            Way::Back => past_undoing(&run.plan, &run.ledger),
+        };
+        if refused {
             return None;
         }
         let fleet = FakeFleet::new(servers, Box::new(|_, _| Fate::Performed)).held_by(self.name);
@@ -174,6 +180,9 @@ impl Workstation {
             journal.ask_to_undo(&mut run.ledger, "abort").unwrap();
         } else if !back.is_empty() {
             journal.ask_to_undo(&mut run.ledger, &back.join("; ")).unwrap();
+        } else if way == Way::Promote {
+            let wave = waits_for_promotion(&run.plan, &run.ledger).unwrap();
+            journal.promote(&mut run.ledger, wave).unwrap();
         } else if again {
             journal.ask_to_retry(&mut run.ledger).unwrap();
         }

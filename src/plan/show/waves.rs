@@ -9,6 +9,7 @@ pub(super) fn lines(plan: &Plan, view: &View<'_>) -> Vec<String> {
     for (index, wave) in plan.waves.iter().enumerate() {
         let note = match wave.kind {
             WaveKind::Work => "",
+            WaveKind::AfterPromotion => "  (waits for `flipside promote`: until then the run ends here)",
             WaveKind::Cleanup => "  (past undoing: a failure is reported and the rest goes on)",
         };
         let heading = format!("{}. {}", index + 1, wave.name);

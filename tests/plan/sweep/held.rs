@@ -1,7 +1,7 @@
 //! A run that is held: whatever fails, nothing is undone, no lock and no revert is left, and the run goes on forward or back from there, also
 //! where our process dies on the way. Deliberately absent: mishaps while it goes on, which are those of any run.
 use super::*;
-use crate::engine::Way;
+use crate::engine::{Moment, Way};
 use flipside::remote::fake::Fate;
 
 struct Held {
@@ -45,6 +45,7 @@ impl Held {
             let now = snapshot(&ran.servers, &self.case.playbook);
             let target = match ran.verdict {
                 Some(Verdict::PutBack) => &self.before,
+                Some(Verdict::Waiting) => &now,
                 Some(_) | None => &self.after,
             };
             if !ran.verdict.is_some_and(|verdict| wanted.contains(&verdict)) || now != *target {
@@ -133,4 +134,47 @@ async fn a_run_that_dies_before_it_is_held_goes_on_or_back() {
     let shown: Vec<&str> = held.problems.iter().take(10).map(String::as_str).collect();
     assert!(held.problems.is_empty(), "{} problems:\n{}", held.problems.len(), shown.join("\n"));
     assert!(n_back > 0 && held.n_taken_up > 100, "{n_back} went back, {} taken up", held.n_taken_up);
+}
+
+/// A canary has stood the test and waits; our process dies at every action before that, or not. Then it is promoted, or taken back.
+#[tokio::test]
+async fn a_canary_waits_until_it_is_promoted_or_taken_back() {
+    let mut case = case("canary_that_waits");
+    case.servers = unleased(&case.servers);
+    let (plan, _) = plan(&case.playbook, &case.inventory, &case.servers, &case.ask);
+    let case = Arc::new(case);
+    let base = Baseline::new(&case, &case.servers);
+    let station = Workstation::new("this workstation");
+    let before = snapshot(&case.servers, &case.playbook);
+    let waits = station.run(&case, &base, &plan, case.servers.clone(), Mishap::Record).await;
+    assert_eq!((waits.verdict, &waits.faults[..]), (Some(Verdict::Waiting), &[][..]));
+    assert!(station.has_open_run());
+    let promoted = station.take_up(&case, &base, waits.servers.clone(), Way::Promote, Mishap::None).await.unwrap();
+    assert_eq!(promoted.verdict, Some(Verdict::Done), "{:?}", promoted.faults);
+    let after = snapshot(&promoted.servers, &case.playbook);
+    assert!(before != after && !station.has_open_run());
+    let mut held = Held { case, base, plan, before, after, n_held: 0, n_taken_up: 0, problems: Vec::new() };
+    held.rests(&waits.servers, "it waits");
+    let last = Moment { servers: waits.servers.clone(), journal: waits.journal.len() };
+    for (number, moment) in waits.moments.iter().chain([&last]).enumerate() {
+        let (what, journal) = (format!("killed {}", at(number)), &waits.journal[..moment.journal]);
+        let servers = unleased(&moment.servers);
+        // Taken up without a word it comes to wait again; and so often it is promoted, and taken back.
+        held.taken_up(&station, &servers, journal, &[Verdict::Waiting], &what).await;
+        station.rewind(journal);
+        let again = station.take_up(&held.case, &held.base, servers.clone(), Way::On, Mishap::None).await.unwrap();
+        held.rests(&again.servers, &what);
+        let on = again.journal.clone();
+        for (way, wanted) in [(Way::Promote, Verdict::Done), (Way::Back, Verdict::PutBack)] {
+            station.rewind(&on);
+            let ended = station.take_up(&held.case, &held.base, again.servers.clone(), way, Mishap::None).await;
+            let ended = ended.map(|ran| (ran.verdict, snapshot(&ran.servers, &held.case.playbook)));
+            let target = if way == Way::Promote { held.after.clone() } else { held.before.clone() };
+            if ended.as_ref() != Some(&(Some(wanted), target)) {
+                held.problem(&what, format!("{way:?}: {ended:?}"));
+            }
+        }
+    }
+    let shown: Vec<&str> = held.problems.iter().take(5).map(String::as_str).collect();
+    assert!(held.problems.is_empty(), "{} problems:\n{}", held.problems.len(), shown.join("\n"));
 }

@@ -82,7 +82,7 @@ impl Sweep {
         let target = match verdict {
             Verdict::Done | Verdict::DoneWithLeftovers => Some(&self.after),
             Verdict::PutBack => Some(&self.before),
-            Verdict::Stuck | Verdict::Held => None,
+            Verdict::Stuck | Verdict::Held | Verdict::Waiting => None,
         };
         let different = target.filter(|target| target.routes() != now.routes()).map(|_| format!("NGINX routes {:?}", now.routes()));
         let whole = alike == Alike::Whole && verdict != Verdict::DoneWithLeftovers;
@@ -91,7 +91,7 @@ impl Sweep {
             self.problem(what, format!("{verdict:?}, and {problem}"));
         }
         let broken = match verdict {
-            Verdict::Stuck | Verdict::Held => self.base.clone().where_one_is_enough().broken(&self.case, &ran.servers),
+            Verdict::Stuck | Verdict::Held | Verdict::Waiting => self.base.clone().where_one_is_enough().broken(&self.case, &ran.servers),
             Verdict::Done | Verdict::DoneWithLeftovers | Verdict::PutBack => self.base.broken_at_the_end(&self.case, &ran.servers),
         };
         if !broken.is_empty() {
@@ -159,7 +159,7 @@ impl Sweep {
         // A deploy that fails puts back what it found: in the middle of a handover nobody runs.
         let broken = match self.calm {
             Verdict::PutBack => self.base.broken(&self.case, &servers),
-            Verdict::Done | Verdict::DoneWithLeftovers | Verdict::Stuck | Verdict::Held => {
+            Verdict::Done | Verdict::DoneWithLeftovers | Verdict::Stuck | Verdict::Held | Verdict::Waiting => {
                 self.base.broken_at_the_end(&self.case, &servers)
             }
         };
