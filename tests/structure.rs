@@ -40,7 +40,7 @@ const OWNERS: [(&str, &[&str]); 9] = [
     ("minijinja", &["src/nginx/"]),
     ("toml", &["src/config/"]),
     ("jsonc_parser", &["src/config/"]),
-    ("clap", &["src/cli/args.rs"]),
+    ("clap", &["src/cli/args.rs", "src/cli/options.rs"]),
     ("clap_complete", &["src/cli/args.rs"]),
     ("console", &["src/cli/passphrase.rs"]),
     ("tokio", &["src/remote/", "src/run/", "src/cli/", "src/main.rs"]),

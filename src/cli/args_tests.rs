@@ -1,5 +1,6 @@
 //! Command lines as people type them, right and wrong. Deliberately absent: what they do.
 use super::*;
+use clap::ValueEnum;
 
 fn parse(line: &str) -> Result<Args, Error> {
     Args::try_parse_from(line.split_whitespace())

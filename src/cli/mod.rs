@@ -9,6 +9,7 @@ mod hooks;
 mod load;
 mod look;
 mod manner;
+mod options;
 mod passphrase;
 mod patience;
 mod print;

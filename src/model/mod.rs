@@ -10,6 +10,7 @@ mod event;
 mod front;
 mod hook;
 mod identity;
+mod mesh;
 mod names;
 mod probing;
 mod redact;
@@ -19,7 +20,7 @@ mod staying;
 mod time;
 mod upstream;
 
-pub use action::{Action, Backend, DrainPolicy, HealthPolicy, NetworkSpec, Probe, ProbeKind, RouteCheck, StagedListener};
+pub use action::{Action, HealthPolicy, NetworkSpec, Probe, ProbeKind};
 pub use adopted::Adopted;
 pub use canary::{CanaryCheck, Share};
 pub use certificate::{Certificate, CertificateError, day_of};
@@ -32,6 +33,7 @@ pub use identity::{
     GenerationId, Labels, base_port, container_name, door_name, failed_name, fold_hash, internal_port, label, network_name, previous_name,
     secondary_port,
 };
+pub use mesh::{Backend, DrainPolicy, RouteCheck, StagedListener};
 pub use names::{EnvName, NameError, ProjectName, SecretName, ServerName, ServiceName, Zone};
 pub use probing::{Answer, Moment, ProbeAsk, ProbeAt, ProbeCount, ProbeFailure, ProbeTally, ProbeTarget, Sample};
 pub use redact::Redactor;

@@ -11,6 +11,7 @@ mod checks;
 mod claims;
 mod containers;
 mod departed;
+mod deploy;
 mod difference;
 mod doors;
 mod drift;
