@@ -41,7 +41,8 @@ pub struct ProxyTls {
     pub redirect: bool,
     /// How long browsers are told to use TLS alone, up to two years; 0 takes it back. Default: they are not told.
     pub hsts: Option<Millis>,
-    /// HTTP/2, where the client can. Default true.
+    /// HTTP/2, where the client can. Default: for gRPC alone. NGINX keeps no idle connection of HTTP/2 over a reload, as it does those of
+    /// HTTP/1.1 (`keepalive_min_timeout`): a client that does not ask again what it is told was not begun loses a request now and then.
     pub http2: bool,
 }
 
@@ -85,7 +86,7 @@ pub(super) fn proxy(walk: &mut Walk<'_>, service: &Section<'_>, protocol: Option
         walk.report(path.key_span, title, "write `command`, or nothing: it then proves itself by accepting a connection");
     }
     front.snippets = snippets(walk, &section);
-    let tls = tls(walk, &section);
+    let tls = tls(walk, &section, &front);
     let maintenance_page = walk.text(&section, "maintenance_page").map(|(path, _)| path);
     let error_pages = error_pages(walk, &section);
     front.error_pages = error_pages.keys().copied().collect();
@@ -120,7 +121,7 @@ fn error_pages(walk: &mut Walk<'_>, section: &Section<'_>) -> BTreeMap<u16, Stri
     pages
 }
 
-fn tls(walk: &mut Walk<'_>, proxy: &Section<'_>) -> Option<ProxyTls> {
+fn tls(walk: &mut Walk<'_>, proxy: &Section<'_>, front: &Front) -> Option<ProxyTls> {
     let section = part(walk, proxy, "tls", Part::ProxyTls)?;
     for key in ["certificate", "key"] {
         if section.table.get(key).is_none() {
@@ -133,7 +134,7 @@ fn tls(walk: &mut Walk<'_>, proxy: &Section<'_>) -> Option<ProxyTls> {
     Some(ProxyTls {
         redirect: walk.flag(&section, "redirect").is_none_or(|(redirect, _)| redirect),
         hsts: walk.duration(&section, "hsts", Millis(0)..=LONGEST_HSTS, why).map(|(time, _)| time),
-        http2: walk.flag(&section, "http2").is_none_or(|(http2, _)| http2),
+        http2: walk.flag(&section, "http2").map_or(front.grpc, |(http2, _)| http2),
         certificate: certificate?,
         key: key?,
     })

@@ -94,7 +94,8 @@ fn host_value(names: &[&str], services: &[&MeshService]) -> Value {
             key => tls.key.as_str(),
             redirect => tls.redirect,
             hsts => tls.hsts.map(|time| time.seconds_ceil()),
-            http2 => tls.http2,
+            // gRPC is nothing else.
+            http2 => tls.http2 || services.iter().any(|service| service.front.grpc),
         }),
         names => names.iter().map(|name| (*name).to_owned()).collect::<Vec<String>>(),
         has_errors => places.iter().any(|service| !service.front.error_pages.is_empty()),

@@ -53,7 +53,7 @@ fn client(project: &Project, server: &Server) -> Command {
     command
 }
 
-/// Clients over TLS that write a line for every answer: each a new connection; kept ones of HTTP/2; and kept ones of HTTP/1.1.
+/// Clients over TLS that write a line for every answer: each a new connection, and kept ones.
 struct Clients {
     end: std::path::PathBuf,
     children: Vec<(Child, std::path::PathBuf)>,
@@ -68,11 +68,9 @@ impl Clients {
             format!("curl {} -o /dev/null -w '%{{http_code}}\\n' {more}", words.join(" "))
         };
         let one = line(&format!("https://{HOST}/api/"));
-        let old = line(&format!("--http1.1 --rate 20/s 'https://{HOST}/?[1-20]'"));
-        let old = format!("while [ ! -e '{}' ]; do {old} || echo failed; done", end.display());
-        let new = format!("while [ ! -e '{}' ]; do {one} || echo failed; sleep 0.05; done", end.display());
         let kept = line(&format!("--rate 20/s 'https://{HOST}/?[1-20]'"));
         let kept = format!("while [ ! -e '{}' ]; do {kept} || echo failed; done", end.display());
+        let new = format!("while [ ! -e '{}' ]; do {one} || echo failed; sleep 0.05; done", end.display());
         let start = |(number, script): (usize, String)| {
             let log = project.path(&format!("client{number}"));
             let out = File::create(&log).expect("a file");
@@ -80,7 +78,7 @@ impl Clients {
             let child = Command::new("sh").args(["-c", &script]).stdin(Stdio::null()).stdout(out).stderr(errors).spawn();
             (child.expect("a shell"), log)
         };
-        Self { children: [new, kept, old].into_iter().enumerate().map(start).collect(), end }
+        Self { children: [new, kept].into_iter().enumerate().map(start).collect(), end }
     }
 
     /// Every request was answered with 200, and there were many.
@@ -138,7 +136,7 @@ fn a_shared_host_over_tls_is_renewed_and_deployed_without_a_lost_request_and_wha
     let (seen, _) = curl(&project, one, &["http://shop.example.com/a?b=c"]);
     assert!(seen.starts_with("http/1.1 308") && seen.contains("\nlocation: https://shop.example.com/a?b=c"), "{seen}");
     let (seen, _) = curl(&project, one, &[&url("/")]);
-    assert!(seen.starts_with("http/2 200") && seen.contains("strict-transport-security: max-age=3600"), "{seen}");
+    assert!(seen.starts_with("http/1.1 200") && seen.contains("strict-transport-security: max-age=3600"), "{seen}");
     let (seen, _) = curl(&project, &servers[1], &["-H", "X-Forwarded-For: 6.6.6.6", "-H", "X-Request-ID: mine", &url("/api/headers")]);
     assert!(seen.contains("x-forwarded-proto: https") && seen.contains("x-request-id: mine") && !seen.contains("6.6.6.6"), "{seen}");
     fs::write(project.path("large"), vec![b'x'; 1_500_000]).expect("a file");
@@ -147,7 +145,10 @@ fn a_shared_host_over_tls_is_renewed_and_deployed_without_a_lost_request_and_wha
     assert_eq!((upload("/echo"), upload("/api/echo")), ("413".to_owned(), "200".to_owned()), "its own bound each");
     let (seen, _) = curl(&project, one, &["--data-binary", &large, &url("/echo")]);
     assert!(seen.contains("content-type: text/html") && seen.contains("that is too large"), "{seen}");
-    assert!(curl(&project, one, &[&url("/.flipside/pages/front.prod.web.413.html")]).0.starts_with("http/2 404"), "pages are NGINX's own");
+    assert!(
+        curl(&project, one, &[&url("/.flipside/pages/front.prod.web.413.html")]).0.starts_with("http/1.1 404"),
+        "pages are NGINX's own"
+    );
     let elsewhere = ["--resolve", &format!("other.example.com:443:{}", one.address), "https://other.example.com/"];
     assert_eq!(curl(&project, one, &elsewhere).1, 35, "nobody is shown a certificate of another host");
     assert_eq!((curl(&project, three, &[&url("/")]).1, curl(&project, three, &["http://shop.example.com/"]).1), (7, 7), "no edge server");
@@ -188,8 +189,8 @@ fn a_shared_host_over_tls_is_renewed_and_deployed_without_a_lost_request_and_wha
     let is_closed = || {
         for server in &servers[..2] {
             let (seen, _) = curl(&project, server, &[&url("/any")]);
-            assert!(seen.starts_with("http/2 503") && seen.contains("retry-after: 120") && seen.contains("closed for an hour"), "{seen}");
-            assert!(curl(&project, server, &[&url("/api/")]).0.starts_with("http/2 200"));
+            assert!(seen.starts_with("http/1.1 503") && seen.contains("retry-after: 120") && seen.contains("closed for an hour"), "{seen}");
+            assert!(curl(&project, server, &[&url("/api/")]).0.starts_with("http/1.1 200"));
         }
         let asks = format!("exec 3<>/dev/tcp/127.0.0.1/{internal}; printf 'GET / HTTP/1.0\\r\\n\\r\\n' >&3; head -n 1 <&3");
         assert!(three.must(&asks).contains(" 200 "), "the mesh goes on");
