@@ -77,6 +77,7 @@ pub fn render_hosts(
         project => first.project.as_str(),
         env => first.env.as_str(),
         trusted_proxies => settings.trusted_proxies.clone(),
+        canaries => services.iter().filter(|service| !service.hosts.is_empty()).filter_map(canary_of).collect::<Vec<Value>>(),
         hosts => blocks.iter().map(|(names, of)| host_value(names, of)).collect::<Vec<Value>>(),
     };
     let text = templates.render(HOSTS, context).map_err(|source| RenderError::Template { object: path.clone(), source })?;
@@ -107,6 +108,10 @@ fn host_value(names: &[&str], services: &[&MeshService]) -> Value {
     }
 }
 
+fn canary_of(service: &MeshService) -> Option<Value> {
+    canary(service, &layout::stem(&service.project, &service.env, &service.service))
+}
+
 fn place_value(service: &MeshService) -> Value {
     let front = &service.front;
     let prefix = front.path_prefix.as_str();
@@ -116,7 +121,7 @@ fn place_value(service: &MeshService) -> Value {
     context! {
         service => service.service.as_str(),
         live => live(service, &name),
-        canary => canary(service, &name),
+        canary => canary_of(service),
         // `/api` is the path itself and what is below it, and not `/apis`.
         matches => if prefix == "/" { vec!["/".to_owned()] } else { vec![format!("= {prefix}"), format!("{prefix}/")] },
         strip => front.strip_prefix.then_some(prefix),

@@ -227,6 +227,29 @@ fn backend_value(backend: &MeshBackend, idle: &str) -> Value {
     }
 }
 
+/// What requests are passed on to: the live side's upstream, or a variable that names one of both while a canary is tried.
+pub(super) fn live(service: &MeshService, name: &str) -> String {
+    match service.canary {
+        None => upstream_name(name, service.live),
+        Some(_) => format!("${}", canary_variable(name)),
+    }
+}
+
+/// How a canary's requests are split and counted.
+pub(super) fn canary(service: &MeshService, name: &str) -> Option<Value> {
+    service.canary.map(|share| {
+        context! {
+            share => share.to_string(),
+            variable => canary_variable(name),
+            new => upstream_name(name, service.live.other()),
+            old => upstream_name(name, service.live),
+            log => format!("{}/run/{name}{}", layout::MOUNT, layout::CANARY_LOG),
+            // NGINX wants a format before its first use, and reads the file of hosts first.
+            is_format_here => service.hosts.is_empty(),
+        }
+    })
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -287,25 +310,4 @@ mod tests {
             assert!(text.contains(includes), "{includes} is relative to the file's own folder");
         }
     }
-}
-
-/// What requests are passed on to: the live side's upstream, or a variable that names one of both while a canary is tried.
-pub(super) fn live(service: &MeshService, name: &str) -> String {
-    match service.canary {
-        None => upstream_name(name, service.live),
-        Some(_) => format!("${}", canary_variable(name)),
-    }
-}
-
-/// How a canary's requests are split and counted.
-pub(super) fn canary(service: &MeshService, name: &str) -> Option<Value> {
-    service.canary.map(|share| {
-        context! {
-            share => share.to_string(),
-            variable => canary_variable(name),
-            new => upstream_name(name, service.live.other()),
-            old => upstream_name(name, service.live),
-            log => format!("{}/run/{name}{}", layout::MOUNT, layout::CANARY_LOG),
-        }
-    })
 }
