@@ -1,7 +1,7 @@
 //! The smallest run: ask `next`, journal, perform, journal. One thread, no time, faults on demand. Deliberately absent: any decision.
 use flipside::ledger::Ledger;
 use flipside::model::{Action, Event, EventKind, Failure, Outcome, ServerName, StepId, Verdict};
-use flipside::plan::{Move, Plan, next};
+use flipside::plan::{Move, Plan, next, waits_for_promotion};
 use flipside::remote::fake::FakeServer;
 use std::collections::BTreeMap;
 
@@ -46,7 +46,11 @@ pub fn drive(plan: &Plan, servers: &mut Servers, trouble: &Trouble, observe: &mu
         let mut by_server: BTreeMap<ServerName, Vec<(StepId, bool)>> = BTreeMap::new();
         for one in moves {
             match one {
-                Move::Hold => run.event(EventKind::RunHeld),
+                // Somebody is there who promotes at once.
+                Move::Hold => match waits_for_promotion(plan, &run.ledger) {
+                    Some(wave) => run.event(EventKind::Promoted { wave }),
+                    None => run.event(EventKind::RunHeld),
+                },
                 Move::PassGate(wave) => run.event(EventKind::GatePassed { wave }),
                 Move::Close(verdict) => {
                     run.event(EventKind::RunClosed { verdict });
