@@ -150,9 +150,10 @@ fn rollout(walk: &mut Walk<'_>, root: &Section<'_>) -> Rollout {
     match rollout.strategy {
         Strategy::Canary => rollout.canary = Some(canary),
         Strategy::AllAtOnce | Strategy::Rolling => {
-            if let Some(entry) = section.table.get("canary") {
-                let label = "write `strategy = \"canary\"` in `[rollout]`, or remove it";
-                walk.report(entry.key_span, "`canary` in `rollout` is for another strategy", label);
+            // An environment may have another strategy than the rest of the playbook.
+            if let (Some(entry), None) = (section.table.get("canary"), section.table.get("strategy")) {
+                let label = "add `strategy = \"canary\"`, or remove it";
+                walk.report(entry.key_span, "`rollout` has `canary`, and no `strategy`", label);
             }
         }
     }
