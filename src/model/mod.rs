@@ -5,7 +5,6 @@ mod canary;
 mod certificate;
 mod checks;
 mod container;
-mod der;
 mod event;
 mod front;
 mod hook;
