@@ -1,4 +1,5 @@
-//! Containers that somebody else started: proposed, taken over with traffic on them, and as they were where the deploy fails.
+//! Containers that somebody else started: proposed, taken over with traffic on them (`playbooks/adopt.toml`), and as they were where the
+//! deploy fails.
 use crate::fleet::Fleet;
 use crate::project::{Output, Project, inventory};
 use crate::server::{Server, in_quotes};
@@ -9,6 +10,8 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
+
+const EXAMPLE: &str = include_str!("../../playbooks/adopt.toml");
 
 /// A client on the server itself that goes to the first of two ports of localhost that answers, again and again, until `/tmp/enough` is
 /// there. It prints how often it asked, how often nobody answered, and who did.
@@ -43,13 +46,13 @@ fn a_container_of_others_is_taken_over_without_a_gap_and_is_as_it_was_where_the_
     let compose = "--label com.docker.compose.project=old --label com.docker.compose.service=api";
     two.must(&format!("docker run -d --name old-web-1 --restart always {compose} -p 8080:8000 flipside/app:1.0"));
     let before = (how(&one, "api-1"), how(&two, "old-web-1"));
-    let playbook = |tag: &str, more: &str| header(tag) + &api_on(2, tag, more);
-    let project = Project::new(&fleet, &playbook("2.0", ""));
+    let line = "adopt = { servers = { server1 = \"api-1\", server2 = \"old-web-1\" } }";
+    assert!(EXAMPLE.contains(line));
+    let project = Project::new(&fleet, &EXAMPLE.replace(line, ""));
     project.inventory(&inventory(&fleet, "root", &[1, 2]));
 
     // It is proposed, and nothing is touched.
     let untouched = fleet.snapshot();
-    let line = "adopt = { servers = { server1 = \"api-1\", server2 = \"old-web-1\" } }";
     project.flipside(&["adopt"]).exits(0).says(&[
         line,
         "its name has the word api",
@@ -70,14 +73,14 @@ fn a_container_of_others_is_taken_over_without_a_gap_and_is_as_it_was_where_the_
     for server in [&one, &two] {
         server.must(&format!("rm -f /tmp/enough; ({start})"));
     }
-    project.playbook(&playbook("2.0", line).replace("app:2.0", "app:3.0-unhealthy"));
+    project.playbook(&EXAMPLE.replace("app:2.0", "app:3.0-unhealthy"));
     deploy(&project).exits(5).says(&["everything was put back"]);
     assert_eq!((how(&one, "api-1"), how(&two, "old-web-1")), before);
-    project.playbook(&(playbook("2.0", line) + "\n[hooks]\nafter_deploy = [{ command = \"exit 7\" }]\n"));
+    project.playbook(&format!("{EXAMPLE}\n[hooks]\nafter_deploy = [{{ command = \"exit 7\" }}]\n"));
     deploy(&project).exits(5).says(&["stopped old-web-1", "exit code 7", "everything was put back"]);
     assert_eq!((how(&one, "api-1"), how(&two, "old-web-1")), before);
 
-    project.playbook(&playbook("2.0", line));
+    project.playbook(EXAMPLE);
     let words = ["taken over on server1, and kept, stopped: api-1", "taken over on server2, and kept, stopped: old-web-1"];
     deploy(&project).exits(0).says(&words).says_not(&["no answer for"]);
     is(&project, "api", "RUNNING", "primary", "2.0");
