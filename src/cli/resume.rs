@@ -11,7 +11,8 @@ use super::secrets::read_secrets;
 use super::survey::{Surveyed, read_files, state_folder, survey_for};
 use crate::model::{HookPoint, Millis, Verdict};
 use crate::plan::{
-    Plan, back_by_themselves, is_tried_again, other_secrets, overtaken, past_undoing, prose, secrets_of, waits_for_promotion,
+    Plan, back_by_themselves, is_same_inventory, is_tried_again, other_secrets, overtaken, past_undoing, prose, secrets_of,
+    waits_for_promotion,
 };
 use crate::run::{Journal, JournalError, LeftRun, OpenRun, left_runs, stuck_run};
 use std::path::Path;
@@ -137,6 +138,13 @@ async fn lock_and_run(
     if let Err(outcome) = lock(patience, &run.plan, surveyed).await {
         return outcome;
     }
+    if run.ledger.held && !is_same_inventory(&run.plan, &surveyed.loaded.inventory) {
+        complain(
+            "the inventory is another one than that of the run, which stays as it is. Take the one that it began with; what is to change \
+             there can change after the run. Nothing was changed",
+        );
+        return Outcome::FatalFindings;
+    }
     let reasons = overtaken(&run.plan, &run.ledger, &surveyed.loaded.inventory, &surveyed.fleet);
     if !reasons.is_empty() {
         reasons.iter().for_each(|reason| complain(reason));
@@ -224,7 +232,7 @@ pub(super) async fn cut_off_here(global: &Global, loaded: &Loaded, word: &str, p
 }
 
 /// What is to be said of a run that is held: the failure is nobody's but a person's to decide.
-fn held(run: &LeftRun, program: &str) -> Option<(String, Outcome)> {
+pub(super) fn held(run: &LeftRun, program: &str) -> Option<(String, Outcome)> {
     let (plan, ledger) = run.read.as_ref().ok().filter(|(_, ledger)| ledger.held)?;
     let place = format!("{}{}", began(&run.folder), run.folder.display());
     let Some(failed) = &ledger.first_failure else {

@@ -101,11 +101,11 @@ async fn read(loaded: &Loaded, name: &SecretName) -> Result<Secret, SecretError>
             let folder = loaded.playbook_dir.join("secrets").join(loaded.playbook.env.as_str());
             let path = folder.join(name.as_str());
             guarded(&folder, &path)?;
-            (path.display().to_string(), from_file(&path)?)
+            (path.display().to_string(), from_file(&path, is_public(loaded, name))?)
         }
         Some(SecretSource::File(text)) => {
             let path = resolve(&loaded.playbook_dir, text);
-            (path.display().to_string(), from_file(&path)?)
+            (path.display().to_string(), from_file(&path, is_public(loaded, name))?)
         }
         Some(SecretSource::Env(variable)) => {
             let value = std::env::var_os(variable).ok_or_else(|| SecretError::NoVariable(variable.clone()))?;
@@ -148,8 +148,17 @@ fn closed(path: &Path, found: &fs::Metadata, wanted: &'static str) -> Result<(),
     if mode & 0o077 == 0 { Ok(()) } else { Err(SecretError::Open { quoted: quote(&path), path, mode, wanted }) }
 }
 
+/// It is a certificate and nothing else, which everybody is shown anyway; tools such as certbot write it so.
+fn is_public(loaded: &Loaded, name: &SecretName) -> bool {
+    let services = || loaded.playbook.services.values();
+    let of_tls = || services().filter_map(|service| service.proxy.as_ref()?.tls.as_ref());
+    of_tls().any(|tls| tls.certificate == *name)
+        && of_tls().all(|tls| tls.key != *name)
+        && services().all(|service| !service.secrets.contains(name))
+}
+
 /// The bytes as they are, a final line feed too.
-fn from_file(path: &Path) -> Result<Vec<u8>, SecretError> {
+fn from_file(path: &Path, is_public: bool) -> Result<Vec<u8>, SecretError> {
     let shown = || path.display().to_string();
     // Looked at before it is opened: a pipe would be waited for.
     let found = fs::metadata(path).map_err(|source| match source.kind() {
@@ -162,7 +171,9 @@ fn from_file(path: &Path) -> Result<Vec<u8>, SecretError> {
     if !found.is_file() {
         return Err(SecretError::NoFile { path: shown() });
     }
-    closed(path, &found, "600")?;
+    if !is_public {
+        closed(path, &found, "600")?;
+    }
     let mut bytes = Vec::new();
     let read = File::open(path).and_then(|file| file.take(LARGEST_SECRET as u64 + 1).read_to_end(&mut bytes));
     read.map(|_| bytes).map_err(|source| SecretError::Io { path: shown(), source })

@@ -65,6 +65,10 @@ pub(super) fn complete(walk: &mut Walk<'_>, section: &Section<'_>, service: &mut
     let span = entry.map_or(section.span, |entry| entry.key_span);
     let what = &section.what;
     match service.protocol {
+        Protocol::Http if service.proxy.as_ref().is_some_and(|proxy| proxy.front.grpc) => {
+            let title = format!("{what} speaks gRPC and cannot have `active_checks`");
+            walk.report(span, title, "they ask by HTTP/1.1: leave it out");
+        }
         Protocol::Http => {
             checks.path = checks.path.take().or_else(|| service.health_check.path.clone());
             match &checks.path {

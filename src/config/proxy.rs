@@ -110,7 +110,7 @@ fn error_pages(walk: &mut Walk<'_>, section: &Section<'_>) -> BTreeMap<u16, Stri
         return pages;
     };
     for entry in &table.entries {
-        let code = entry.key.parse().ok().filter(|code| (400..=599).contains(code));
+        let code = entry.key.parse().ok().filter(|code| (400..=599).contains(code) && *code != 499);
         let page = walk.line(&entry.node, &format!("the page of `{}` in {subject}", entry.key));
         if code.is_none() {
             let label = "write a status from 400 to 599 that NGINX itself gives, such as 502 or 504";

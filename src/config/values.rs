@@ -198,7 +198,7 @@ pub(super) fn path_prefix(text: &str) -> Result<(), String> {
     let is_part = |part: &str| {
         !part.is_empty() && part != "." && part != ".." && part.chars().all(|c| c.is_ascii_alphanumeric() || "-._~".contains(c))
     };
-    if text[1..].split('/').all(is_part) && text != "/.flipside" {
+    if text[1..].split('/').all(is_part) && text != "/.flipside" && !text.starts_with("/.flipside/") {
         Ok(())
     } else {
         Err("use letters, digits and `- . _ ~` between single slashes".to_owned())
@@ -266,7 +266,7 @@ mod tests {
         for text in ["/", "/api", "/api/v1", "/~a/b.c_d-e"] {
             assert_eq!(path_prefix(text), Ok(()), "{text}");
         }
-        for text in ["api", "/api/", "//a", "/a//b", "/a/../b", "/a b", "/a;", "/a{", "/%41", "/.flipside"] {
+        for text in ["api", "/api/", "//a", "/a//b", "/a/../b", "/a b", "/a;", "/a{", "/%41", "/.flipside", "/.flipside/pages"] {
             assert!(path_prefix(text).is_err(), "{text}");
         }
     }

@@ -122,6 +122,7 @@ fn place_value(service: &MeshService) -> Value {
         service => service.service.as_str(),
         live => live(service, &name),
         canary => canary_of(service),
+        pages => format!("{}.{}.{}.", service.project, service.env, service.service),
         // `/api` is the path itself and what is below it, and not `/apis`.
         matches => if prefix == "/" { vec!["/".to_owned()] } else { vec![format!("= {prefix}"), format!("{prefix}/")] },
         strip => front.strip_prefix.then_some(prefix),

@@ -8,7 +8,7 @@ use super::switching::switch_steps;
 use super::target::Desired;
 use super::turn::Turn;
 use super::types::{Change, Finding, Level, Step, Wave, WaveKind};
-use crate::config::{Canary, Promote, Strategy};
+use crate::config::{Canary, Promote, Strategy, Takes};
 use crate::model::{Action, CanaryCheck, Protocol, ServerName, ServiceName, Share};
 use crate::nginx::{RenderError, upstream_name};
 use crate::script::layout;
@@ -40,6 +40,8 @@ fn obstacle(routing: &Routing<'_>, desired: &Desired<'_>) -> Option<&'static str
     let announced = routing.fleet.keys().any(|server| routing.announces(server, desired));
     if desired.service.hands_over() {
         Some("it is handed over: two of it must not run at once")
+    } else if matches!(desired.service.balance.takes, Takes::First(_)) {
+        Some("some of its copies are to wait until the others fail")
     } else if desired.internal_port.is_none() {
         Some("it has no port: no request goes to it")
     } else if routing.protocol(desired, from) != routing.protocol(desired, to) {
@@ -68,8 +70,11 @@ fn split(routing: &Routing<'_>, services: &[&Desired<'_>], findings: &mut Vec<Fi
         }
     }
     let routes = |server: &&ServerName| {
-        let mut there = services.iter().filter(|desired| chosen.contains(desired.name)).filter_map(|desired| desired.present);
-        there.any(|present| present.routes.contains_key(*server))
+        let mut tried = services.iter().filter(|desired| chosen.contains(desired.name));
+        tried.any(|desired| {
+            let is_routed = desired.present.is_some_and(|present| present.routes.contains_key(*server));
+            is_routed && desired.to.is_some_and(|to| !routing.backends(server, desired, to).is_empty())
+        })
     };
     let n_servers = canary.servers.map_or(usize::MAX, |n| usize::try_from(n).unwrap_or(usize::MAX));
     let servers: BTreeSet<ServerName> = routing.fleet.keys().filter(routes).take(n_servers).cloned().collect();
@@ -109,16 +114,24 @@ impl Trial {
         Trial { split, generations }
     }
 
+    /// The services of the turn that are tried.
+    fn tried<'a>(&self, turn: &Turn<'a>) -> Vec<&'a Desired<'a>> {
+        turn.services.iter().filter(|desired| self.split.services.contains(desired.name)).copied().collect()
+    }
+
     /// The share is switched to the new side.
     pub(super) fn switch(&self, turn: &Turn<'_>, live: &mut BTreeMap<ServerName, Generation>, suffix: &str) -> Wave {
         let name = format!("switch {} to the canary{suffix}", self.split.share);
-        Wave { name, kind: WaveKind::Work, servers: switch_steps(turn, &self.generations, live) }
+        // The others of the turn are not routed to yet.
+        let tried = self.tried(turn);
+        let turn = Turn { routing: turn.routing, services: &tried, release: turn.release };
+        Wave { name, kind: WaveKind::Work, servers: switch_steps(&turn, &self.generations, live) }
     }
 
     /// It is watched, and its requests are counted.
     pub(super) fn watch(&self, turn: &Turn<'_>, waves: &[Wave], suffix: &str) -> Option<Wave> {
         let canary = wanted(turn.routing)?;
-        let tried: Vec<&Desired<'_>> = turn.services.iter().filter(|desired| self.split.services.contains(desired.name)).copied().collect();
+        let tried = self.tried(turn);
         let mut servers = watch_for(canary.time, waves, &tried);
         for server in self.generations.keys() {
             let checks = tried.iter().filter_map(|desired| self.check(turn.routing, &canary, server, desired));

@@ -14,11 +14,13 @@ use std::collections::BTreeSet;
 /// A certificate that ends within two weeks is said to.
 const SOON: i64 = 14 * 24 * 3600;
 
-/// The certificate that was read on the workstation, and its digest. None where this run has read none.
+/// The certificate that was read on the workstation, and the name of its folder. None where this run has read none.
 fn known<'r>(routing: &Routing<'r>, tls: &ProxyTls) -> Option<(&'r [u8], String)> {
     routing.secrets.value(&tls.key).ok()?;
     let pem = routing.secrets.value(&tls.certificate).ok()?.bytes();
-    Some((pem, Certificate::digest_of(pem)))
+    // The files have the secrets' names.
+    let all = [pem, b"\n", tls.certificate.as_str().as_bytes(), b"\n", tls.key.as_str().as_bytes()].concat();
+    Some((pem, Certificate::digest_of(&all)))
 }
 
 /// How a service's hosts are served on port 443 of this server: with the certificate that was read, else with the one that it has.

@@ -118,6 +118,7 @@ pub(super) fn deploy_waves(routing: &Routing<'_>, wanted: &Wanted, findings: &mu
         let trial = trials.get(position - n_announced).and_then(Option::as_ref);
         if let Some(trial) = trial {
             stretches.covers(waves.len());
+            switches.push(waves.len());
             waves.push(trial.switch(&turn, &mut live, &suffix));
             waves.extend(trial.watch(&turn, &waves, &suffix));
         }

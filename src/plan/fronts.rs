@@ -38,7 +38,18 @@ pub(super) fn front(routing: &Routing<'_>, server: &ServerName, desired: &Desire
         return (Vec::new(), Front { grpc: proxy.front.grpc, ..Front::default() });
     }
     let tls = front_tls(routing, server, desired, proxy);
+    if tls.is_none() && lacks_certificate(routing, server, desired) {
+        return (Vec::new(), Front { grpc: proxy.front.grpc, ..Front::default() });
+    }
     (proxy.hosts.clone(), Front { tls, maintenance: desired.maintenance, ..proxy.front.clone() })
+}
+
+/// The service is served with TLS, and this run has not read the certificate for a server that does not serve its hosts yet: nobody is to
+/// be answered in plain text there.
+fn lacks_certificate(routing: &Routing<'_>, server: &ServerName, desired: &Desired<'_>) -> bool {
+    let Some(proxy) = desired.service.proxy.as_ref().filter(|proxy| proxy.tls.is_some() && !proxy.hosts.is_empty()) else { return false };
+    let serves = desired.present.and_then(|present| present.routes.get(server)).is_some_and(|route| !route.hosts.is_empty());
+    is_edge(routing.inventory, server) && !serves && front_tls(routing, server, desired, proxy).is_none()
 }
 
 /// The file of the project's hosts in a generation that holds these files, of whatever projects, and the pages that it leads to. What is
@@ -128,6 +139,14 @@ pub(super) fn findings(routing: &Routing<'_>) -> Vec<Finding> {
             warn(
                 format!("`proxy.hosts` is served nowhere: all services run on {at} alone, which has no tag of `edge`"),
                 "give that server the tag, or run the services where it is",
+            );
+        }
+        let bare: Vec<&str> =
+            routing.fleet.keys().filter(|server| lacks_certificate(routing, server, desired)).map(ServerName::as_str).collect();
+        if !bare.is_empty() {
+            warn(
+                format!("`proxy.hosts` is not served on {}: its certificate is not there, and not read by this run", bare.join(", ")),
+                "`flipside deploy` of this service brings it there",
             );
         }
         for port in [Some(80), proxy.tls.as_ref().map(|_| 443)].into_iter().flatten() {

@@ -28,6 +28,10 @@ pub(super) struct Leftovers {
 /// Only where NGINX routes the service, and every server to the same side.
 pub(super) fn leftovers(routing: &Routing<'_>, wanted: &Wanted) -> Leftovers {
     let mut all = Leftovers::default();
+    // Maintenance changes routes alone.
+    if wanted.maintenance.is_some() {
+        return all;
+    }
     for desired in routing.desired.iter().filter(|desired| stays(wanted, desired)) {
         let Some((service, live)) = desired.present.and_then(|service| Some((service, service.live()?))) else { continue };
         if !routing.behind.who_routes(desired.name, live.other()).is_empty() {

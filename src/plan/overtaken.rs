@@ -20,7 +20,7 @@ use std::collections::BTreeSet;
 #[must_use]
 pub fn overtaken(plan: &Plan, ledger: &Ledger, inventory: &Inventory, fleet: &Fleet) -> Vec<String> {
     let mut reasons = Vec::new();
-    if digest(inventory) != plan.basis.inventory {
+    if !is_same_inventory(plan, inventory) {
         reasons.push("the inventory is another one than that of the run".to_owned());
     }
     let release = releases(plan).max();
@@ -44,6 +44,12 @@ pub fn overtaken(plan: &Plan, ledger: &Ledger, inventory: &Inventory, fleet: &Fl
         reasons.extend(taken_over(plan, ledger, server, facts));
     }
     reasons
+}
+
+/// The run was planned with this inventory.
+#[must_use]
+pub fn is_same_inventory(plan: &Plan, inventory: &Inventory) -> bool {
+    digest(inventory) == plan.basis.inventory
 }
 
 /// The servers that went back to the generation from before while the run was cut off: what it has switched is not what they serve any

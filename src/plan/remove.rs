@@ -76,11 +76,14 @@ pub(super) fn drain_removed(routing: &Routing<'_>) -> BTreeMap<ServerName, Vec<S
 
 /// What a server's NGINX may have requests at: what it routes, or what runs, where a run that was cut off has taken the route away.
 fn old_backends(facts: &Facts, server: &ServerName, service: &PresentService<'_>) -> Vec<Backend> {
+    let running = || Side::BOTH.into_iter().flat_map(|side| running_backends(server, service.side(side)));
     match service.routes.get(server) {
-        Some(route) => route.backends.iter().map(|backend| backend.backend.clone()).collect(),
-        None if facts.nginx.served.is_some() => {
-            Side::BOTH.into_iter().flat_map(|side| running_backends(server, service.side(side))).collect()
+        // A side that is kept warm may have connections from before the last switch.
+        Some(route) => {
+            let all: BTreeSet<Backend> = route.backends.iter().map(|backend| backend.backend.clone()).chain(running()).collect();
+            all.into_iter().collect()
         }
+        None if facts.nginx.served.is_some() => running().collect(),
         None => Vec::new(),
     }
 }

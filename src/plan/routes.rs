@@ -190,11 +190,13 @@ impl Routing<'_> {
     fn shared(&self, server: &ServerName, desired: &Desired<'_>, service: MeshService) -> MeshService {
         let is_split = |split: &&&Split| split.services.contains(desired.name) && split.servers.contains(server);
         let (Some(split), Some(to)) = (self.split.as_ref().filter(is_split), desired.to) else { return service };
-        let mut backends = service.backends;
-        if backends.iter().all(|backend| backend.side != to) {
-            let new = self.backends(server, desired, to).into_iter();
-            backends.extend(new.map(|backend| MeshBackend { role: BackendRole::Idle, ..backend }));
+        // What stands there of the new side by name need not be started here: it may leave this server.
+        let new = self.backends(server, desired, to);
+        if new.is_empty() {
+            return service;
         }
+        let mut backends: Vec<MeshBackend> = service.backends.into_iter().filter(|backend| backend.side != to).collect();
+        backends.extend(new.into_iter().map(|backend| MeshBackend { role: BackendRole::Idle, ..backend }));
         MeshService { canary: Some(split.share), backends, ..service }
     }
 

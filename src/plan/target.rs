@@ -255,7 +255,7 @@ pub(super) fn desire<'a>(
 /// A server gives requests for its public hosts the maintenance page.
 #[must_use]
 pub(super) fn is_in_maintenance(service: Option<&PresentService<'_>>) -> bool {
-    service.into_iter().flat_map(|service| service.routes.values()).any(|route| route.front.maintenance)
+    service.into_iter().flat_map(PresentService::level_routes).any(|route| route.front.maintenance)
 }
 
 fn published_on(mode: BackendMode, inventory: &Inventory, servers: &BTreeSet<ServerName>) -> BTreeMap<ServerName, Ipv4Addr> {

@@ -1,11 +1,11 @@
 //! One run that takes copies out or in again: planned, locked and carried out like any other. Deliberately absent: when.
 use super::{Asked, Watch};
 use crate::cli::args::Probing;
-use crate::cli::carry_out::{perform, reporter};
+use crate::cli::carry_out::{perform, program, reporter};
 use crate::cli::exit::Outcome;
 use crate::cli::look::make_checked;
 use crate::cli::print::complain;
-use crate::cli::resume::{run_id, supersede};
+use crate::cli::resume::{self, run_id, supersede};
 use crate::cli::survey::state_folder;
 use crate::ledger::Ledger;
 use crate::model::{CopyAt, Standing};
@@ -86,6 +86,8 @@ impl Watch<'_> {
             let word = other.read.as_ref().map_or("run", |(plan, _)| plan.intent.as_str());
             let text = if other.is_running {
                 format!("waits: a {word} is running here")
+            } else if let Some((held, _)) = resume::held(other, &program(self.global)) {
+                format!("waits: {held}")
             } else {
                 format!(
                     "waits: a {word} was cut off here; `flipside resume` goes on with it, `flipside abort` undoes it, a deploy takes its place"

@@ -178,12 +178,14 @@ impl<'a> Watch<'a> {
             _ => return done,
         }
         let failing = self.streaks.failing();
+        let unknown = self.streaks.undecided(&self.copies);
         let ill: Vec<String> = self
             .copies
             .iter()
             .filter_map(|copy| match (copy.standing, failing.contains(&copy.at)) {
                 (Standing::Out, _) => Some(format!("{} is out", word(copy))),
                 (Standing::In, true) => Some(format!("{} fails and stays in", word(copy))),
+                (Standing::In, false) if unknown.contains(&copy.at) => Some(format!("{} could not be asked", word(copy))),
                 (Standing::In, false) => None,
             })
             .collect();

@@ -87,10 +87,10 @@ pub(super) fn given_up(playbook: &Playbook, server: &ServerName, container: &Con
     container.published.iter().map(|published| published.host_port).filter(|port| pinned.contains(port)).collect()
 }
 
-/// Says what each service takes over. A rollback and a catch-up take over nothing, and a fleet that is half switched comes to one side first.
+/// Says what each service takes over. A rollback, a catch-up and maintenance take over nothing, and a fleet that is half switched comes to one side first.
 pub(super) fn take<'a>(all: &mut [Desired<'a>], fleet: &'a Fleet, wanted: &Wanted, mode: BackendMode) {
     let is_split = |desired: &Desired<'_>| desired.present.is_some_and(PresentService::is_split);
-    if wanted.back == Back::Yes || wanted.catch_up || all.iter().any(is_split) {
+    if wanted.back == Back::Yes || wanted.catch_up || wanted.maintenance.is_some() || all.iter().any(is_split) {
         return;
     }
     for desired in all.iter_mut().filter(|desired| desired.to.is_some() && desired.held_back.is_none() && wanted.selects(desired.name)) {

@@ -3,7 +3,7 @@
 //! Deliberately absent: which copies fail.
 use super::copies::level;
 use super::out::{apply, copy_at, out_of};
-use crate::config::OnFailure;
+use crate::config::{OnFailure, Rollout};
 use crate::model::{Action, Backend, BackendMode, CopyAt, ServerName, ServiceName, Side, Standing, label};
 use crate::nginx::{MeshService, RenderError, generation_file, generation_id, render_service};
 use crate::plan::build::{Inputs, lock_wave};
@@ -17,6 +17,7 @@ use crate::plan::steps::{plain, switch};
 use crate::plan::switching::stage_on;
 use crate::plan::target::Repair;
 use crate::plan::types::{Basis, Change, Finding, Intent, Level, PLAN_FORMAT, Plan, ServicePlan, Step, Wave, WaveKind};
+use crate::plan::warm;
 use crate::script::layout::GENERATION_FILE;
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -61,6 +62,7 @@ pub fn check_plan(inputs: Inputs<'_>, verdicts: &BTreeMap<CopyAt, Standing>) -> 
     }
     let servers: BTreeSet<ServerName> = staged.keys().cloned().collect();
     findings.extend(servers.iter().filter_map(|server| armed(server, seen.get(server)?)));
+    findings.extend(unfinished(&present, &playbook.rollout));
     let work = |name: &str, servers| Wave { name: name.to_owned(), kind: WaveKind::Work, servers };
     let mut waves = Vec::new();
     if !servers.is_empty() {
@@ -172,6 +174,25 @@ fn armed(server: &ServerName, facts: &crate::facts::Facts) -> Option<Finding> {
         text: format!("a run goes on, or was cut off before all servers had switched ({})", revert.holder),
         hint: "it is waited for".to_owned(),
     })
+}
+
+/// A run is held, waits for promotion, or was cut off: somebody decides about the side that runs beside the live one, and could not any
+/// more if a server served another generation by then. Nothing is changed before.
+fn unfinished(present: &Present<'_>, rollout: &Rollout) -> Vec<Finding> {
+    let is_open = |service: &PresentService<'_>| {
+        let beside = service.live().into_iter().flat_map(|live| service.side(live.other()));
+        let mut beside = beside.filter(|unit| unit.runs() && !warm::is_warm(rollout, unit) && !service.behind.contains(&unit.server));
+        service.is_split() || service.routes.values().any(|route| route.canary.is_some()) || beside.next().is_some()
+    };
+    let open = present.services.iter().filter(|(_, service)| is_open(service));
+    let told = open.map(|(name, _)| Finding {
+        level: Level::Fatal,
+        server: None,
+        service: Some(name.clone()),
+        text: "both its sides have work: a run is held, waits for promotion, or was cut off".to_owned(),
+        hint: "it is waited for: `flipside status` says what it is, and a deploy brings all servers to one side".to_owned(),
+    });
+    told.collect()
 }
 
 fn mode(present: &Present<'_>) -> BackendMode {
