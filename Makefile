@@ -12,7 +12,7 @@ demo: ## Three servers on this machine, a deploy under traffic, a broken release
 build: ## Build the program: target/release/flipside
 	cargo build --release --locked
 
-test: ## All tests: format, lints, unit, SSH, Docker engine, acceptance on the local fleet
+test: ## All tests: format, lints, unit, SSH, Docker engine, acceptance on two local fleets side by side
 	@tests/run
 
 unit: ## The tests that need neither a fleet nor root

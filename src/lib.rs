@@ -1,8 +1,8 @@
 //! Flipside: an agentless fleet deployer over SSH. This page is the map; the README says what it does for its users.
 //!
 //! Two values carry the program: the [`plan::Plan`], all that should happen, and the [`ledger::Ledger`], all that has happened. One
-//! pure function, [`plan::next`], stands between them. A fresh run, a resumed run and a run that is being put back are the same loop
-//! with another ledger.
+//! pure function, [`plan::next`], stands between them. A fresh run, a resumed run, one that is held or waits for promotion and is
+//! taken up, and one that is being put back are the same loop with another ledger.
 //!
 //! ```text
 //! playbook, inventory ──load──▶ Playbook, Inventory                     config
@@ -21,7 +21,7 @@
 //! | Floor | Room | What it is for |
 //! | --- | --- | --- |
 //! | 7 | `main.rs` | The command line in, the exit code out. |
-//! | 6 | [`cli`] | One function a command: read the files, call, print; the only room that knows clap. |
+//! | 6 | [`cli`] | One function a command: read the files, call, print; the only room that knows clap; `watch` alone goes on asking, and what the answers mean is `plan`'s. |
 //! | 5 | [`run`] | The loop that journals, performs and journals; it decides nothing. |
 //! | 5 | [`report`] | Events in, bytes out: bars on a terminal, lines in a pipe, JSON for programs, and the one printer of failures. |
 //! | 4 | [`plan`] | Pure, the heart: what should run where, on which ports, in which waves, what a careful operator would object to, and what is next. |
@@ -39,6 +39,7 @@
 //! - Nothing happens on a server that is not a step of the saved plan, and no step begins before its beginning is on disk.
 //! - What NGINX routes is the truth about which side is live; labels and journals only confirm it.
 //! - The live side is never stopped, renamed or removed, but by `remove` and by a handover.
+//! - Containers of others are left alone, but for those that `adopt` names: they are stopped, and never removed.
 //! - [`model::Action`] is the seam: tests interpret it, [`script`] turns it into shell, and no match on it has a wildcard.
 
 // Both panic when the reader of a pipe has gone away: `cli::print` and the reporter's sinks do not.

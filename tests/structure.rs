@@ -34,7 +34,7 @@ const IMPURE: [&str; 17] = [
 ];
 
 /// Crates, and the only places that name them.
-const OWNERS: [(&str, &[&str]); 9] = [
+const OWNERS: [(&str, &[&str]); 12] = [
     ("russh", &["src/remote/ssh/"]),
     ("indicatif", &["src/report/"]),
     ("minijinja", &["src/nginx/"]),
@@ -43,6 +43,9 @@ const OWNERS: [(&str, &[&str]); 9] = [
     ("clap", &["src/cli/args.rs", "src/cli/options.rs"]),
     ("clap_complete", &["src/cli/args.rs"]),
     ("console", &["src/cli/passphrase.rs"]),
+    ("x509_cert", &["src/model/certificate.rs"]),
+    ("pkcs8", &["src/model/certificate.rs"]),
+    ("sec1", &["src/model/certificate.rs"]),
     ("tokio", &["src/remote/", "src/run/", "src/cli/", "src/main.rs"]),
 ];
 

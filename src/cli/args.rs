@@ -18,7 +18,7 @@ use std::path::PathBuf;
     about = "Deploy containers to many servers over SSH, without a dropped request",
     long_about = "Flipside deploys containers to many servers over SSH. Every service has two sides, primary and secondary, that take \
                   turns: the new side is started and proves itself, every server's NGINX is switched to it by a graceful reload, the \
-                  old side drains and is stopped. When anything fails on the way, the whole fleet is put back.",
+                  old side drains and is stopped, or stays warm. When anything fails on the way, the whole fleet is put back.",
     after_help = exit_codes(),
     after_long_help = format!("{EXAMPLES}\n\n{}", exit_codes()),
     arg_required_else_help = true,
@@ -156,8 +156,8 @@ pub enum Command {
     },
     /// Go back to the previous release on every server
     ///
-    /// Starts the stopped containers that the newest release replaced and switches to them; services of older releases stay. Exits 3, with
-    /// nothing touched, when there is no previous release.
+    /// Starts the containers that the newest release replaced, unless they are warm and still run, and switches to them; services of older
+    /// releases stay. Exits 3, with nothing touched, when there is no previous release.
     Rollback {
         /// Only these of the services that the newest release replaced; without any, all of them
         #[arg(value_name = "SERVICE", value_parser = service_name)]
@@ -238,7 +238,7 @@ pub enum Command {
         #[command(flatten)]
         waiting: Waiting,
     },
-    /// Finish a run that was cut off
+    /// Finish a run that was cut off or is held
     ///
     /// Looks at every step whose end nobody saw, and goes on from there: forward, or back where the run was on its way back.
     Resume {
@@ -260,7 +260,7 @@ pub enum Command {
         #[command(flatten)]
         waiting: Waiting,
     },
-    /// Undo a run that was cut off
+    /// Undo a run that was cut off, is held, or waits for promotion
     ///
     /// Takes the run up as resume does, and puts every server back to what it served before that run. Exits 0 when all is as it was, 6
     /// when something could not be put back, 3 when the run had begun to tidy up: then resume finishes it, and rollback goes back.

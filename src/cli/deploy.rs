@@ -1,4 +1,4 @@
-//! Commands that run a plan: `deploy`, `rollback`, `remove`. Show it, ask, run it, say what came of it.
+//! Commands that run a plan: `deploy`, `catch-up`, `rollback`, `remove`, `maintenance`. Show it, ask, run it, say what came of it.
 use super::args::{Global, OnOff, Output};
 use super::carry_out::{perform, reporter, stop_asked};
 use super::exit::Outcome;

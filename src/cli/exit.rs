@@ -21,7 +21,7 @@ pub const LOCKED: u8 = 7;
 pub const HELD: u8 = 8;
 /// A canary has stood the test, and the run waits for `promote`. Also of a command that does not begin because one waits.
 pub const WAITING: u8 = 9;
-/// `watch --once`: a copy is out of NGINX's upstreams, or fails its checks.
+/// `watch --once`: a copy is out of every server's NGINX, fails its checks or could not be asked, or a server does not answer.
 pub const UNHEALTHY: u8 = 10;
 /// Interrupted; a run that had begun can be resumed. 128 + SIGINT, as shells have it.
 pub const INTERRUPTED: u8 = 130;
@@ -38,7 +38,7 @@ pub const MEANINGS: [(u8, &str); 12] = [
     (LOCKED, "locked by another run; nothing was changed"),
     (HELD, "failed, and is held: nothing was undone (flipside resume tries again, flipside abort undoes)"),
     (WAITING, "a canary waits for promotion (flipside promote goes on, flipside abort undoes)"),
-    (UNHEALTHY, "watch --once: a copy is out, or fails its checks"),
+    (UNHEALTHY, "watch --once: a copy is out, fails its checks or cannot be asked, or a server does not answer"),
     (INTERRUPTED, "interrupted (flipside resume goes on, flipside abort undoes)"),
 ];
 
