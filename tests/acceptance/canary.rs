@@ -4,6 +4,11 @@ use crate::fleet::Fleet;
 use crate::project::Project;
 use crate::shop::{deploy, is, ports};
 use crate::traffic::{HOST, Seen, Traffic};
+use std::thread;
+use std::time::Duration;
+
+/// A phase of this length has requests of every client, also where the command in it ends at once.
+const SOME_REQUESTS: Duration = Duration::from_secs(1);
 
 /// The example that the README points to.
 const EXAMPLE: &str = include_str!("../../playbooks/canary.toml");
@@ -107,6 +112,7 @@ fn a_canary_waits_for_promotion() {
     is(&project, "api", "RUNNING", "secondary", "2.0");
     traffic.phase("promoted");
     project.flipside(&["promote"]).exits(0).says(&["no run of shop/prod was cut off"]);
+    thread::sleep(SOME_REQUESTS);
     traffic.phase("second");
 
     project.playbook(&manual("1.0").replace("version = \"1.0\"", "version = \"3.0\""));
@@ -114,6 +120,7 @@ fn a_canary_waits_for_promotion() {
     project.flipside(&["abort"]).exits(0);
     is(&project, "api", "RUNNING", "secondary", "2.0");
     traffic.phase("aborted");
+    thread::sleep(SOME_REQUESTS);
     let seen = traffic.end().none_failed().versions(&["1.0", "2.0"]).only("promoted", "2.0").only("aborted", "2.0");
     let (sent, new, _) = counts(&seen, "waiting", "2.0");
     assert!(new * 100 > sent * 25 && new * 100 < sent * 45, "{new} of {sent} requests went through server1");
