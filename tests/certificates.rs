@@ -1,4 +1,4 @@
-//! Which folders of certificates are pruned; and what is read of certificates and keys that openssl made, with `faketime` so that they are valid from a fixed day; the files lie in
+//! Which folders of certificates and which logs of canaries are pruned; and what is read of certificates and keys that openssl made, with `faketime` so that they are valid from a fixed day; the files lie in
 //! `tests/certificates` and protect nothing. Deliberately absent: TLS itself, which the acceptance tests speak.
 #![expect(clippy::unwrap_used, reason = "a test may panic")]
 use flipside::model::{Certificate, CertificateError, day_of};
@@ -58,7 +58,7 @@ fn a_key_belongs_to_its_own_certificate_alone() {
 }
 
 #[test]
-fn a_certificate_goes_when_no_generation_that_is_kept_names_it() {
+fn a_certificate_goes_when_no_generation_that_is_kept_names_it_and_a_canarys_log_with_the_live_one() {
     let root = tempfile::tempdir().unwrap();
     let context = ScriptContext { docker: "docker".to_owned(), remote_root: root.path().to_str().unwrap().to_owned() };
     let nginx = PathBuf::from(layout::nginx_folder(&context.remote_root));
@@ -71,10 +71,18 @@ fn a_certificate_goes_when_no_generation_that_is_kept_names_it() {
     for digest in ["aa", "bb", "cc"] {
         fs::create_dir_all(certificates.join(digest)).unwrap();
     }
+    // A canary that is tried by what is live, and one that is over.
+    let run = nginx.join("../run");
+    fs::create_dir_all(&run).unwrap();
+    fs::write(nginx.join("releases/g1/http.d/shop_prod_api.conf"), "access_log /flipside/run/shop_prod_api.canary.log x;\n").unwrap();
+    for service in ["api", "old"] {
+        fs::write(run.join(format!("shop_prod_{service}.canary.log")), "").unwrap();
+    }
     symlink("releases/g1", nginx.join("current")).unwrap();
     let pruned = Command::new("sh").arg("-c").arg(prune_generations(&context, 5)).output().unwrap();
     assert!(pruned.status.success() && pruned.stderr.is_empty(), "{pruned:?}");
     let mut left: Vec<_> = fs::read_dir(&certificates).unwrap().map(|entry| entry.unwrap().file_name()).collect();
     left.sort();
     assert_eq!(left, ["aa", "bb"]);
+    assert!(run.join("shop_prod_api.canary.log").exists() && !run.join("shop_prod_old.canary.log").exists());
 }

@@ -27,4 +27,10 @@ for certificate in ../../tls/*/*; do
     grep -rqsF "/${certificate#../../}/" . ../sealed
     [ $? -ne 1 ] || rm -rf "$certificate"
 done
+# What was written down of canaries that are over.
+for log in ../../run/*.canary.log; do
+    [ -e "$log" ] && command -v grep >/dev/null 2>&1 || continue
+    grep -rqsF "/${log##*/} " "./$live"
+    [ $? -ne 1 ] || rm -f "$log"
+done
 say "seen: $n_removed old generations removed"
