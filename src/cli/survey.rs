@@ -4,7 +4,7 @@ use super::exit::Outcome;
 use super::load::{Loaded, load};
 use super::passphrase::passphrase;
 use super::print::{complain, talk};
-use crate::model::{Action, EnvName, Millis, ProjectName, ServerName};
+use crate::model::{Action, EnvName, Millis, ProjectName, ServerName, day_of};
 use crate::plan::{Finding, Fleet, Level, Plan, cannot_do_without};
 use crate::remote::{ConnectOptions, Connector, Servers, Surroundings};
 use crate::script::{ScriptContext, commands};
@@ -180,19 +180,10 @@ pub(super) fn is_of(holder: &str, project: &ProjectName, env: &EnvName) -> bool 
     holder.contains(&format!(" of {project}/{env} (pid "))
 }
 
-/// Seconds since the Unix epoch as `2026-11-21 12:00:00 UTC`, by the proleptic Gregorian calendar (Howard Hinnant's days algorithm).
+/// Seconds since the Unix epoch as `2026-11-21 12:00:00 UTC`.
 fn utc(seconds: u64) -> String {
-    let (days, rest) = (seconds / 86_400, seconds % 86_400);
-    let z = days + 719_468;
-    let era = z / 146_097;
-    let day_of_era = z % 146_097;
-    let year_of_era = (day_of_era - day_of_era / 1460 + day_of_era / 36_524 - day_of_era / 146_096) / 365;
-    let day_of_year = day_of_era - (365 * year_of_era + year_of_era / 4 - year_of_era / 100);
-    let shifted = (5 * day_of_year + 2) / 153;
-    let day = day_of_year - (153 * shifted + 2) / 5 + 1;
-    let month = if shifted < 10 { shifted + 3 } else { shifted - 9 };
-    let year = year_of_era + era * 400 + u64::from(month <= 2);
-    format!("{year}-{month:02}-{day:02} {:02}:{:02}:{:02} UTC", rest / 3600, rest % 3600 / 60, rest % 60)
+    let (day, rest) = (day_of(i64::try_from(seconds).unwrap_or(i64::MAX)), seconds % 86_400);
+    format!("{day} {:02}:{:02}:{:02} UTC", rest / 3600, rest % 3600 / 60, rest % 60)
 }
 
 /// Where the runs of this project and environment are kept: `--state-dir`, or `$XDG_STATE_HOME/flipside`, or `~/.local/state/flipside`.
