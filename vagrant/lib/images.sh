@@ -97,10 +97,11 @@ nginx_image() {
 }
 
 # example_binary NAME: builds an example of this repository, statically linked, and prints where it is. The flag goes to the
-# last compiler run alone, so that the build shares everything else with the release binary.
+# last compiler run alone, so that the build shares everything else with the release binary. What "cargo test" tells its tests of their
+# package is not passed on: the build script of "ring" would take it for a change, and everything above it would be built again.
 example_binary() {
   local name=$1 target=${CARGO_TARGET_DIR:-$FLEET_TOP/target}
-  (cd "$FLEET_TOP" && cargo rustc -q --release --example "$name" --target-dir "$target" -- -C target-feature=+crt-static) >&2 \
+  (cd "$FLEET_TOP" && unset "${!CARGO_PKG_@}" "${!CARGO_MANIFEST_@}" && cargo rustc -q --release --example "$name" --target-dir "$target" -- -C target-feature=+crt-static) >&2 \
     || fail "cargo could not build the example $name."
   printf '%s' "$target/release/examples/$name"
 }
