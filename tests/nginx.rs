@@ -4,7 +4,8 @@
 #![expect(clippy::unwrap_used, reason = "a test may panic")]
 use flipside::model::GenerationId;
 use flipside::nginx::{
-    MainSettings, MeshService, Templates, generation_file, generation_id, read_service, render_hosts, render_main, render_service,
+    MainSettings, MeshService, Templates, generation_file, generation_id, read_service, render_app, render_hosts, render_main,
+    render_service,
 };
 use std::collections::BTreeMap;
 use std::fs;
@@ -18,6 +19,7 @@ fn generation(services: &[MeshService], settings: &MainSettings) -> BTreeMap<Str
         let (path, text) = render_service(&templates, service).unwrap();
         assert_eq!(read_service(&text).unwrap(), *service, "{path} reads back as it was");
         assert!(files.insert(path.clone(), text).is_none(), "{path} twice");
+        files.extend(render_app(&templates, service).unwrap());
         by_project.entry((&service.project, &service.env)).or_default().push(service.clone());
     }
     files.extend(by_project.values().filter_map(|services| render_hosts(&templates, settings, services).unwrap()));

@@ -77,7 +77,7 @@ fn probes_a_port(plan: &Plan, server: &ServerName) -> bool {
     let mut steps = plan.waves.iter().filter_map(|wave| wave.servers.get(server)).flatten();
     steps.any(|step| match &step.action {
         Action::AwaitHealthy { probe, .. } | Action::StayHealthy { probe, .. } => {
-            matches!(probe.kind, ProbeKind::Http { .. } | ProbeKind::Tcp)
+            matches!(probe.kind, ProbeKind::Http { .. } | ProbeKind::Tcp | ProbeKind::AppPort)
         }
         _ => false,
     })
@@ -241,10 +241,18 @@ pub(super) async fn ports(global: &Global) -> Outcome {
                 base.to_string(),
                 secondary.to_string(),
             ]);
-            table.push(serde_json::json!({
+            let mut entry = serde_json::json!({
                 "service": name, "protocol": service.protocol, "port": port, "internal": internal,
                 "replica": replica, "base": base, "secondary": secondary,
-            }));
+            });
+            if let (Some(app_port), Some(base)) = (service.app_port, service.app_base_ports.get(replica)) {
+                let secondary = crate::model::secondary_port(*base);
+                let cells =
+                    [name.as_str(), "http", &app_port.to_string(), "-", &replica.to_string(), &base.to_string(), &secondary.to_string()];
+                rows.push(cells.map(str::to_owned).to_vec());
+                entry["app"] = serde_json::json!({ "port": app_port, "base": base, "secondary": secondary });
+            }
+            table.push(entry);
         }
     }
     match global.output {

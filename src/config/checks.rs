@@ -60,12 +60,13 @@ pub(super) fn slow_start(walk: &mut Walk<'_>, balance: &Section<'_>, method: Opt
 
 /// What is asked: for http a path, its own or that of the health check; for tcp nothing. Datagrams cannot be checked.
 pub(super) fn complete(walk: &mut Walk<'_>, section: &Section<'_>, service: &mut Service) {
+    let speaks_grpc = service.speaks_grpc();
     let Some(checks) = &mut service.balance.active_checks else { return };
     let entry = section.table.get("balance").and_then(|balance| balance.node.table()).and_then(|balance| balance.get("active_checks"));
     let span = entry.map_or(section.span, |entry| entry.key_span);
     let what = &section.what;
     match service.protocol {
-        Protocol::Http if service.proxy.as_ref().is_some_and(|proxy| proxy.front.grpc) => {
+        Protocol::Http if speaks_grpc => {
             let title = format!("{what} speaks gRPC and cannot have `active_checks`");
             walk.report(span, title, "they ask by HTTP/1.1: leave it out");
         }

@@ -1,20 +1,21 @@
-//! How an http service is served to the outside: `proxy` of a service. Deliberately absent: what services of one playbook share (`cross`).
+//! How a service is served to the outside: `proxy` of a service. Deliberately absent: what services of one playbook share (`cross`).
 use super::keys::Part;
 use super::node::{Node, Value};
 use super::reach::not_http;
 use super::service::part;
+use super::types::Service;
 use super::values;
 use super::walk::{Section, Walk};
 use crate::model::{Front, Millis, Protocol, SecretName, Snippets};
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 
-/// Public hosts of an http service.
+/// Public hosts of a service that speaks HTTP, at its own port or at another one.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Proxy {
     /// Host names, served on port 80, and with `tls` on 443. Lower case.
     pub hosts: Vec<String>,
-    /// The container's port, where it differs from the service's.
+    /// The container's port that they are served from. Default: the service's. See [`Service::app_port`].
     pub app_port: Option<u16>,
     /// Port 443. None: port 80 alone.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -60,14 +61,22 @@ const LONGEST_HSTS: Millis = Millis::seconds(17_520 * 3600);
 const LONGEST_SNIPPET: usize = 16 << 10;
 
 /// Reads the public hosts.
-pub(super) fn proxy(walk: &mut Walk<'_>, service: &Section<'_>, protocol: Option<Protocol>) -> Option<Proxy> {
+pub(super) fn proxy(walk: &mut Walk<'_>, service: &Section<'_>, protocol: Option<Protocol>, port: Option<u16>) -> Option<Proxy> {
     let entry = service.table.get("proxy")?;
     let section = part(walk, service, "proxy", Part::Proxy)?;
-    if service.table.get("port").is_some() {
-        not_http(walk, service, entry.key_span, "`proxy`", protocol, |_| "public hosts are served for `protocol = \"http\"`");
+    let app_port = walk.port(&section, "app_port", 1..=65535, "this is a port that the container listens on").map(|(port, _)| port);
+    let has_own = app_port.is_some() && app_port != port;
+    if service.table.get("port").is_some() && !has_own {
+        not_http(
+            walk,
+            service,
+            entry.key_span,
+            "`proxy`",
+            protocol,
+            |_| "public hosts are served for `protocol = \"http\"`; or name another port of the container that speaks HTTP: `app_port = 15672`",
+        );
     }
     let hosts = hosts(walk, &section);
-    let app_port = walk.port(&section, "app_port", 1..=65535, "this is a port that the container listens on").map(|(port, _)| port);
     let mut front = Front::default();
     prefix(walk, &section, &mut front);
     if let Some((text, span)) = walk.text(&section, "body_size") {
@@ -81,7 +90,7 @@ pub(super) fn proxy(walk: &mut Walk<'_>, service: &Section<'_>, protocol: Option
         front.buffering = buffering;
     }
     front.grpc = walk.flag(&section, "grpc").is_some_and(|(grpc, _)| grpc);
-    if let Some(path) = service.table.table("health_check").and_then(|check| check.get("path")).filter(|_| front.grpc) {
+    if let Some(path) = service.table.table("health_check").and_then(|check| check.get("path")).filter(|_| front.grpc && !has_own) {
         let title = format!("{} speaks gRPC and cannot be asked for a `path`", service.what);
         walk.report(path.key_span, title, "write `command`, or nothing: it then proves itself by accepting a connection");
     }
@@ -91,6 +100,20 @@ pub(super) fn proxy(walk: &mut Walk<'_>, service: &Section<'_>, protocol: Option
     let error_pages = error_pages(walk, &section);
     front.error_pages = error_pages.keys().copied().collect();
     Some(Proxy { hosts, app_port, tls, maintenance_page, error_pages, front })
+}
+
+impl Service {
+    /// The port of its containers that public hosts are served from, where that is not `port`.
+    #[must_use]
+    pub fn app_port(&self) -> Option<u16> {
+        self.proxy.as_ref()?.app_port.filter(|app_port| self.port.is_some_and(|port| port != *app_port))
+    }
+
+    /// It speaks gRPC at `port`: what `proxy` says of gRPC is said of the port that it serves.
+    #[must_use]
+    pub(super) fn speaks_grpc(&self) -> bool {
+        self.proxy.as_ref().is_some_and(|proxy| proxy.front.grpc) && self.app_port().is_none()
+    }
 }
 
 impl Proxy {

@@ -46,7 +46,7 @@ pub(super) fn read(walk: &mut Walk<'_>, section: &Section<'_>) -> Service {
         volumes: volumes(walk, section),
         mesh,
         health_check: reach::health_check(walk, section, protocol),
-        proxy: proxy::proxy(walk, section, protocol),
+        proxy: proxy::proxy(walk, section, protocol, port),
         balance: balance(walk, section),
         host_port,
         internal_port,

@@ -149,7 +149,7 @@ pub struct Service {
     pub mesh: Mesh,
     /// How a new container proves itself.
     pub health_check: HealthCheck,
-    /// Public hosts, for http services.
+    /// Public hosts, for http services and those with an app port.
     pub proxy: Option<Proxy>,
     /// How requests are spread over its copies.
     #[serde(default, skip_serializing_if = "is_default")]

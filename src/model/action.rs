@@ -323,6 +323,8 @@ pub enum ProbeKind {
     },
     /// The port accepts a connection.
     Tcp,
+    /// The port that public hosts are served from, where that is another one, accepts a connection.
+    AppPort,
     /// A shell command in the container exits 0.
     Command(String),
     /// The container runs and stays up (services without a port, and udp).

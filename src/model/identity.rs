@@ -31,6 +31,10 @@ pub mod label {
     pub const SPEC: &str = "flipside.spec";
     /// The base port claimed by this service's replica, whichever side carries the label.
     pub const BASE_PORT: &str = "flipside.base_port";
+    /// The port of the container that its public hosts are served from, where that is not [`PORT`].
+    pub const APP_PORT: &str = "flipside.app_port";
+    /// The base port claimed for it by this service's replica.
+    pub const APP_BASE_PORT: &str = "flipside.app_base_port";
     /// The internal port claimed by this service.
     pub const INTERNAL_PORT: &str = "flipside.internal_port";
     /// The container's own port.

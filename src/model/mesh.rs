@@ -34,6 +34,15 @@ impl Backend {
             Backend::Container { address, port, .. } | Backend::Address { address, port } => (*address, *port),
         }
     }
+
+    /// Another port of the same container or server.
+    #[must_use]
+    pub fn at(&self, port: u16) -> Backend {
+        match self {
+            Backend::Container { name, address, .. } => Backend::Container { name: name.clone(), address: *address, port },
+            Backend::Address { address, .. } => Backend::Address { address: *address, port },
+        }
+    }
 }
 
 /// When the old side counts as drained: old workers gone, or `quiet` is over and no socket is left, or `timeout`.
@@ -52,7 +61,7 @@ pub struct RouteCheck {
     pub service: String,
     /// The unix socket in NGINX's run directory, as an absolute path on the server.
     pub socket: String,
-    /// The question, asked through the socket. `Running` and `Command` are not used here.
+    /// The question, asked through the socket. `AppPort`, `Running` and `Command` are not used here.
     pub kind: ProbeKind,
     /// For the whole check, with repeats.
     pub deadline: Millis,

@@ -59,8 +59,8 @@ pub enum RenderError {
         /// The text.
         host: String,
     },
-    /// A host on a service that does not speak http.
-    #[error("`{service}` speaks {protocol}: only http services can have hosts")]
+    /// A host on a service that does not speak http, and whose live side has no app port.
+    #[error("`{service}` speaks {protocol}: only http services, and those with an `app_port`, can have hosts")]
     HostsNeedHttp {
         /// The service.
         service: String,

@@ -105,15 +105,17 @@ fn read_side(text: &str) -> Option<Side> {
     Side::BOTH.into_iter().find(|side| side.as_str() == text)
 }
 
-/// The words after a `server` line: `primary 1 lon1-a`, and the fixed address where the target is a name; `waiting` before them where no
-/// traffic goes there, `out` where it failed its active checks.
+/// The words after a `server` line: `primary 1 lon1-a`, `app:15672` where public hosts are served from another port of it, and the fixed
+/// address where the target is a name, as the last one; `waiting` before them where no traffic goes there, `out` where it failed its active
+/// checks.
 pub(super) fn write_words(backend: &MeshBackend) -> String {
     let before = match (backend.role.takes_traffic(), backend.standing) {
         (false, _) => WAITING,
         (true, Standing::Out) => OUT,
         (true, Standing::In) => "",
     };
-    let words = format!("{before}{} {} {}", backend.side, backend.replica, backend.server);
+    let app = backend.app_port.map_or_else(String::new, |port| format!(" {APP}{port}"));
+    let words = format!("{before}{} {} {}{app}", backend.side, backend.replica, backend.server);
     match &backend.backend {
         Backend::Container { address, .. } => format!("{words} {address}"),
         Backend::Address { .. } => words,
@@ -135,21 +137,45 @@ pub(super) const WAITING: &str = "waiting ";
 /// Before the words of a backend that failed its active checks.
 pub(super) const OUT: &str = "out ";
 
+/// Before the port that public hosts are served from.
+const APP: &str = "app:";
+
+/// What a `server` line says of its backend, but for what traffic it gets.
+pub(super) struct Named {
+    pub(super) backend: Backend,
+    pub(super) app_port: Option<u16>,
+    pub(super) side: Side,
+    pub(super) replica: u32,
+    pub(super) server: ServerName,
+}
+
 /// Reads what [`write_words`] wrote, without [`WAITING`] and [`OUT`]; `target` is the `host:port` of the line.
-pub(super) fn read_words(target: &str, words: &str) -> Option<(Backend, Side, u32, ServerName)> {
+pub(super) fn read_words(target: &str, words: &str) -> Option<Named> {
     let (host, port) = target.rsplit_once(':')?;
     let port = port.parse().ok()?;
-    let mut words = words.split_whitespace();
+    let mut words = words.split_whitespace().peekable();
     let side = read_side(words.next()?)?;
     let replica = words.next()?.parse().ok().filter(|replica| *replica > 0)?;
     let server = ServerName::new(words.next()?).ok()?;
+    let app_port = match words.next_if(|word| word.starts_with(APP)) {
+        Some(word) => Some(word.strip_prefix(APP)?.parse().ok().filter(|port| *port > 0)?),
+        None => None,
+    };
     let backend = match (host.parse::<Ipv4Addr>(), words.next()) {
         (Ok(address), None) => Backend::Address { address, port },
         (Err(_), Some(address)) => Backend::Container { name: host.to_owned(), address: address.parse().ok()?, port },
         (Ok(_), Some(_)) | (Err(_), None) => return None,
     };
-    words.next().is_none().then_some((backend, side, replica, server))
+    words.next().is_none().then_some(Named { backend, app_port, side, replica, server })
 }
+
+/// The upstream of a side's app port. Names have no dots: it is nobody else's.
+pub(super) fn app_upstream(name: &str, side: Side) -> String {
+    format!("{}{APP_UPSTREAM}", upstream_name(name, side))
+}
+
+/// What follows the name of a side's own upstream in that of its app port.
+pub(super) const APP_UPSTREAM: &str = ".app";
 
 /// The variable that names the upstream of one request while a canary is tried, and the format of its log. A variable has no `-`.
 pub(super) fn canary_variable(name: &str) -> String {

@@ -1,6 +1,9 @@
 //! The file of a project's public hosts: one `server` a set of services that share their hosts, one `location` a service. It is made from
-//! the services' own files alone, and never read back. Deliberately absent: backends; requests go to the upstream of the live side.
+//! the services' own files alone, and never read back. Deliberately absent: backends; requests go to the upstream of the live side, its own
+//! or that of its app port (see `app`).
+use super::app::is_app_file;
 use super::error::RenderError;
+use super::header::APP_UPSTREAM;
 use super::render::{canary, live, nginx_time, tries};
 use super::templates::{HOSTS, Templates};
 use super::types::{MainSettings, MeshService};
@@ -43,7 +46,7 @@ pub fn is_hosts_file(path: &str) -> bool {
 /// The path is that of a service's own file, which [`super::read_service`] reads.
 #[must_use]
 pub fn is_service_file(path: &str) -> bool {
-    (path.starts_with("stream.d/") || path.starts_with("http.d/")) && !is_hosts_file(path)
+    (path.starts_with("stream.d/") || path.starts_with("http.d/")) && !is_hosts_file(path) && !is_app_file(path)
 }
 
 /// The file of the hosts of these services, which are one project's in one environment: its path, and its text. None without any host.
@@ -108,6 +111,17 @@ fn host_value(names: &[&str], services: &[&MeshService]) -> Value {
     }
 }
 
+/// The upstream that requests for public hosts go to.
+pub(super) fn passed_to(service: &MeshService, name: &str) -> String {
+    match (service.has_app_port(service.live), live(service, name)) {
+        (false, live) => live,
+        (true, live) => match live.strip_prefix('$') {
+            Some(variable) => format!("${{{variable}}}{APP_UPSTREAM}"),
+            None => format!("{live}{APP_UPSTREAM}"),
+        },
+    }
+}
+
 fn canary_of(service: &MeshService) -> Option<Value> {
     canary(service, &layout::stem(&service.project, &service.env, &service.service))
 }
@@ -118,9 +132,11 @@ fn place_value(service: &MeshService) -> Value {
     let name = layout::stem(&service.project, &service.env, &service.service);
     let usual = Front::default();
     let unusual = |time: Millis, usual: Millis| (time != usual).then(|| nginx_time(time));
+    let upstream = if service.has_app_port(service.live) { APP_UPSTREAM } else { "" };
     context! {
         service => service.service.as_str(),
-        live => live(service, &name),
+        live => passed_to(service, &name),
+        upstream => upstream,
         canary => canary_of(service),
         pages => format!("{}.{}.{}.", service.project, service.env, service.service),
         // `/api` is the path itself and what is below it, and not `/apis`.

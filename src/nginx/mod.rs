@@ -3,6 +3,7 @@
 //! A generation is a folder: `nginx.conf`, `generation.conf`, one file a service in `stream.d/` or `http.d/`, and one for the public hosts of
 //! each project. Every path inside is
 //! relative to the folder, so a candidate can be tested where it lies and `current` can be a symlink.
+mod app;
 mod containers;
 mod door;
 mod error;
@@ -14,6 +15,7 @@ mod render;
 mod templates;
 mod types;
 
+pub use app::{app_path, is_app_file, is_app_file_of, render_app};
 pub use containers::{Alias, HostDoor, NginxContainer, ServiceDoor, alias_container, host_door, nginx_container, service_door};
 pub use door::{DoorForward, MeshAddress, read_door, render_alias, render_door};
 pub use error::{ReadError, RenderError, TemplateError};

@@ -1,6 +1,6 @@
 //! A service's NGINX file back to the value it was rendered from: what NGINX routes is the truth. Deliberately absent: NGINX's whole grammar.
 use super::error::ReadError;
-use super::header::{OUT, WAITING, read_header, read_words, upstream_name};
+use super::header::{Named, OUT, WAITING, read_header, read_words, upstream_name};
 use super::types::{BackendRole, MeshBackend, MeshService};
 use crate::model::{Backend, Side, Standing, container_name};
 use crate::script::layout;
@@ -24,7 +24,8 @@ pub fn read_service(text: &str) -> Result<MeshService, ReadError> {
         let (words, waits) = words.strip_prefix(WAITING).map_or((words, false), |words| (words, true));
         let (words, standing) = words.strip_prefix(OUT).map_or((words, Standing::In), |words| (words, Standing::Out));
         let mut parameters = directive.split_whitespace();
-        let (backend, side, replica, server) = parameters.next().and_then(|target| read_words(target, words)).ok_or_else(broken)?;
+        let named = parameters.next().and_then(|target| read_words(target, words)).ok_or_else(broken)?;
+        let Named { backend, app_port, side, replica, server } = named;
         each_side_has_its_own |= waits;
         let as_marked = if waits { BackendRole::Idle } else { BackendRole::Live };
         let parameters: Vec<&str> = parameters.collect();
@@ -48,7 +49,7 @@ pub fn read_service(text: &str) -> Result<MeshService, ReadError> {
                 None => return Err(broken()),
             }
         }
-        backends.push(MeshBackend { backend, side, replica, server, role, standing });
+        backends.push(MeshBackend { backend, app_port, side, replica, server, role, standing });
     }
     let takes_traffic = |side| backends.iter().any(|backend| backend.side == side && backend.takes_traffic());
     let routed = match (takes_traffic(Side::Primary), takes_traffic(Side::Secondary)) {
@@ -122,6 +123,16 @@ mod tests {
         let service = read_service(FILE).unwrap();
         assert_eq!((service.live, service.internal_port, service.backends.len()), (Side::Primary, 5228, 2));
         assert_eq!(service.backends[0].backend.socket(), ("10.210.4.10".parse().unwrap(), 5432));
+    }
+
+    #[test]
+    fn an_app_port_stands_before_the_address() {
+        let app_port = |words: &str| edited("# primary 1 lon1-a", words).map(|service| service.backends[0].app_port);
+        assert_eq!(app_port("# primary 1 lon1-a"), Ok(None));
+        assert_eq!(app_port("# primary 1 lon1-a app:15672"), Ok(Some(15672)));
+        for words in ["app:", "app:0", "app:65536", "app:1 app:2", "ap:1"] {
+            assert!(matches!(app_port(&format!("# primary 1 lon1-a {words}")), Err(ReadError::Server { .. })), "{words}");
+        }
     }
 
     #[test]

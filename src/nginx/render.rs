@@ -81,15 +81,15 @@ pub fn render_service(templates: &Templates, service: &MeshService) -> Result<(S
         canary => canary(&service, &name),
         waiting => waits.then(|| context! {
             name => upstream_name(&name, service.live.other()),
+            grpc => service.speaks_grpc(service.live.other()),
             socket => format!("{}/run/{name}{}", layout::MOUNT, layout::WAITING_SOCKET),
         }),
-        method => method(&service, n_active),
-        // One that is left of several: NGINX would give it up like one of several, and then nobody is left.
-        fails => if n_serving == 1 && n_active > 1 { GIVES_NOBODY_UP.to_owned() } else { fails(&service.upstream) },
+        method => method(&service, service.protocol, n_active),
+        fails => fails(&service.upstream, n_active, n_serving),
         slow_start => slow_start(&service),
         checks => service.upstream.checks.as_ref().map(checks),
         tries => tries(&service.upstream),
-        grpc => service.front.grpc,
+        grpc => service.speaks_grpc(service.live),
         backends => Value::from_iter(service.backends.iter().map(|backend| backend_value(backend, "down"))),
     };
     let text = templates.render(template, context).map_err(|source| RenderError::Template { object: name.clone(), source })?;
@@ -108,9 +108,14 @@ fn check(service: &MeshService, name: &str) -> Result<(), RenderError> {
     if service.canary.is_some() && service.backends.iter().all(|backend| backend.role.takes_traffic()) {
         return Err(RenderError::NoBackend { service: service_name() });
     }
+    // A variable names the upstream then: both sides have such a port, or none.
+    let is_torn = service.canary.is_some() && service.has_app_port(service.live) != service.has_app_port(service.live.other());
+    if is_torn && !service.hosts.is_empty() {
+        return Err(RenderError::NoBackend { service: service_name() });
+    }
     match service.protocol {
         Protocol::Http => {}
-        Protocol::Tcp | Protocol::Udp if service.hosts.is_empty() => {}
+        Protocol::Tcp | Protocol::Udp if service.hosts.is_empty() || service.has_app_port(service.live) => {}
         Protocol::Tcp | Protocol::Udp => {
             return Err(RenderError::HostsNeedHttp { service: service_name(), protocol: service.protocol.as_str() });
         }
@@ -127,20 +132,20 @@ fn upstream_value(service: &MeshService, name: &str, side: Side) -> Value {
     let backends: Vec<&MeshBackend> = service.backends.iter().filter(|backend| backend.side == side).collect();
     context! {
         name => upstream_name(name, side),
-        method => method(service, backends.len()),
+        method => method(service, service.protocol, backends.len()),
         backends => backends.into_iter().map(|backend| backend_value(backend, "")).collect::<Vec<Value>>(),
     }
 }
 
 /// The directive that chooses among several backends that take traffic, or nothing where NGINX is to take one after the other.
-fn method(service: &MeshService, n_active: usize) -> Option<String> {
-    let is_datagrams = service.protocol == Protocol::Udp;
+pub(super) fn method(service: &MeshService, protocol: Protocol, n_active: usize) -> Option<String> {
+    let is_datagrams = protocol == Protocol::Udp;
     match &service.upstream.method {
         _ if n_active < 2 => None,
         None if is_datagrams => None,
         Some(Method::RoundRobin) => None,
         None | Some(Method::LeastConn) => Some("least_conn".to_owned()),
-        Some(Method::IpHash) => Some(match service.protocol {
+        Some(Method::IpHash) => Some(match protocol {
             Protocol::Http => "ip_hash".to_owned(),
             // There is no ip_hash of streams.
             Protocol::Tcp | Protocol::Udp => "hash $remote_addr consistent".to_owned(),
@@ -150,8 +155,12 @@ fn method(service: &MeshService, n_active: usize) -> Option<String> {
     }
 }
 
-/// When a backend is given up. NGINX takes whole seconds here, and nothing else.
-fn fails(upstream: &Upstream) -> String {
+/// When a backend is given up, where so many are to serve and so many of these are not out. NGINX takes whole seconds here, and nothing else.
+pub(super) fn fails(upstream: &Upstream, n_active: usize, n_serving: usize) -> String {
+    // One that is left of several: NGINX would give it up like one of several, and then nobody is left.
+    if n_serving == 1 && n_active > 1 {
+        return GIVES_NOBODY_UP.to_owned();
+    }
     format!("max_fails={} fail_timeout={}s", upstream.max_fails, upstream.fail_timeout.seconds_ceil())
 }
 
@@ -159,7 +168,7 @@ fn fails(upstream: &Upstream) -> String {
 const GIVES_NOBODY_UP: &str = "max_fails=0";
 
 /// The parameter of a `server`, where NGINX Plus can heed it: not with a method that knows no weights.
-fn slow_start(service: &MeshService) -> String {
+pub(super) fn slow_start(service: &MeshService) -> String {
     let time = service.upstream.slow_start.filter(|_| service.upstream.method.as_ref().is_none_or(Method::has_backups));
     time.map_or(String::new(), |time| format!(" slow_start={}", nginx_time(time)))
 }
@@ -195,7 +204,7 @@ fn is_host(host: &str) -> bool {
 }
 
 /// NGINX refuses an upstream of backups alone ("no servers in upstream"): without a live one, they are live.
-fn promoted(service: &MeshService) -> MeshService {
+pub(super) fn promoted(service: &MeshService) -> MeshService {
     let mut service = service.clone();
     if service.backends.iter().all(|backend| backend.role != BackendRole::Live) {
         for backend in service.backends.iter_mut().filter(|backend| backend.role == BackendRole::Backup) {
@@ -205,7 +214,7 @@ fn promoted(service: &MeshService) -> MeshService {
     service
 }
 
-fn backend_value(backend: &MeshBackend, idle: &str) -> Value {
+pub(super) fn backend_value(backend: &MeshBackend, idle: &str) -> Value {
     let (target, resolve) = match &backend.backend {
         Backend::Container { name, port, .. } => (format!("{name}:{port}"), "resolve"),
         Backend::Address { address, port } => (format!("{address}:{port}"), ""),
@@ -280,6 +289,13 @@ mod tests {
         };
         assert!(matches!(render(|service| service.backends.clear()), RenderError::NoBackend { .. }));
         assert!(matches!(render(|service| service.protocol = Protocol::Tcp), RenderError::HostsNeedHttp { protocol: "tcp", .. }));
+        let served = |app_port: Option<u16>| {
+            let mut service = services().remove(0);
+            service.protocol = Protocol::Tcp;
+            service.backends.iter_mut().filter(|backend| backend.side == Side::Secondary).for_each(|backend| backend.app_port = app_port);
+            render_service(&built_in(), &service).is_ok()
+        };
+        assert!(served(Some(9000)) && !served(None), "hosts are served from the live side's app port");
         for host in ["", "a b", "a;b", "a..b", "*", "a{}", "*.*.a"] {
             let mut service = services().remove(0);
             service.hosts = vec![host.to_owned()];

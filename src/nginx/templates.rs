@@ -9,14 +9,16 @@ pub(super) const MAIN: &str = "nginx.conf.j2";
 pub(super) const STREAM: &str = "stream_service.conf.j2";
 pub(super) const HTTP: &str = "http_service.conf.j2";
 pub(super) const HOSTS: &str = "hosts.conf.j2";
+pub(super) const APP: &str = "app_port.conf.j2";
 pub(super) const DOOR: &str = "door.conf.j2";
 pub(super) const ALIAS: &str = "alias.conf.j2";
 
-const BUILT_IN: [(&str, &str); 6] = [
+const BUILT_IN: [(&str, &str); 7] = [
     (MAIN, include_str!("../../templates/nginx.conf.j2")),
     (STREAM, include_str!("../../templates/stream_service.conf.j2")),
     (HTTP, include_str!("../../templates/http_service.conf.j2")),
     (HOSTS, include_str!("../../templates/hosts.conf.j2")),
+    (APP, include_str!("../../templates/app_port.conf.j2")),
     (DOOR, include_str!("../../templates/door.conf.j2")),
     (ALIAS, include_str!("../../templates/alias.conf.j2")),
 ];
@@ -88,7 +90,7 @@ mod tests {
         let error = with("nginx.conf", "x").unwrap_err();
         assert_eq!(
             error.to_string(),
-            "there is no template `nginx.conf` to replace; the templates are nginx.conf.j2, stream_service.conf.j2, http_service.conf.j2, hosts.conf.j2, door.conf.j2, alias.conf.j2"
+            "there is no template `nginx.conf` to replace; the templates are nginx.conf.j2, stream_service.conf.j2, http_service.conf.j2, hosts.conf.j2, app_port.conf.j2, door.conf.j2, alias.conf.j2"
         );
     }
 

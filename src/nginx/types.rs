@@ -19,7 +19,7 @@ pub struct MeshService {
     pub live: Side,
     /// The live side's version, free text.
     pub version: String,
-    /// Public hosts, which stand in the project's file of hosts. Only for http.
+    /// Public hosts, which stand in the project's file of hosts. Only for http, and where the live side has an app port.
     pub hosts: Vec<String>,
     /// How they are served.
     #[serde(default, skip_serializing_if = "is_usual")]
@@ -44,6 +44,18 @@ impl MeshService {
     pub fn sends_to(&self, backend: &MeshBackend) -> bool {
         backend.takes_traffic() || self.canary.is_some()
     }
+
+    /// Backends of this side serve the public hosts at a port of their own.
+    #[must_use]
+    pub fn has_app_port(&self, side: Side) -> bool {
+        self.backends.iter().any(|backend| backend.side == side && backend.app_port.is_some())
+    }
+
+    /// This side is asked by gRPC at the service's own port. What is said of `grpc` is said of the app port, where there is one.
+    #[must_use]
+    pub(super) fn speaks_grpc(&self, side: Side) -> bool {
+        self.front.grpc && !self.has_app_port(side)
+    }
 }
 
 fn is_default(upstream: &Upstream) -> bool {
@@ -55,6 +67,10 @@ fn is_default(upstream: &Upstream) -> bool {
 pub struct MeshBackend {
     /// Where.
     pub backend: Backend,
+    /// The port there that public hosts are served from, where it is another one: of the container where it is reached by name, of the
+    /// server where it is published.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub app_port: Option<u16>,
     /// Which side's container it is.
     pub side: Side,
     /// Which replica, from 1.
@@ -73,6 +89,17 @@ impl MeshBackend {
     #[must_use]
     pub fn takes_traffic(&self) -> bool {
         self.role.takes_traffic() && self.standing.is_in()
+    }
+
+    /// Where public hosts are served from, where that is another port.
+    #[must_use]
+    pub fn app(&self) -> Option<Backend> {
+        self.app_port.map(|port| self.backend.at(port))
+    }
+
+    /// Everywhere that NGINX may have connections to.
+    pub fn reached_at(&self) -> impl Iterator<Item = Backend> {
+        std::iter::once(self.backend.clone()).chain(self.app())
     }
 }
 

@@ -99,7 +99,8 @@ pub(super) fn check(routing: &Routing<'_>) -> Vec<Finding> {
         }
         let by_client = balance.upstream.method == Some(Method::IpHash);
         let has_hosts = desired.service.proxy.as_ref().is_some_and(|proxy| !proxy.hosts.is_empty());
-        if by_client && n_copies > 1 && !(has_hosts && desired.service.protocol == Protocol::Http) {
+        let is_served = desired.service.protocol == Protocol::Http || desired.service.app_port().is_some();
+        if by_client && n_copies > 1 && !(has_hosts && is_served) {
             push(
                 Level::Warning,
                 "`ip_hash` sees the fleet's own clients, which come through doors, as one: all of them go to the same copy".to_owned(),

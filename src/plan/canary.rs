@@ -10,7 +10,7 @@ use super::turn::Turn;
 use super::types::{Change, Finding, Level, Step, Wave, WaveKind};
 use crate::config::{Canary, Promote, Strategy, Takes};
 use crate::model::{Action, CanaryCheck, Protocol, ServerName, ServiceName, Share};
-use crate::nginx::{RenderError, upstream_name};
+use crate::nginx::{MeshBackend, RenderError, upstream_name};
 use crate::script::layout;
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -37,6 +37,11 @@ fn wanted(routing: &Routing<'_>) -> Option<Canary> {
 /// Why a service that moves cannot be tried first.
 fn obstacle(routing: &Routing<'_>, desired: &Desired<'_>) -> Option<&'static str> {
     let (Some(from), Some(to)) = (desired.from, desired.to) else { return Some("it is new: there is nobody to share the requests with") };
+    let serves_otherwise = routing.fleet.keys().any(|server| {
+        let [old, new] = [from, to].map(|side| routing.backends(server, desired, side));
+        let has_app_port = |backends: &[MeshBackend]| backends.iter().any(|backend| backend.app_port.is_some());
+        !old.is_empty() && !new.is_empty() && has_app_port(&old) != has_app_port(&new)
+    });
     let announced = routing.fleet.keys().any(|server| routing.announces(server, desired));
     if desired.service.hands_over() {
         Some("it is handed over: two of it must not run at once")
@@ -46,6 +51,8 @@ fn obstacle(routing: &Routing<'_>, desired: &Desired<'_>) -> Option<&'static str
         Some("it has no port: no request goes to it")
     } else if routing.protocol(desired, from) != routing.protocol(desired, to) {
         Some("its protocol changes")
+    } else if serves_otherwise {
+        Some("the port that its hosts are served from changes")
     } else if announced {
         Some("the way in which NGINX reaches it changes")
     } else {

@@ -43,7 +43,8 @@ pub(super) fn front_tls(routing: &Routing<'_>, server: &ServerName, desired: &De
 /// The services with TLS that a server of this kind has to serve.
 fn served<'d>(routing: &Routing<'d>) -> impl Iterator<Item = (&'d Desired<'d>, &'d Proxy, &'d ProxyTls)> {
     let desired: &'d [Desired<'d>] = routing.desired;
-    let there = desired.iter().filter(|desired| desired.to.is_some() && desired.service.protocol == Protocol::Http);
+    let is_public = |desired: &&Desired<'_>| desired.service.protocol == Protocol::Http || desired.service.app_port().is_some();
+    let there = desired.iter().filter(|desired| desired.to.is_some()).filter(is_public);
     there.filter_map(|desired| {
         let proxy = desired.service.proxy.as_ref()?;
         Some((desired, proxy, proxy.tls.as_ref()?))

@@ -16,8 +16,18 @@ use std::net::Ipv4Addr;
 /// The internal port and the replicas of each service.
 pub(super) type Settled = BTreeMap<ServiceName, (Option<u16>, Vec<Replica>)>;
 
-/// A service, and one of its replicas; None for the internal port.
-type Owner<'a> = (&'a ServiceName, Option<u32>);
+/// A service, and which of its ports.
+type Owner<'a> = (&'a ServiceName, Claim);
+
+/// A port that a service owns.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+enum Claim {
+    Internal,
+    /// Of this replica.
+    Base(u32),
+    /// Of this replica, for public hosts.
+    AppBase(u32),
+}
 
 /// Ports and slots of all services: all pinned and claimed ones first, so that a newcomer's hash never takes them, be it a service's or
 /// a further replica's.
@@ -39,9 +49,10 @@ pub(super) fn settle_all(playbook: &Playbook, fleet: &Fleet, present: &Present<'
                 .get(name)
                 .and_then(|service| service.units.iter().filter(|unit| unit.replica == number).find_map(|unit| unit.number(label::SLOT)));
             let slot = owned.unwrap_or_else(|| next_slot(&mut used_slots));
-            Replica { number, base_port: ports.get(&(name, Some(number))).copied(), slot }
+            let port = |claim| ports.get(&(name, claim)).copied();
+            Replica { number, base_port: port(Claim::Base(number)), app_base_port: port(Claim::AppBase(number)), slot }
         });
-        settled.insert(name.clone(), (ports.get(&(name, None)).copied(), replicas.collect()));
+        settled.insert(name.clone(), (ports.get(&(name, Claim::Internal)).copied(), replicas.collect()));
     }
     settled
 }
@@ -64,24 +75,39 @@ fn wishes<'a>(playbook: &'a Playbook, present: &Present<'_>) -> Vec<(Owner<'a>, 
         let internal = Wish {
             service: name,
             what: "internal port".to_owned(),
+            can_be_pinned: true,
             pinned: service.internal_port,
             claimed: claims(name, label::INTERNAL_PORT, None),
             hashed: internal_port(&playbook.project, &playbook.env, name),
             range: INTERNAL,
             paired: false,
         };
-        wishes.push(((name, None), internal));
+        wishes.push(((name, Claim::Internal), internal));
         for number in 1..=service.replicas {
+            let of_replica = |what: &str| if number == 1 { what.to_owned() } else { format!("{what} of replica {number}") };
             let base = Wish {
                 service: name,
-                what: if number == 1 { "base port".to_owned() } else { format!("base port of replica {number}") },
+                what: of_replica("base port"),
+                can_be_pinned: true,
                 pinned: service.host_port.map(|pinned| pinned.saturating_add(u16::try_from(number - 1).unwrap_or(u16::MAX))),
                 claimed: claims(name, label::BASE_PORT, Some(number)),
                 hashed: base_port(&playbook.project, &playbook.env, name, port, number),
                 range: BASE,
                 paired: true,
             };
-            wishes.push(((name, Some(number)), base));
+            wishes.push(((name, Claim::Base(number)), base));
+            let Some(app_port) = service.app_port() else { continue };
+            let app = Wish {
+                service: name,
+                what: of_replica("app base port"),
+                can_be_pinned: false,
+                pinned: None,
+                claimed: claims(name, label::APP_BASE_PORT, Some(number)),
+                hashed: base_port(&playbook.project, &playbook.env, name, app_port, number),
+                range: BASE,
+                paired: true,
+            };
+            wishes.push(((name, Claim::AppBase(number)), app));
         }
     }
     wishes
@@ -106,6 +132,12 @@ fn taken_by_others(playbook: &Playbook, fleet: &Fleet) -> Taken {
             explained.extend(&given_up);
             if mine(container) {
                 explained.extend(container.published.iter().filter(|_| runs).map(|published| published.host_port));
+                // What waits to be gone back to has it, although the playbook has no app port any more.
+                let name = container.labels.get(label::SERVICE).map_or("", String::as_str);
+                let had_one = playbook.services.iter().any(|(known, service)| known.as_str() == name && service.app_port().is_none());
+                if let Some(base) = number(label::APP_BASE_PORT).filter(|_| had_one) {
+                    taken.extend([base, secondary_port(base)].map(|port| (port, format!("service {name}"))));
+                }
                 continue;
             }
             let owner = match container.labels.get(label::PROJECT) {
@@ -115,7 +147,7 @@ fn taken_by_others(playbook: &Playbook, fleet: &Fleet) -> Taken {
                 }
                 None => format!("container {} on {server}", container.name),
             };
-            if let Some(base) = number(label::BASE_PORT) {
+            for base in [label::BASE_PORT, label::APP_BASE_PORT].into_iter().filter_map(number) {
                 taken.entry(base).or_insert_with(|| owner.clone());
                 taken.entry(secondary_port(base)).or_insert_with(|| owner.clone());
             }
@@ -149,4 +181,80 @@ fn taken_by_others(playbook: &Playbook, fleet: &Fleet) -> Taken {
         }
     }
     taken
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config::read_playbook;
+    use crate::model::{EnvName, Labels, ServerName};
+    use crate::plan::present::present;
+    use crate::remote::fake::FakeServer;
+
+    const BROKER: &str = "[project]\nname = \"shop\"\nversion = \"1\"\n\n[env.prod]\n\n[services.broker]\nimage = \"b:1\"\nport = 5672\n\
+                          replicas = 2\nproxy = { hosts = [\"b.example.com\"], app_port = 15672 }\n";
+
+    /// Own base ports and those of the app port by replica, and what was noticed, with these labels on a container that is there.
+    fn settled(playbook: &str, labels: &[(&str, &str)]) -> (Vec<Option<u16>>, Vec<Option<u16>>, Vec<Finding>) {
+        let playbook = read_playbook("playbook.toml", playbook, Some(&EnvName::new("prod").unwrap())).unwrap();
+        let mut server = FakeServer::new("s1");
+        let labels: Labels = labels.iter().map(|(key, value)| ((*key).to_owned(), (*value).to_owned())).collect();
+        if !labels.is_empty() {
+            server.add_container("shop_prod_broker", "b:1", labels, Vec::new());
+        }
+        let fleet = Fleet::from([(ServerName::new("s1").unwrap(), server.facts())]);
+        let mut findings = Vec::new();
+        let present = present(&playbook.project, &playbook.env, &fleet);
+        let (_, replicas) = settle_all(&playbook, &fleet, &present, &mut findings).into_values().next().unwrap();
+        (
+            replicas.iter().map(|replica| replica.base_port).collect(),
+            replicas.iter().map(|replica| replica.app_base_port).collect(),
+            findings,
+        )
+    }
+
+    fn mine(more: &[(&'static str, &'static str)]) -> Vec<(&'static str, &'static str)> {
+        let own = [
+            (label::PROJECT, "shop"),
+            (label::ENV, "prod"),
+            (label::SERVICE, "broker"),
+            (label::SIDE, "primary"),
+            (label::REPLICA, "1"),
+            (label::ROLE, "app"),
+        ];
+        own.into_iter().chain(more.iter().copied()).collect()
+    }
+
+    #[test]
+    fn the_app_port_has_a_pair_of_ports_by_a_hash_of_its_own() {
+        let (own, app, findings) = settled(BROKER, &[]);
+        // printf shop_prod_broker_15672 | md5sum
+        assert_eq!((own[0], app[0], findings.len()), (Some(8242), Some(8687), 0));
+        assert!(app[1].is_some() && !own.contains(&app[1]) && app[1] != app[0], "{own:?} {app:?}");
+        let (_, none, _) = settled(
+            &BROKER.replace(", app_port = 15672", ", app_port = 5672").replace("port = 5672\n", "port = 5672\nprotocol = \"http\"\n"),
+            &[],
+        );
+        assert_eq!(none, [None, None], "a service that serves its hosts from its own port has one pair");
+    }
+
+    #[test]
+    fn a_claim_on_a_label_stays_and_another_projects_is_heeded() {
+        let (_, app, _) = settled(BROKER, &mine(&[(label::APP_BASE_PORT, "8111")]));
+        assert_eq!(app[0], Some(8111));
+        let others = [(label::PROJECT, "blog"), (label::ENV, "prod"), (label::SERVICE, "x"), (label::APP_BASE_PORT, "8687")];
+        let (_, app, findings) = settled(BROKER, &others);
+        assert_eq!(app[0], Some(8688));
+        assert!(
+            findings[0].text.contains("app base port 8687 would be the hash's choice, but 8687 is taken by blog/prod service x"),
+            "{findings:?}"
+        );
+    }
+
+    #[test]
+    fn what_waits_to_be_gone_back_to_keeps_its_ports() {
+        let without = BROKER.replace("proxy = { hosts = [\"b.example.com\"], app_port = 15672 }\n", "");
+        let (own, app, findings) = settled(&without, &mine(&[(label::APP_BASE_PORT, "8242")]));
+        assert_eq!((own[0], app[0]), (Some(8243), None), "{findings:?}");
+    }
 }

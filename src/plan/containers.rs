@@ -37,6 +37,8 @@ struct Essence<'a> {
     #[serde(skip_serializing_if = "std::ops::Not::not")]
     udp: bool,
     published: Option<(BackendMode, &'a BTreeMap<u32, u16>)>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    app_port: Option<(u16, &'a BTreeMap<u32, u16>)>,
     #[serde(skip_serializing_if = "BTreeSet::is_empty")]
     secrets: &'a BTreeSet<SecretName>,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -46,6 +48,13 @@ struct Essence<'a> {
 /// The internal port of a service that is used, and what it speaks.
 pub(super) type UsedPort = (u16, Protocol);
 
+/// Base ports by replica: of the service's own port, and of the one that public hosts are served from, where that is another.
+#[derive(Default)]
+pub(super) struct BasePorts {
+    pub(super) own: BTreeMap<u32, u16>,
+    pub(super) app: BTreeMap<u32, u16>,
+}
+
 /// The digest that says whether a service's containers have to be replaced. A new version text alone does not.
 #[must_use]
 pub(super) fn spec_digest(
@@ -53,11 +62,15 @@ pub(super) fn spec_digest(
     env: &BTreeMap<String, String>,
     used_ports: &[UsedPort],
     mode: BackendMode,
-    base_ports: &BTreeMap<u32, u16>,
+    bases: &BasePorts,
 ) -> String {
     let ports = |are: &dyn Fn(Protocol) -> bool| -> Vec<u16> {
         let wanted = used_ports.iter().filter(|(_, protocol)| has_door(service) && are(*protocol));
         wanted.map(|(port, _)| *port).collect()
+    };
+    let published = |bases| match mode {
+        BackendMode::SingleServer => &EMPTY,
+        BackendMode::MultiServer => bases,
     };
     digest(&Essence {
         image: &service.image,
@@ -69,10 +82,8 @@ pub(super) fn spec_digest(
         doors: ports(&|_| true),
         udp_doors: ports(&|protocol| protocol == Protocol::Udp),
         udp: service.port.is_some() && service.protocol == Protocol::Udp,
-        published: service.port.map(|_| match mode {
-            BackendMode::SingleServer => (mode, &EMPTY),
-            BackendMode::MultiServer => (mode, base_ports),
-        }),
+        published: service.port.map(|_| (mode, published(&bases.own))),
+        app_port: service.app_port().map(|port| (port, published(&bases.app))),
         secrets: &service.secrets,
         secrets_owner: service.secrets_owner,
     })
@@ -178,16 +189,29 @@ impl Place<'_> {
         else {
             return Vec::new();
         };
-        vec![Publish { address, host_port, container_port, transport: self.desired.service.protocol.transport().to_owned() }]
+        let own = Publish { address, host_port, container_port, transport: self.desired.service.protocol.transport().to_owned() };
+        let app = self.desired.service.app_port().zip(self.app_host_port());
+        let app = app.map(|(container_port, host_port)| Publish { address, host_port, container_port, transport: "tcp".to_owned() });
+        std::iter::once(own).chain(app).collect()
     }
 
     /// The host port of this side.
     #[must_use]
     pub(super) fn host_port(&self) -> Option<u16> {
-        self.replica.base_port.map(|base| match self.side {
+        self.replica.base_port.map(|base| self.of_side(base))
+    }
+
+    /// The host port that this side's public hosts are served from, where it is another.
+    #[must_use]
+    pub(super) fn app_host_port(&self) -> Option<u16> {
+        self.replica.app_base_port.map(|base| self.of_side(base))
+    }
+
+    fn of_side(&self, base: u16) -> u16 {
+        match self.side {
             Side::Primary => base,
             Side::Secondary => secondary_port(base),
-        })
+        }
     }
 
     fn app_labels(&self) -> Labels {
@@ -218,6 +242,8 @@ impl Place<'_> {
             (label::PORT, self.desired.service.port),
             (label::BASE_PORT, self.replica.base_port),
             (label::INTERNAL_PORT, self.desired.internal_port),
+            (label::APP_PORT, self.desired.service.app_port()),
+            (label::APP_BASE_PORT, self.replica.app_base_port),
         ];
         for (key, port) in ports {
             if let Some(port) = port {

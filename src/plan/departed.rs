@@ -36,7 +36,7 @@ pub(super) fn drain_steps(routing: &Routing<'_>) -> BTreeMap<ServerName, Vec<Ste
     let mut old: BTreeMap<&ServerName, Vec<Backend>> = BTreeMap::new();
     for desired in routing.desired.iter().filter(|desired| !desired.moves()) {
         for (server, route) in rerouted(desired).filter(|(server, _)| routing.fleet.contains_key(*server)) {
-            old.entry(server).or_default().extend(departed(routing, route).map(|backend| backend.backend.clone()));
+            old.entry(server).or_default().extend(departed(routing, route).flat_map(MeshBackend::reached_at));
         }
     }
     old.retain(|_, backends| !backends.is_empty());

@@ -2,6 +2,7 @@
 //! Deliberately absent: which backends there are (`routes`), and when a server switches.
 use super::adopt;
 use super::certificates::front_tls;
+use super::present::PresentService;
 use super::routes::Routing;
 use super::show::prose::server_list;
 use super::target::Desired;
@@ -9,7 +10,10 @@ use super::types::{Finding, Level};
 use crate::config::{Ingress, Inventory, NginxSettings};
 use crate::facts::Facts;
 use crate::model::{BackendMode, Front, Protocol, ServerName};
-use crate::nginx::{MAINTENANCE, MainSettings, MeshService, RenderError, hosts_path, page_kinds, page_path, read_service, render_hosts};
+use crate::nginx::{
+    MAINTENANCE, MainSettings, MeshBackend, MeshService, RenderError, hosts_path, is_app_file_of, is_service_file, page_kinds, page_path,
+    read_service, render_app, render_hosts,
+};
 use crate::script::layout;
 use std::collections::BTreeMap;
 
@@ -27,21 +31,39 @@ pub(super) fn main_settings(nginx: &NginxSettings) -> MainSettings {
     MainSettings { trusted_proxies: nginx.trusted_proxies.clone(), ..MainSettings::default() }
 }
 
-/// The public hosts of a service on this server, and how they are served. How it is asked in the mesh, by HTTP/1.1 or gRPC, is the same
-/// on every server.
+/// The public hosts of a service on this server, and how they are served, where these are its live backends. How it is asked in the mesh, by
+/// HTTP/1.1 or gRPC, is the same on every server.
+///
+/// What runs without the `app_port` that the playbook wants goes on as it was served so far: its own port was never meant for other hosts.
 #[must_use]
-pub(super) fn front(routing: &Routing<'_>, server: &ServerName, desired: &Desired<'_>, protocol: Protocol) -> (Vec<String>, Front) {
-    let Some(proxy) = desired.service.proxy.as_ref().filter(|_| protocol == Protocol::Http) else {
+pub(super) fn front(
+    routing: &Routing<'_>,
+    server: &ServerName,
+    desired: &Desired<'_>,
+    protocol: Protocol,
+    backends: &[MeshBackend],
+) -> (Vec<String>, Front) {
+    let has_app_port = backends.iter().any(|backend| backend.app_port.is_some());
+    let Some(proxy) = desired.service.proxy.as_ref().filter(|_| protocol == Protocol::Http || has_app_port) else {
         return (Vec::new(), Front::default());
     };
+    let is_yet_to_come = desired.service.app_port().is_some() && !has_app_port;
+    let routed = || desired.present.into_iter().flat_map(PresentService::level_routes);
+    let grpc = if is_yet_to_come { routed().any(|route| route.front.grpc) } else { proxy.front.grpc };
+    let nowhere = (Vec::new(), Front { grpc: grpc && protocol == Protocol::Http, ..Front::default() });
     if !is_edge(routing.inventory, server) {
-        return (Vec::new(), Front { grpc: proxy.front.grpc, ..Front::default() });
+        return nowhere;
     }
     let tls = front_tls(routing, server, desired, proxy);
     if tls.is_none() && lacks_certificate(routing, server, desired) {
-        return (Vec::new(), Front { grpc: proxy.front.grpc, ..Front::default() });
+        return nowhere;
     }
-    (proxy.hosts.clone(), Front { tls, maintenance: desired.maintenance, ..proxy.front.clone() })
+    let mut hosts = proxy.hosts.clone();
+    hosts.retain(|host| !is_yet_to_come || routed().any(|route| route.hosts.contains(host)));
+    if hosts.is_empty() {
+        return nowhere;
+    }
+    (hosts, Front { tls, maintenance: desired.maintenance, grpc, ..proxy.front.clone() })
 }
 
 /// The service is served with TLS, and this run has not read the certificate for a server that does not serve its hosts yet: nobody is to
@@ -52,8 +74,8 @@ fn lacks_certificate(routing: &Routing<'_>, server: &ServerName, desired: &Desir
     is_edge(routing.inventory, server) && !serves && front_tls(routing, server, desired, proxy).is_none()
 }
 
-/// The file of the project's hosts in a generation that holds these files, of whatever projects, and the pages that it leads to. What is
-/// no more a part of the generation goes.
+/// The file of the project's hosts in a generation that holds these files, of whatever projects, those of the app ports that they are served
+/// from, and the pages that it leads to. What is no more a part of the generation goes.
 ///
 /// # Errors
 /// [`RenderError`] where a template is at fault.
@@ -74,9 +96,13 @@ pub(super) fn add_hosts(
             made.insert(path, text);
         }
     }
+    for service in &services {
+        made.extend(render_app(routing.templates, service)?);
+    }
     let (project, env) = (&routing.playbook.project, &routing.playbook.env);
     let (hosts, pages) = (hosts_path(project, env), format!("pages/{project}.{env}."));
-    remove.extend(live.keys().filter(|path| (**path == hosts || path.starts_with(&pages)) && !made.contains_key(*path)).cloned());
+    let is_ours = |path: &str| path == hosts || path.starts_with(&pages) || is_app_file_of(project, env, path);
+    remove.extend(live.keys().filter(|path| is_ours(path) && !made.contains_key(*path)).cloned());
     ours.extend(made);
     Ok(())
 }
@@ -103,12 +129,13 @@ fn usual_page(kind: &str) -> String {
     )
 }
 
-/// The http services of this project among these files, of whatever projects.
+/// The services of this project among these files, of whatever projects, in the order of the files' names.
 fn services<'f>(routing: &Routing<'_>, files: impl Iterator<Item = (&'f String, &'f String)>) -> Vec<MeshService> {
     let (project, env) = (&routing.playbook.project, &routing.playbook.env);
-    let prefix = format!("http.d/{project}_{env}_");
-    let ours = files.filter(|(path, _)| path.starts_with(&prefix)).filter_map(|(path, text)| Some((path, read_service(text).ok()?)));
-    let ours: BTreeMap<&String, MeshService> = ours.filter(|(_, service)| service.project == *project && service.env == *env).collect();
+    let prefix = format!("{project}_{env}_");
+    let named = files.filter(|(path, _)| is_service_file(path)).filter_map(|(path, text)| Some((path.split_once('/')?.1, text)));
+    let ours = named.filter(|(name, _)| name.starts_with(&prefix)).filter_map(|(name, text)| Some((name, read_service(text).ok()?)));
+    let ours: BTreeMap<&str, MeshService> = ours.filter(|(_, service)| service.project == *project && service.env == *env).collect();
     ours.into_values().collect()
 }
 

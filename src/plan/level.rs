@@ -1,14 +1,16 @@
 //! The steps that bring a server level that was left behind: its NGINX first, to what the others route; then what it missed is started; and
 //! once everybody routes to that, what is older there goes. Deliberately absent: which servers these are (see `behind`).
+use super::backends::{reaches, unit_backends};
 use super::present::Unit;
-use super::routes::{Generation, Routing, reaches, unit_backend};
+use super::routes::{Generation, Routing};
 use super::steps::plain;
-use super::switching::{drain_policy, route_check, switch_steps};
+use super::switching::{drain_policy, route_checks, switch_steps};
 use super::target::Desired;
 use super::turn::Turn;
 use super::types::{Change, Finding, Step};
 use crate::facts::ContainerFact;
 use crate::model::{Action, Backend, ServerName, previous_name};
+use crate::nginx::MeshBackend;
 use std::collections::BTreeMap;
 
 type Steps = BTreeMap<ServerName, Vec<Step>>;
@@ -32,7 +34,10 @@ pub(super) fn join_steps(
     let turn = Turn { routing, services: &[], release: 0 };
     let mut all = switch_steps(&turn, generations, live);
     for (server, steps) in &mut all {
-        steps.extend(routing.desired.iter().filter_map(|desired| route_check(routing, server, desired, desired.from?)));
+        for desired in routing.desired {
+            let Some(side) = desired.from else { continue };
+            steps.extend(route_checks(routing, server, desired, side));
+        }
     }
     all
 }
@@ -45,7 +50,7 @@ pub(super) fn drain_steps(routing: &Routing<'_>) -> Steps {
         // Others may still have requests there from before they went on without it.
         let units = routing.desired.iter().filter_map(|desired| desired.present).flat_map(|present| &present.units);
         let stale = units.filter(|unit| unit.is_stale && unit.is_up());
-        let reached = stale.filter_map(|unit| unit_backend(unit).filter(|backend| reaches(server, &unit.server, backend)));
+        let reached = stale.flat_map(|unit| unit_backends(unit).filter(|backend| reaches(server, &unit.server, backend)));
         let mut old: Vec<Backend> = reached.collect();
         if !routing.behind.back.contains(server) {
             push(routing, &mut all, server, old);
@@ -54,8 +59,8 @@ pub(super) fn drain_steps(routing: &Routing<'_>) -> Steps {
         for desired in routing.desired {
             let Some(route) = desired.present.and_then(|present| present.routes.get(server)) else { continue };
             let now = desired.from.map(|from| routing.backends(server, desired, from)).unwrap_or_default();
-            let new: Vec<Backend> = now.into_iter().map(|backend| backend.backend).collect();
-            let routed = route.backends.iter().filter(|backend| backend.role.takes_traffic()).map(|backend| backend.backend.clone());
+            let new: Vec<Backend> = now.iter().flat_map(MeshBackend::reached_at).collect();
+            let routed = route.backends.iter().filter(|backend| backend.role.takes_traffic()).flat_map(MeshBackend::reached_at);
             old.extend(routed.filter(|backend| !new.contains(backend)));
         }
         push(routing, &mut all, server, old);
@@ -98,7 +103,8 @@ pub(super) fn missed_backends(routing: &Routing<'_>, server: &ServerName) -> Vec
     let backends = caught_up.filter_map(|desired| {
         let is_missed = |at: &ServerName, replica| desired.missed.contains(&(at.clone(), replica));
         let all = routing.backends(server, desired, desired.from?).into_iter();
-        Some(all.filter(move |backend| is_missed(&backend.server, backend.replica)).map(|backend| backend.backend))
+        let missed = all.filter(move |backend| is_missed(&backend.server, backend.replica));
+        Some(missed.flat_map(|backend| backend.reached_at().collect::<Vec<_>>()))
     });
     backends.flatten().collect()
 }

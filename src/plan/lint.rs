@@ -1,10 +1,12 @@
 //! What a careful operator would notice before running the plan.
 use super::adopt;
+use super::app_port;
+use super::backends::unit_backend;
 use super::balancing;
 use super::containers::{SET_BY_US, has_door, volume_name};
 use super::drift::strangers;
 use super::fronts;
-use super::routes::{Routing, unit_backend};
+use super::routes::Routing;
 use super::show::prose::server_list;
 use super::target::Desired;
 use super::types::{Change, Finding, Level};
@@ -41,6 +43,7 @@ pub(super) fn lint(routing: &Routing<'_>) -> Vec<Finding> {
     check_transports(routing, &mut findings);
     findings.extend(balancing::check(routing));
     findings.extend(fronts::findings(routing));
+    findings.extend(app_port::findings(routing));
     findings
 }
 
@@ -180,14 +183,6 @@ fn check_services(routing: &Routing<'_>, findings: &mut Vec<Finding>) {
         for name in SET_BY_US.iter().filter(|name| desired.service.env.contains_key(**name)) {
             let text = format!("its {name} in `env` is not what the container gets: Flipside sets it");
             findings.push(of(Level::Warning, text, "give it another name"));
-        }
-        let app_port = desired.service.proxy.as_ref().and_then(|proxy| proxy.app_port);
-        if app_port.is_some() && app_port != desired.service.port {
-            findings.push(of(
-                Level::Fatal,
-                "`proxy.app_port` differs from `port`: a service has one port that is published for the other servers".to_owned(),
-                "leave `app_port` out, and let `port` be the one that serves; or make it two services with the same image",
-            ));
         }
         let unknown_used: Vec<&str> =
             desired.service.uses.keys().filter(|used| routing.removed.contains(*used)).map(|used| used.as_str()).collect();

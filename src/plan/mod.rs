@@ -1,6 +1,8 @@
 //! The heart: from playbook, inventory and facts to a plan, and from plan and ledger to what is next. Deliberately absent: doing anything.
 mod adopt;
 mod aliases;
+mod app_port;
+mod backends;
 mod balancing;
 mod batches;
 mod behind;
@@ -31,6 +33,7 @@ mod ports;
 mod prepare;
 mod present;
 mod probes;
+mod proving;
 mod record;
 mod remove;
 mod revert;

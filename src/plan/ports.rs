@@ -30,8 +30,10 @@ impl Range {
 pub(super) struct Wish<'a> {
     /// The service.
     pub service: &'a ServiceName,
-    /// For messages: `base port`, `base port of replica 2`, `internal port`.
+    /// For messages: `base port`, `base port of replica 2`, `internal port`, `app base port`.
     pub what: String,
+    /// The playbook has a key for it.
+    pub can_be_pinned: bool,
     /// Pinned by the playbook.
     pub pinned: Option<u16>,
     /// Claimed by labels of its own containers.
@@ -59,8 +61,10 @@ pub(super) fn settle(wish: &Wish<'_>, taken: &mut Taken, findings: &mut Vec<Find
             if let Some((port, by)) = conflict(fixed, taken) {
                 let (origin, hint) = if wish.pinned.is_some() {
                     ("pinned", "pin another port in the playbook, or free this one")
-                } else {
+                } else if wish.can_be_pinned {
                     ("owned by this service", "free the port, or pin another one with `host_port` or `internal_port`")
+                } else {
+                    ("owned by this service", "free the port; it serves the hosts of `proxy`")
                 };
                 findings.push(finding(Level::Fatal, format!("{} {fixed} is {origin}, but port {port} is taken by {by}", wish.what), hint));
             }
@@ -70,7 +74,8 @@ pub(super) fn settle(wish: &Wish<'_>, taken: &mut Taken, findings: &mut Vec<Find
             let free = wish.range.from(wish.hashed).find(|port| conflict(*port, taken).is_none());
             match free {
                 None => {
-                    findings.push(finding(Level::Fatal, format!("no free {} is left in its range", wish.what), "pin one in the playbook"));
+                    let hint = if wish.can_be_pinned { "pin one in the playbook" } else { "fewer `replicas`, or services with `app_port`" };
+                    findings.push(finding(Level::Fatal, format!("no free {} is left in its range", wish.what), hint));
                     wish.hashed
                 }
                 Some(port) => {
@@ -108,7 +113,7 @@ mod tests {
     use super::*;
 
     fn wish<'a>(service: &'a ServiceName, pinned: Option<u16>, claimed: Option<u16>, hashed: u16) -> Wish<'a> {
-        Wish { service, what: "base port".to_owned(), pinned, claimed, hashed, range: BASE, paired: true }
+        Wish { service, what: "base port".to_owned(), can_be_pinned: true, pinned, claimed, hashed, range: BASE, paired: true }
     }
 
     fn service() -> ServiceName {

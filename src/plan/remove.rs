@@ -12,7 +12,7 @@ use super::turn::Turn;
 use super::types::{Step, Wave, WaveKind};
 use crate::facts::{ContainerFact, Facts};
 use crate::model::{Action, Backend, ServerName, ServiceName, Side, label, network_name};
-use crate::nginx::RenderError;
+use crate::nginx::{MeshBackend, RenderError};
 use crate::script::layout::NGINX_CONTAINER;
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -80,7 +80,7 @@ fn old_backends(facts: &Facts, server: &ServerName, service: &PresentService<'_>
     match service.routes.get(server) {
         // A side that is kept warm may have connections from before the last switch.
         Some(route) => {
-            let all: BTreeSet<Backend> = route.backends.iter().map(|backend| backend.backend.clone()).chain(running()).collect();
+            let all: BTreeSet<Backend> = route.backends.iter().flat_map(MeshBackend::reached_at).chain(running()).collect();
             all.into_iter().collect()
         }
         None if facts.nginx.served.is_some() => running().collect(),

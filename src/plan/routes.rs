@@ -1,10 +1,10 @@
 //! What each server's NGINX should route, and the generation that says so. Deliberately absent: when it is switched.
+use super::backends::is_name;
 use super::balancing::{assign_roles, upstream};
 use super::batches::Batch;
 use super::behind::Behind;
 use super::canary::Split;
 use super::checks::keep_out;
-use super::containers::Place;
 use super::drift::Drift;
 use super::fronts::{add_hosts, front, main_settings};
 use super::present::{Fleet, Present, Unit};
@@ -14,9 +14,7 @@ use super::target::Desired;
 use super::warm::Warm;
 use crate::config::{Inventory, Playbook};
 use crate::facts::Facts;
-use crate::model::{
-    Backend, BackendMode, GenerationId, Protocol, Secrets, ServerName, ServiceName, Side, StagedListener, Standing, container_name, label,
-};
+use crate::model::{BackendMode, GenerationId, Protocol, Secrets, ServerName, ServiceName, Side, StagedListener, label};
 use crate::nginx::{
     BackendRole, MeshBackend, MeshService, RenderError, Templates, generation_file, generation_id, listener, render_main, render_service,
     service_path,
@@ -86,92 +84,6 @@ pub(super) struct Generation {
 }
 
 impl Routing<'_> {
-    /// The backends of a service's side as `server`'s NGINX reaches them.
-    #[must_use]
-    pub(super) fn backends(&self, server: &ServerName, desired: &Desired<'_>, side: Side) -> Vec<MeshBackend> {
-        let moving = desired.moves() && desired.to == Some(side);
-        match (moving, desired.change == super::types::Change::Restore) {
-            (true, false) => self.new_backends(server, desired, side),
-            (true, true) => self.present_backends(server, desired, side),
-            (false, _) => {
-                let is_missed = |backend: &MeshBackend| {
-                    desired.from == Some(side) && desired.missed.contains(&(backend.server.clone(), backend.replica))
-                };
-                let mut backends = self.present_backends(server, desired, side);
-                backends.retain(|backend| !is_missed(backend));
-                backends.extend(self.routed_elsewhere(server, desired, side));
-                if self.moment == Moment::After && !desired.missed.is_empty() {
-                    backends.extend(self.new_backends(server, desired, side).into_iter().filter(|backend| is_missed(backend)));
-                }
-                backends.sort_by(|a, b| (&a.server, a.replica).cmp(&(&b.server, b.replica)));
-                backends
-            }
-        }
-    }
-
-    /// What servers run that cannot be asked, as the others route it.
-    fn routed_elsewhere(&self, server: &ServerName, desired: &Desired<'_>, side: Side) -> Vec<MeshBackend> {
-        let mut elsewhere: Vec<MeshBackend> = Vec::new();
-        for backend in desired.present.into_iter().flat_map(|there| there.level_routes()).flat_map(|route| &route.backends) {
-            let is_away = backend.side == side && backend.role.takes_traffic() && self.behind.away.contains(&backend.server);
-            let known = elsewhere.iter().any(|other| other.server == backend.server && other.replica == backend.replica);
-            if is_away && !known && reaches(server, &backend.server, &backend.backend) {
-                elsewhere.push(MeshBackend { role: BackendRole::Live, standing: Standing::In, ..backend.clone() });
-            }
-        }
-        elsewhere
-    }
-
-    fn new_backends(&self, server: &ServerName, desired: &Desired<'_>, side: Side) -> Vec<MeshBackend> {
-        let mut backends = Vec::new();
-        let is_there = |at: &&ServerName| self.batch.is_none_or(|batch| batch.has(desired.name, at));
-        for at in desired.servers.iter().filter(is_there) {
-            for replica in &desired.replicas {
-                let Some(port) = desired.service.port else { continue };
-                let backend = match self.mode {
-                    BackendMode::SingleServer => {
-                        let Some(address) = self.sites.address(at, replica.slot, side) else { continue };
-                        let name = container_name(&self.playbook.project, &self.playbook.env, desired.name, replica.number, side);
-                        Backend::Container { name, address, port }
-                    }
-                    BackendMode::MultiServer => {
-                        let place = Place {
-                            playbook: self.playbook,
-                            desired,
-                            replica,
-                            side,
-                            address: std::net::Ipv4Addr::UNSPECIFIED,
-                            private_address: None,
-                            remote_root: "",
-                            version: "",
-                            release: 0,
-                        };
-                        let (Some(address), Some(port)) = (self.private_address(at), place.host_port()) else { continue };
-                        Backend::Address { address, port }
-                    }
-                };
-                if reaches(server, at, &backend) {
-                    let (role, standing) = (BackendRole::Live, Standing::In);
-                    backends.push(MeshBackend { backend, side, replica: replica.number, server: at.clone(), role, standing });
-                }
-            }
-        }
-        backends
-    }
-
-    pub(super) fn present_backends(&self, server: &ServerName, desired: &Desired<'_>, side: Side) -> Vec<MeshBackend> {
-        let units = desired.present.into_iter().flat_map(|present| present.side(side));
-        let mut backends = Vec::new();
-        for unit in units {
-            let Some(backend) = unit_backend(unit) else { continue };
-            if reaches(server, &unit.server, &backend) {
-                let (role, standing) = (BackendRole::Live, Standing::In);
-                backends.push(MeshBackend { backend, side, replica: unit.replica, server: unit.server.clone(), role, standing });
-            }
-        }
-        backends
-    }
-
     /// What a side speaks: what is started, what the playbook says; what is there, what it was started as.
     #[must_use]
     pub(super) fn protocol(&self, desired: &Desired<'_>, side: Side) -> Protocol {
@@ -180,10 +92,6 @@ impl Routing<'_> {
         let labelled = || desired.present?.side(side).find_map(Unit::protocol);
         let there = if is_new { None } else { routed().or_else(labelled) };
         there.unwrap_or(desired.service.protocol)
-    }
-
-    fn private_address(&self, server: &ServerName) -> Option<std::net::Ipv4Addr> {
-        self.inventory.servers.get(server)?.private_address
     }
 
     /// The same service, where a canary is tried with a part of its requests.
@@ -209,7 +117,9 @@ impl Routing<'_> {
         }
         assign_roles(self, server, desired, &mut backends);
         keep_out(desired, side, &mut backends);
-        let by_name = backends.iter().any(|backend| matches!(backend.backend, Backend::Container { .. }));
+        let protocol = self.protocol(desired, side);
+        let (hosts, front) = front(self, server, desired, protocol, &backends);
+        let by_name = backends.iter().any(is_name);
         if by_name || (desired.from == Some(side) && self.announces(server, desired)) {
             backends.extend(self.idle_twins(server, desired, side));
             backends.sort_by_key(|backend| (backend.side != side, backend.replica));
@@ -222,8 +132,6 @@ impl Routing<'_> {
             let routed = || desired.present?.level_routes().next().map(|route| route.version.as_str());
             unit.and_then(|unit| unit.label(label::VERSION)).or_else(routed).unwrap_or_default().to_owned()
         };
-        let protocol = self.protocol(desired, side);
-        let (hosts, front) = front(self, server, desired, protocol);
         Some(MeshService {
             project: self.playbook.project.clone(),
             env: self.playbook.env.clone(),
@@ -238,31 +146,6 @@ impl Routing<'_> {
             canary: None,
             backends,
         })
-    }
-
-    /// The fleet shrinks to one server, and there a service moves from published ports to names: NGINX has to know the new names before
-    /// the switch, or has no address for them in its first moment.
-    pub(super) fn announces(&self, server: &ServerName, desired: &Desired<'_>) -> bool {
-        let is_name = |backend: &MeshBackend| matches!(backend.backend, Backend::Container { .. });
-        let (Some(from), Some(to)) = (desired.from, desired.to) else { return false };
-        desired.moves()
-            && from != to
-            && self.new_backends(server, desired, to).iter().any(is_name)
-            && self.present_backends(server, desired, from).iter().any(|backend| !is_name(backend))
-    }
-
-    /// The other side of every replica, listed and resolved so that the next switch finds its name known.
-    fn idle_twins(&self, server: &ServerName, desired: &Desired<'_>, live: Side) -> Vec<MeshBackend> {
-        let Some(port) = desired.service.port else { return Vec::new() };
-        let side = live.other();
-        let twins = desired.replicas.iter().filter_map(|replica| {
-            let address = self.sites.address(server, replica.slot, side)?;
-            let name = container_name(&self.playbook.project, &self.playbook.env, desired.name, replica.number, side);
-            let backend = Backend::Container { name, address, port };
-            let (role, standing) = (BackendRole::Idle, Standing::In);
-            Some(MeshBackend { backend, side, replica: replica.number, server: server.clone(), role, standing })
-        });
-        twins.collect()
     }
 
     /// The generation of one server in which the services of `switched` have moved and the others have not. Where the new side cannot be
@@ -369,25 +252,4 @@ fn is_gone(desired: &Desired<'_>) -> bool {
 #[must_use]
 pub(super) fn base_generation(facts: Option<&Facts>) -> GenerationId {
     facts.and_then(|facts| facts.nginx.live.clone()).unwrap_or_else(|| GenerationId(BOOTSTRAP.to_owned()))
-}
-
-/// A container's name means something on its own server only.
-#[must_use]
-pub(super) fn reaches(from: &ServerName, at: &ServerName, backend: &Backend) -> bool {
-    match backend {
-        Backend::Container { .. } => from == at,
-        Backend::Address { .. } => true,
-    }
-}
-
-/// How a container that is there is reached: by its published port where it has one, else by name.
-#[must_use]
-pub(super) fn unit_backend(unit: &Unit<'_>) -> Option<Backend> {
-    let owner = unit.owner()?;
-    let app = unit.app.or(unit.door)?;
-    let port: u16 = unit.number(label::PORT)?;
-    if let Some(published) = owner.published.iter().find(|published| published.container_port == port) {
-        return Some(Backend::Address { address: published.address?, port: published.host_port });
-    }
-    Some(Backend::Container { name: app.name.clone(), address: unit.address()?, port })
 }

@@ -1,5 +1,6 @@
 //! The watch after a switch: every new container must stay healthy for a time, while the old side still runs and everything can be undone.
 //! Deliberately absent: the watching itself.
+use super::proving::at_app_port;
 use super::steps::plain;
 use super::target::Desired;
 use super::types::{Change, Step, Wave, WaveKind};
@@ -38,7 +39,8 @@ fn watch(step: &Step, time: Millis) -> Option<Step> {
     let Action::AwaitHealthy { container, probe, policy } = &step.action else { return None };
     let policy =
         StayPolicy { time, start_period: policy.start_period, interval: policy.interval, timeout: policy.timeout, retries: policy.retries };
-    let title = format!("watch {container} for {time}");
+    let at = at_app_port(probe).map_or_else(String::new, |port| format!(" at {port}"));
+    let title = format!("watch {container} for {time}{at}");
     let watch = plain(title, Action::StayHealthy { container: container.clone(), probe: probe.clone(), policy });
     Some(match &step.service {
         Some(service) => watch.of(service),

@@ -1,4 +1,5 @@
 //! What runs where, judged: RUNNING, MIXED, DEGRADED, DOWN. Deliberately absent: what should be done about it.
+use super::app_port;
 use super::behind::behind_notes;
 use super::build::running;
 use super::checks;
@@ -116,6 +117,10 @@ pub fn status(
         all.insert(name.clone(), judge(&playbook.rollout, service, n_wanted, silent));
     }
     for (name, status) in &mut all {
+        let (service, there) = (playbook.services.get(name), present.services.get(name));
+        status
+            .troubles
+            .extend(service.zip(there).zip(status.live).and_then(|((service, there), live)| app_port::lack(service, there, live)));
         if is_in_maintenance(present.services.get(name)) {
             status.troubles.push(format!("its public hosts are in maintenance: flipside maintenance off {name}"));
         }

@@ -1,8 +1,10 @@
 //! The steps around a switch: stage a generation, make it live, check what it routes, and drain what it routes to no more. Deliberately
 //! absent: their place among the waves (see `build`).
+use super::app_port;
+use super::backends::{is_name, reaches, unit_backends};
 use super::level::missed_backends;
 use super::present::{PresentService, Unit};
-use super::routes::{Generation, Routing, base_generation, reaches, unit_backend};
+use super::routes::{Generation, Routing, base_generation};
 use super::steps::{plain, switch};
 use super::target::Desired;
 use super::turn::Turn;
@@ -49,19 +51,28 @@ pub(super) fn switch_steps(
         let new: Vec<_> = overlapped
             .filter_map(|desired| Some(routing.backends(server, desired, desired.to?)))
             .flatten()
-            .map(|backend| backend.backend)
+            .flat_map(|backend| backend.reached_at().collect::<Vec<_>>())
             .collect();
         let new = [new, missed_backends(routing, server)].concat();
         let drain = (!new.is_empty()).then(|| Action::Drain { backends: new, policy: drain_policy(routing) });
         let mut steps = vec![switch(expect, &generation.id, drain)];
-        steps.extend(turn.services.iter().filter_map(|desired| route_check(routing, server, desired, desired.to?)));
+        for desired in turn.services {
+            let Some(side) = desired.to else { continue };
+            steps.extend(route_checks(routing, server, desired, side));
+        }
         live.insert(server.clone(), generation.clone());
         all.insert(server.clone(), steps);
     }
     all
 }
 
-pub(super) fn route_check(routing: &Routing<'_>, server: &ServerName, desired: &Desired<'_>, side: Side) -> Option<Step> {
+/// The service is reached, and its public hosts' own port where they have one.
+pub(super) fn route_checks(routing: &Routing<'_>, server: &ServerName, desired: &Desired<'_>, side: Side) -> impl Iterator<Item = Step> {
+    let app = app_port::route_check(routing, server, desired, side);
+    route_check(routing, server, desired, side).into_iter().chain(app)
+}
+
+fn route_check(routing: &Routing<'_>, server: &ServerName, desired: &Desired<'_>, side: Side) -> Option<Step> {
     let root = &routing.inventory.servers.get(server)?.remote_root;
     let socket = layout::socket(root, &routing.playbook.project, &routing.playbook.env, desired.name);
     let check = question(routing, server, desired, side, socket)?;
@@ -72,11 +83,10 @@ pub(super) fn route_check(routing: &Routing<'_>, server: &ServerName, desired: &
 /// know the name yet, or there is nothing to ask.
 pub(super) fn found_check(routing: &Routing<'_>, server: &ServerName, desired: &Desired<'_>) -> Option<Step> {
     let (from, to) = (desired.from?, desired.to?);
-    let by_name = |backend: &MeshBackend| matches!(backend.backend, Backend::Container { .. });
     let path = service_path(&routing.playbook.project, &routing.playbook.env, desired.name, routing.protocol(desired, from));
     let text = routing.fleet.get(server)?.nginx.files.get(&path)?;
     let is_asked = text.contains(layout::WAITING_SOCKET) || routing.announces(server, desired);
-    if !desired.moves() || from == to || !is_asked || !routing.backends(server, desired, to).iter().any(by_name) {
+    if !desired.moves() || from == to || !is_asked || !routing.backends(server, desired, to).iter().any(is_name) {
         return None;
     }
     let root = &routing.inventory.servers.get(server)?.remote_root;
@@ -125,8 +135,7 @@ pub(super) fn askers<'a>(routing: &'a Routing<'_>, service: &'a PresentService<'
 /// What runs of these, as a server's NGINX would reach it.
 pub(super) fn running_backends<'a>(server: &ServerName, units: impl Iterator<Item = &'a Unit<'a>>) -> Vec<Backend> {
     let up = units.filter(|unit| unit.is_up());
-    let reached = |unit: &Unit<'_>| unit_backend(unit).filter(|backend| reaches(server, &unit.server, backend));
-    up.filter_map(reached).collect()
+    up.flat_map(|unit| unit_backends(unit).filter(|backend| reaches(server, &unit.server, backend))).collect()
 }
 
 /// On every server whose NGINX routed to an old side that still runs.
@@ -141,13 +150,13 @@ pub(super) fn drain_steps(turn: &Turn<'_>) -> BTreeMap<ServerName, Vec<Step>> {
             let (Some(present), Some(from)) = (desired.present, desired.from) else { continue };
             if routing.behind.back.contains(server) {
                 // It routes what the others do since it joined them.
-                old.extend(routing.backends(server, desired, from).into_iter().map(|backend| backend.backend));
+                old.extend(routing.backends(server, desired, from).iter().flat_map(MeshBackend::reached_at));
                 continue;
             }
             match present.routes.get(server) {
                 Some(routed) => {
                     let backends = routed.backends.iter().filter(|backend| backend.side == from);
-                    old.extend(backends.map(|backend| backend.backend.clone()));
+                    old.extend(backends.flat_map(MeshBackend::reached_at));
                 }
                 None if askers(routing, present).any(|asker| asker == server) => {
                     old.extend(running_backends(server, present.side(from)));

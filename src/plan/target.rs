@@ -2,7 +2,7 @@
 use super::adopt::Taking;
 use super::behind::Behind;
 use super::claims::settle_all;
-use super::containers::{UsedPort, environment, spec_digest};
+use super::containers::{BasePorts, UsedPort, environment, spec_digest};
 use super::difference::difference;
 use super::going_back::judge_rollback;
 use super::place::Placement;
@@ -97,6 +97,8 @@ pub(super) struct Replica {
     pub number: u32,
     /// The host port of its primary side, for a service with a port.
     pub base_port: Option<u16>,
+    /// The same of the port that its public hosts are served from, where that is another.
+    pub app_base_port: Option<u16>,
     /// Its pair of fixed addresses.
     pub slot: u32,
 }
@@ -215,7 +217,8 @@ pub(super) fn desire<'a>(
         let environment = environment(service, &internal_ports);
         let used = service.uses.keys().filter_map(|used| Some((*internal_ports.get(used)?, playbook.services.get(used)?.protocol)));
         let used: Vec<UsedPort> = used.collect();
-        let bases = replicas.iter().filter_map(|replica| replica.base_port.map(|port| (replica.number, port))).collect();
+        let bases = |of: fn(&Replica) -> Option<u16>| replicas.iter().filter_map(|replica| Some((replica.number, of(replica)?))).collect();
+        let bases = BasePorts { own: bases(|replica| replica.base_port), app: bases(|replica| replica.app_base_port) };
         let spec = spec_digest(service, &environment, &used, mode, &bases);
         let mut desired = Desired {
             name,

@@ -2,18 +2,17 @@
 use super::aliases;
 use super::containers::{Place, has_door};
 use super::present::Unit;
-use super::routes::{Routing, unit_backend};
-use super::steps::{make_room, plain, policy, policy_by_name, probe, run};
-use super::switching::found_check;
+use super::proving::{found_checks, health, look_again, wait_again, wait_for};
+use super::routes::Routing;
+use super::steps::{make_room, plain, run};
 use super::target::{Desired, Replica};
 use super::types::{Change, Finding, Level, Step, UndoKind};
 use super::warm;
 use crate::config::{Keep, Service};
 use crate::facts::{ContainerFact, ContainerState};
-use crate::model::{Action, Backend, BackendMode, Millis, ServerName, Side, door_name, failed_name, label, previous_name};
+use crate::model::{Action, BackendMode, Millis, ServerName, Side, door_name, failed_name, label, previous_name};
 use crate::nginx::{DoorForward, MeshAddress, RenderError, ServiceDoor, render_door, service_door};
 use std::collections::BTreeMap;
-use std::net::Ipv4Addr;
 
 /// Services that move together.
 pub(super) struct Turn<'a> {
@@ -51,7 +50,7 @@ impl Turn<'_> {
         let mut steps = Vec::new();
         if let Some(app) = unit.app.filter(|app| !app.state.is_stopped()) {
             let mut undo = vec![Action::StartContainer { name: app.name.clone() }];
-            undo.extend(service.filter(|_| unit.runs()).and_then(|(_, service)| health(unit, service)));
+            undo.extend(service.filter(|_| unit.runs()).into_iter().flat_map(|(_, service)| health(unit, service)));
             let step = plain(format!("stop {}", app.name), Action::StopContainer { name: app.name.clone(), timeout });
             steps.push(if unit.has_lost_its_door() { step } else { step.undone_by(UndoKind::Restores, undo) });
         }
@@ -81,7 +80,7 @@ impl Turn<'_> {
         let service = desired.service;
         let is_in_use = self.is_in_use(unit, desired);
         let is_warm = warm::is_warm(&self.routing.playbook.rollout, unit);
-        let wakes = |container: &ContainerFact, then: Option<Action>| {
+        let wakes = |container: &ContainerFact, then: Vec<Action>| {
             let start = Action::StartContainer { name: container.name.clone() };
             match (is_in_use, is_warm) {
                 (true, _) => Some((UndoKind::Restores, std::iter::once(start).chain(then).collect())),
@@ -92,7 +91,7 @@ impl Turn<'_> {
         let app = unit.app.map(|app| make_room(app, self.stop_timeout(), wakes(app, health(unit, service))));
         let door = unit.door.map(|door| {
             let ready = Action::AwaitDoor { container: door.name.clone() };
-            make_room(door, self.stop_timeout(), wakes(door, Some(ready)))
+            make_room(door, self.stop_timeout(), wakes(door, vec![ready]))
         });
         app.into_iter().chain(door).collect()
     }
@@ -148,16 +147,7 @@ impl Turn<'_> {
             first.extend(self.door(server, desired, &place, &name, kind, findings));
         }
         let app = vec![run(place.app(), kind)];
-        let question = probe(&desired.service.health_check, desired.service.protocol, address, desired.service.port);
-        let policy = match (routing.mode, desired.service.port) {
-            (BackendMode::SingleServer, Some(_)) if found_check(routing, server, desired).is_none() => {
-                policy_by_name(&desired.service.health_check)
-            }
-            (BackendMode::SingleServer, Some(_)) => policy(&desired.service.health_check),
-            (BackendMode::SingleServer, None) | (BackendMode::MultiServer, _) => policy(&desired.service.health_check),
-        };
-        let healthy = Action::AwaitHealthy { container: name.clone(), probe: question, policy };
-        let wait = vec![plain(format!("wait for {name} to be healthy"), healthy)];
+        let wait = wait_for(routing, server, desired, &name, address);
         Some([first, app, wait].map(|steps| steps.into_iter().map(|step| step.of(desired.name)).collect()))
     }
 
@@ -210,18 +200,15 @@ impl Turn<'_> {
         };
         let mut first = unit.app.map_or_else(Vec::new, |app| self.clear(&unit.server, &app.name));
         if warm::is_warm(&self.routing.playbook.rollout, unit) {
-            return [first, Vec::new(), warm::check(health(unit, desired.service), desired.name).into_iter().collect()];
+            let looks = look_again(unit, desired.service).into_iter().map(|step| step.of(desired.name));
+            return [first, Vec::new(), looks.collect()];
         }
         if let Some(door) = unit.door {
             first.push(start(door, Millis::seconds(5)));
             first.push(await_door(&door.name));
         }
         let app: Vec<Step> = unit.app.map(|app| start(app, self.stop_timeout())).into_iter().collect();
-        let wait = unit.app.and_then(|app| {
-            let healthy = health(unit, desired.service)?;
-            Some(plain(format!("wait for {} to be healthy", app.name), healthy))
-        });
-        [first, app, wait.into_iter().collect()].map(|steps| steps.into_iter().map(|step| step.of(desired.name)).collect())
+        [first, app, wait_again(unit, desired.service)].map(|steps| steps.into_iter().map(|step| step.of(desired.name)).collect())
     }
 
     /// Remove both sides of the removed services, and what is set aside of them.
@@ -277,20 +264,6 @@ fn await_door(door: &str) -> Step {
     plain(format!("wait for {door} to listen"), Action::AwaitDoor { container: door.to_owned() })
 }
 
-/// The health check of a container that is there, by its own labels: the playbook may have another one by now, which that release fails.
-fn health(unit: &Unit<'_>, service: &Service) -> Option<Action> {
-    let app = unit.app?;
-    let address = unit.address().unwrap_or(Ipv4Addr::LOCALHOST);
-    let port = unit.number(label::PORT);
-    let protocol = unit.protocol().unwrap_or(service.protocol);
-    let check = unit.health_check().unwrap_or_else(|| service.health_check.clone());
-    let policy = match unit_backend(unit) {
-        Some(Backend::Container { .. }) => policy_by_name(&check),
-        Some(Backend::Address { .. }) | None => policy(&check),
-    };
-    Some(Action::AwaitHealthy { container: app.name.clone(), probe: probe(&check, protocol, address, port), policy })
-}
-
 /// The old side of every service of the turn that is handed over. Complete on every server before the first container of the new side
 /// starts on any: the service may move between servers.
 #[must_use]
@@ -330,7 +303,7 @@ pub(super) fn start_steps(turn: &Turn<'_>, findings: &mut Vec<Finding>) -> Steps
     }
     // Once all of them are well: health checks that follow each other run side by side.
     for (server, phases) in &mut by_phase {
-        phases[2].extend(turn.services.iter().filter_map(|desired| found_check(turn.routing, server, desired)));
+        phases[2].extend(turn.services.iter().flat_map(|desired| found_checks(turn.routing, server, desired)));
     }
     by_phase.into_iter().map(|(server, phases)| (server, phases.into_iter().flatten().collect())).collect()
 }

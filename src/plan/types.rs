@@ -109,6 +109,12 @@ pub struct ServicePlan {
     pub port: Option<u16>,
     /// Base ports by replica. The secondary side's are 10000 higher.
     pub base_ports: BTreeMap<u32, u16>,
+    /// The container's port that public hosts are served from, where that is another one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub app_port: Option<u16>,
+    /// Its base ports, as `base_ports`.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub app_base_ports: BTreeMap<u32, u16>,
     /// The port that apps connect to.
     pub internal_port: Option<u16>,
     /// Never two at once: there is a gap between stop and switch.

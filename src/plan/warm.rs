@@ -3,12 +3,11 @@
 //! its facts.
 use super::present::Unit;
 use super::routes::Routing;
-use super::steps::plain;
 use super::target::Desired;
-use super::types::{Finding, Level, Step};
+use super::types::{Finding, Level};
 use crate::config::{Keep, Playbook, Rollout};
 use crate::facts::Facts;
-use crate::model::{Action, EnvName, HealthPolicy, Millis, ProjectName, ServerName, ServiceName, Side, label};
+use crate::model::{EnvName, Millis, ProjectName, ServerName, ServiceName, Side, label};
 use serde::{Deserialize, Serialize};
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -120,15 +119,6 @@ pub(super) fn over(rollout: &Rollout, unit: &Unit<'_>, service: &ServiceName, hi
         text: format!("{name} of the {} side was kept warm, and {why}", unit.side),
         hint: hint.to_owned(),
     })
-}
-
-/// One good answer is enough of a unit that ran all the time.
-#[must_use]
-pub(super) fn check(health: Option<Action>, service: &ServiceName) -> Option<Step> {
-    let Some(Action::AwaitHealthy { container, probe, policy }) = health else { return None };
-    let title = format!("check that {container} is still healthy");
-    let policy = HealthPolicy { retries: 1, ..policy };
-    Some(plain(title, Action::AwaitHealthy { container, probe, policy }).of(service))
 }
 
 /// The services that move, and whose old side is stopped all the same.

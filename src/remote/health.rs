@@ -9,7 +9,7 @@ use super::standing::{Standing, standing};
 use super::words::Words;
 use crate::model::{Action, Failure, HealthPolicy, Millis, Probe, ProbeKind, StayPolicy, StepId};
 use crate::script::{ContainerSight, ScriptContext, command_probe, connect_probe, read_sight, watch};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::net::Ipv4Addr;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
@@ -40,7 +40,7 @@ pub(super) async fn await_healthy(
     asked: Vec<(StepId, Action)>,
     tell: UnboundedSender<Update>,
 ) -> Vec<Option<Result<String, Failure>>> {
-    let names: Vec<String> = asked.iter().filter_map(|(_, action)| container(action).map(|(name, ..)| name.to_owned())).collect();
+    let names: BTreeSet<String> = asked.iter().filter_map(|(_, action)| container(action).map(|(name, ..)| name.to_owned())).collect();
     let longest = asked
         .iter()
         .filter_map(|(_, action)| container(action))
@@ -269,10 +269,14 @@ impl Patient {
         }
     }
 
+    fn port(&self) -> String {
+        format!("{}port {}", if self.probe.kind == ProbeKind::AppPort { "app " } else { "" }, self.probe.port)
+    }
+
     fn wanted(&self) -> String {
         match &self.probe.kind {
             ProbeKind::Http { path, .. } => format!("GET {path} on port {} to answer 2xx or 3xx", self.probe.port),
-            ProbeKind::Tcp => format!("port {} to accept connections", self.probe.port),
+            ProbeKind::Tcp | ProbeKind::AppPort => format!("{} to accept connections", self.port()),
             ProbeKind::Command(command) => format!("`{command}` to exit 0"),
             ProbeKind::Running => "it to keep running".to_owned(),
         }
@@ -296,7 +300,7 @@ impl Patient {
                     Err(error) => Err(error.to_string()),
                 }
             }
-            ProbeKind::Tcp => self.ask_port(None, by_shell).await,
+            ProbeKind::Tcp | ProbeKind::AppPort => self.ask_port(None, by_shell).await,
             ProbeKind::Http { path, host } => {
                 let request =
                     format!("GET {path} HTTP/1.1\r\nHost: {host}\r\nUser-Agent: flipside\r\nAccept: */*\r\nConnection: close\r\n\r\n");
@@ -321,7 +325,7 @@ impl Patient {
         let address: Ipv4Addr = self.probe.address;
         match self.connection.tunnel(&address.to_string(), self.probe.port, self.policy.timeout.duration()).await {
             Ok(tunnel) => match request {
-                None => Ok(format!("port {} accepts connections", self.probe.port)),
+                None => Ok(format!("{} accepts connections", self.port())),
                 Some(request) => {
                     let mut stream = BufReader::new(tunnel);
                     stream.write_all(request.as_bytes()).await.map_err(|error| format!("the connection broke: {error}"))?;
@@ -334,7 +338,7 @@ impl Patient {
                 *by_shell = true;
                 self.ask_by_shell(request).await
             }
-            Err(TunnelError::Refused { .. }) => Err(format!("port {} refuses connections", self.probe.port)),
+            Err(TunnelError::Refused { .. }) => Err(format!("{} refuses connections", self.port())),
             Err(error) => Err(error.to_string()),
         }
     }
@@ -351,10 +355,10 @@ impl Patient {
             })
             .await;
         match (end.map(|end| end.exit), request) {
-            (Ok(Some(0)), None) => Ok(format!("port {} accepts connections (asked by the server's shell)", self.probe.port)),
+            (Ok(Some(0)), None) => Ok(format!("{} accepts connections (asked by the server's shell)", self.port())),
             (Ok(Some(0)), Some(_)) => self.judge(&answer).await.map(|text| format!("{text} (asked by the server's shell)")),
             (Ok(Some(97)), _) => Err("the server forbids tunnels and has no bash to probe with".to_owned()),
-            (Ok(_), _) => Err(format!("port {} refuses connections", self.probe.port)),
+            (Ok(_), _) => Err(format!("{} refuses connections", self.port())),
             (Err(error), _) => Err(error.to_string()),
         }
     }

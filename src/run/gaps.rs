@@ -146,6 +146,8 @@ mod tests {
             replicas: 1,
             port: None,
             base_ports: BTreeMap::new(),
+            app_port: None,
+            app_base_ports: BTreeMap::new(),
             internal_port: None,
             hands_over: true,
             takes_over: BTreeMap::new(),

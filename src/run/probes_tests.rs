@@ -49,6 +49,8 @@ fn planned(change: Change, hands_over: bool) -> ServicePlan {
         replicas: 1,
         port: Some(8000),
         base_ports: BTreeMap::new(),
+        app_port: None,
+        app_base_ports: BTreeMap::new(),
         internal_port: Some(5123),
         hands_over,
         takes_over: BTreeMap::new(),

@@ -44,7 +44,7 @@ pub fn commands(context: &ScriptContext, action: &Action) -> Vec<String> {
         Action::RemoveContainer { name, .. } => vec![line(&docker::remove(docker, name))],
         Action::AwaitHealthy { probe, .. } | Action::StayHealthy { probe, .. } => vec![match &probe.kind {
             ProbeKind::Http { path, .. } => format!("through an SSH tunnel: GET http://{}:{}{path}", probe.address, probe.port),
-            ProbeKind::Tcp => format!("through an SSH tunnel: connect to {}:{}", probe.address, probe.port),
+            ProbeKind::Tcp | ProbeKind::AppPort => format!("through an SSH tunnel: connect to {}:{}", probe.address, probe.port),
             ProbeKind::Command(command) => format!("in the container: {command}"),
             ProbeKind::Running => format!("{docker} inspect"),
         }],

@@ -103,6 +103,25 @@ pub fn waiting_socket(remote_root: &str, project: &ProjectName, env: &EnvName, s
 /// What follows a service's stem in the name of [`waiting_socket`].
 pub const WAITING_SOCKET: &str = ".waiting.sock";
 
+/// The unix socket that leads to where a service's public hosts are served from, where that is a port of its own, as an absolute path on
+/// the server.
+#[must_use]
+pub fn app_socket(remote_root: &str, project: &ProjectName, env: &EnvName, service: &ServiceName) -> String {
+    format!("{}/{}{APP_SOCKET}", run_folder(remote_root), stem(project, env, service))
+}
+
+/// The same of the side that waits.
+#[must_use]
+pub fn app_waiting_socket(remote_root: &str, project: &ProjectName, env: &EnvName, service: &ServiceName) -> String {
+    format!("{}/{}{APP_WAITING_SOCKET}", run_folder(remote_root), stem(project, env, service))
+}
+
+/// What follows a service's stem in the name of [`app_socket`].
+pub const APP_SOCKET: &str = ".app.sock";
+
+/// What follows a service's stem in the name of [`app_waiting_socket`]: it ends as [`WAITING_SOCKET`] does.
+pub const APP_WAITING_SOCKET: &str = ".app.waiting.sock";
+
 /// What follows a service's stem in the name of [`canary_log`].
 pub const CANARY_LOG: &str = ".canary.log";
 

@@ -139,7 +139,7 @@ pub fn check_route(context: &ScriptContext, check: &RouteCheck) -> String {
     let (kind, path, host) = match &check.kind {
         ProbeKind::Http { path, host } => ("http", path.as_str(), host.as_str()),
         ProbeKind::Tcp => ("tcp", "/", "localhost"),
-        ProbeKind::Command(_) | ProbeKind::Running => ("other", "/", "localhost"),
+        ProbeKind::AppPort | ProbeKind::Command(_) | ProbeKind::Running => ("other", "/", "localhost"),
     };
     let variables = [
         ("docker", context.docker.as_str()),

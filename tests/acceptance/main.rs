@@ -13,6 +13,7 @@ mod shop;
 mod traffic;
 
 mod adopt;
+mod app_port;
 mod balance;
 mod behind;
 mod canary;

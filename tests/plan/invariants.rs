@@ -18,8 +18,8 @@ pub fn dead_routes(servers: &Servers, inventory: &Inventory, playbook: &Playbook
         for service in routes(server) {
             for backend in service.backends.iter().filter(|backend| service.sends_to(backend)) {
                 let labels = [(label::SERVICE, service.service.as_str()), (label::PROJECT, service.project.as_str())];
-                if !is_alive((servers, inventory), server, &labels, &backend.backend) {
-                    dead.insert((service.service.to_string(), format!("{name}: {} → {:?}", service.service, backend.backend)));
+                for at in backend.reached_at().filter(|at| !is_alive((servers, inventory), server, &labels, at)) {
+                    dead.insert((service.service.to_string(), format!("{name}: {} → {at:?}", service.service)));
                 }
             }
         }
@@ -35,7 +35,7 @@ pub fn unserved(servers: &Servers, inventory: &Inventory, playbook: &Playbook) -
         for service in routes(server) {
             let labels = [(label::SERVICE, service.service.as_str()), (label::PROJECT, service.project.as_str())];
             let mut live = service.backends.iter().filter(|backend| backend.takes_traffic());
-            if !live.any(|backend| is_alive((servers, inventory), server, &labels, &backend.backend)) {
+            if !live.any(|backend| backend.reached_at().all(|at| is_alive((servers, inventory), server, &labels, &at))) {
                 dead.insert((service.service.to_string(), format!("{name}: nothing of {} answers", service.service)));
             }
         }
@@ -43,12 +43,14 @@ pub fn unserved(servers: &Servers, inventory: &Inventory, playbook: &Playbook) -
     dead
 }
 
-/// Whether a backend leads from this server to a container with these labels that runs.
+/// Whether a backend leads from this server to a container with these labels that runs, and to a port of it.
 fn is_alive((servers, inventory): (&Servers, &Inventory), server: &FakeServer, labels: &[(&str, &str)], backend: &Backend) -> bool {
     match backend {
-        Backend::Container { name, address, .. } => server.running(name).is_some_and(|app| {
+        Backend::Container { name, address, port } => server.running(name).is_some_and(|app| {
             let owner = server.namespace_owner(app);
-            owner.is_some_and(|owner| owner.networks.values().any(|there| there == &Some(*address))) && has(app, labels)
+            let port = port.to_string();
+            let listens = [label::PORT, label::APP_PORT].iter().any(|key| app.labels.get(*key) == Some(&port));
+            listens && owner.is_some_and(|owner| owner.networks.values().any(|there| there == &Some(*address))) && has(app, labels)
         }),
         Backend::Address { address, port } => servers.iter().any(|(at, there)| {
             let here = inventory.servers.get(at).is_some_and(|settings| settings.private_address == Some(*address));

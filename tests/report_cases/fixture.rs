@@ -84,6 +84,8 @@ fn services() -> BTreeMap<ServiceName, ServicePlan> {
         replicas: 1,
         port: Some(8000),
         base_ports: BTreeMap::from([(1, 8123)]),
+        app_port: None,
+        app_base_ports: BTreeMap::new(),
         internal_port: Some(5123),
         hands_over: false,
         takes_over: BTreeMap::new(),
@@ -92,11 +94,15 @@ fn services() -> BTreeMap<ServiceName, ServicePlan> {
         protocol: Protocol::Http,
         replicas: 2,
         base_ports: BTreeMap::from([(1, 8123), (2, 8400)]),
+        app_port: None,
+        app_base_ports: BTreeMap::new(),
         ..base(Change::Toggle, "image shop/api:1.0 → 2.0", &SERVERS)
     };
     let postgres = ServicePlan {
         hands_over: true,
         base_ports: BTreeMap::from([(1, 8959)]),
+        app_port: None,
+        app_base_ports: BTreeMap::new(),
         internal_port: Some(5228),
         from_version: Some("15".to_owned()),
         to_version: Some("16".to_owned()),
@@ -114,6 +120,8 @@ fn services() -> BTreeMap<ServiceName, ServicePlan> {
         from_version: None,
         port: None,
         base_ports: BTreeMap::new(),
+        app_port: None,
+        app_base_ports: BTreeMap::new(),
         internal_port: None,
         ..base(Change::Create, "new", &["par2-edge"])
     };

@@ -40,6 +40,13 @@ fn main() {
     }
     thread::sleep(settings.behaviour.slow_start);
     eprintln!("{} {} speaks {} on port {}", settings.version, settings.name, settings.mode, settings.listen_port());
+    if let Some(port) = settings.http_port {
+        eprintln!("and http on port {port}");
+        let listener =
+            TcpListener::bind(("0.0.0.0", port)).unwrap_or_else(|problem| leave(1, &format!("cannot listen on port {port}: {problem}")));
+        let (settings, lives) = (Arc::clone(&settings), Arc::clone(&lives));
+        thread::spawn(move || accept(&listener, Mode::Http, &settings, &lives));
+    }
     match serve(&settings, &lives) {
         Ok(never) => match never {},
         Err(problem) => leave(1, &format!("cannot listen on port {}: {problem}", settings.listen_port())),
@@ -57,23 +64,25 @@ fn serve(settings: &Arc<Settings>, lives: &Arc<Lives>) -> std::io::Result<std::c
     let address = ("0.0.0.0", settings.listen_port());
     match settings.mode {
         Mode::Udp => lines::serve_udp(&UdpSocket::bind(address)?, settings),
-        Mode::Http | Mode::Tcp => {
-            let listener = TcpListener::bind(address)?;
-            loop {
-                // An accept fails for reasons that pass: the client hung up, or descriptors are short for a moment.
-                let Ok((stream, _)) = listener.accept() else { continue };
-                let (settings, lives) = (Arc::clone(settings), Arc::clone(lives));
-                let spawned = thread::Builder::new().stack_size(256 * 1024).spawn(move || {
-                    // A client that hangs up in the middle is no event for this app.
-                    drop(match settings.mode {
-                        Mode::Tcp => lines::serve_tcp(stream, &settings, &lives),
-                        Mode::Http | Mode::Udp => http::serve(stream, &settings, &lives),
-                    });
-                });
-                if let Err(problem) = spawned {
-                    eprintln!("a connection was refused: {problem}");
-                }
-            }
+        Mode::Http | Mode::Tcp => accept(&TcpListener::bind(address)?, settings.mode, settings, lives),
+    }
+}
+
+/// Takes connections for ever.
+fn accept(listener: &TcpListener, mode: Mode, settings: &Arc<Settings>, lives: &Arc<Lives>) -> ! {
+    loop {
+        // An accept fails for reasons that pass: the client hung up, or descriptors are short for a moment.
+        let Ok((stream, _)) = listener.accept() else { continue };
+        let (settings, lives) = (Arc::clone(settings), Arc::clone(lives));
+        let spawned = thread::Builder::new().stack_size(256 * 1024).spawn(move || {
+            // A client that hangs up in the middle is no event for this app.
+            drop(match mode {
+                Mode::Tcp => lines::serve_tcp(stream, &settings, &lives),
+                Mode::Http | Mode::Udp => http::serve(stream, &settings, &lives),
+            });
+        });
+        if let Err(problem) = spawned {
+            eprintln!("a connection was refused: {problem}");
         }
     }
 }

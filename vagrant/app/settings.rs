@@ -14,6 +14,8 @@ pub(crate) struct Settings {
     pub(crate) mode: Mode,
     /// `PORT` or `--port`. Default 8000.
     pub(crate) port: u16,
+    /// `APP_HTTP_PORT` or `--http-port`: it speaks HTTP there, too.
+    pub(crate) http_port: Option<u16>,
     /// `APP_BEHAVIOUR` or `--behaviour`.
     pub(crate) behaviour: Behaviour,
 }
@@ -63,14 +65,16 @@ impl Settings {
     pub(crate) fn read() -> Result<Self, String> {
         let mut mode = env::var("APP_MODE").unwrap_or_else(|_| "http".to_owned());
         let mut port = env::var("PORT").unwrap_or_else(|_| "8000".to_owned());
+        let mut http_port = env::var("APP_HTTP_PORT").unwrap_or_default();
         let mut behaviour = env::var("APP_BEHAVIOUR").unwrap_or_else(|_| "ok".to_owned());
         let mut arguments = env::args().skip(1);
         while let Some(argument) = arguments.next() {
             let place = match argument.as_str() {
                 "--mode" => &mut mode,
                 "--port" => &mut port,
+                "--http-port" => &mut http_port,
                 "--behaviour" => &mut behaviour,
-                other => return Err(format!("unknown argument \"{other}\": there are --mode, --port and --behaviour")),
+                other => return Err(format!("unknown argument \"{other}\": there are --mode, --port, --http-port and --behaviour")),
             };
             *place = arguments.next().ok_or_else(|| format!("{argument} needs a value"))?;
         }
@@ -84,6 +88,10 @@ impl Settings {
                 other => return Err(format!("unknown mode \"{other}\": there are http, tcp and udp")),
             },
             port: port.parse().map_err(|_| format!("\"{port}\" is not a port"))?,
+            http_port: match http_port.as_str() {
+                "" => None,
+                port => Some(port.parse().map_err(|_| format!("\"{port}\" is not a port"))?),
+            },
             behaviour: Behaviour::parse(&behaviour)?,
         })
     }

@@ -258,7 +258,8 @@ fn is_loopback_of(desired: &Desired<'_>, port: &PublishedFact) -> bool {
 /// A published port in words.
 fn reached(desired: &Desired<'_>, server: &ServerName, port: &PublishedFact, served: bool) -> String {
     let number = port.host_port;
-    let is_base = desired.published_on.contains_key(server) && desired.replicas.iter().any(|replica| replica.base_port == Some(number));
+    let is_base = desired.published_on.contains_key(server)
+        && desired.replicas.iter().any(|replica| [replica.base_port, replica.app_base_port].contains(&Some(number)));
     match port.address {
         None if served && desired.internal_port == Some(number) => format!("port {number} for other machines"),
         None if is_base => format!("port {number} of any address but the private one"),

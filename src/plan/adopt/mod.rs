@@ -120,16 +120,18 @@ fn why_first(desired: &Desired<'_>, containers: &[(ServerName, &ContainerFact)],
     let transport = desired.service.protocol.transport();
     containers.iter().find_map(|(server, container)| {
         let address = desired.published_on.get(server)?;
-        let holds = |port: u16| {
+        let holds = |port: u16, transport: &str| {
             container.published.iter().any(|published| {
                 published.host_port == port && published.transport == transport && published.address.is_none_or(|held| held == *address)
             })
         };
-        let ports = desired.replicas.iter().filter_map(|replica| replica.base_port).map(|base| match side {
+        let of_side = |base: u16| match side {
             Side::Primary => base,
             Side::Secondary => secondary_port(base),
-        });
-        ports.into_iter().find(|port| holds(*port)).map(|port| format!("its new containers need port {port}"))
+        };
+        let own = desired.replicas.iter().filter_map(|replica| replica.base_port).map(of_side).find(|port| holds(*port, transport));
+        let app = || desired.replicas.iter().filter_map(|replica| replica.app_base_port).map(of_side).find(|port| holds(*port, "tcp"));
+        own.or_else(app).map(|port| format!("its new containers need port {port}"))
     })
 }
 

@@ -9,7 +9,7 @@ use crate::plan::fronts::ingress_of;
 use crate::plan::prepare::{attach_nginx, new_door_text, nginx_spec, publish_now};
 use crate::plan::routes::Routing;
 use crate::plan::steps::plain;
-use crate::plan::switching::route_check;
+use crate::plan::switching::route_checks;
 use crate::plan::target::Desired;
 use crate::plan::turn::Turn;
 use crate::plan::types::{Step, UndoKind};
@@ -73,7 +73,10 @@ pub(in crate::plan) fn take_over_steps(routing: &Routing<'_>) -> Result<Steps, R
         concerned.extend(owed);
         steps.extend(public_steps(routing, server));
         steps.extend(door_steps(routing, server)?);
-        steps.extend(concerned.into_iter().filter_map(|desired| route_check(routing, server, desired, desired.to?)));
+        for desired in concerned {
+            let Some(side) = desired.to else { continue };
+            steps.extend(route_checks(routing, server, desired, side));
+        }
         if !steps.is_empty() {
             all.insert(server.clone(), steps);
         }

@@ -5,7 +5,7 @@ use super::copies::level;
 use super::out::{apply, copy_at, out_of};
 use crate::config::{OnFailure, Rollout};
 use crate::model::{Action, Backend, BackendMode, CopyAt, ServerName, ServiceName, Side, Standing, label};
-use crate::nginx::{MeshService, RenderError, generation_file, generation_id, render_service};
+use crate::nginx::{MeshService, RenderError, generation_file, generation_id, render_app, render_service};
 use crate::plan::build::{Inputs, lock_wave};
 use crate::plan::containers::digest;
 use crate::plan::drift::Drift;
@@ -137,6 +137,7 @@ fn generation(
     let mut files = BTreeMap::new();
     for route in routes.iter().filter(|route| routed(route) != Some(*route)) {
         files.extend([render_service(inputs.templates, route)?]);
+        files.extend(render_app(inputs.templates, route)?);
     }
     if files.is_empty() {
         return Ok(None);
@@ -226,6 +227,8 @@ fn summary(service: &PresentService<'_>, live: Side, now: &BTreeSet<CopyAt>, out
         replicas: units.iter().map(|unit| unit.replica).max().unwrap_or(1),
         port: unit.and_then(|unit| unit.number(label::PORT)),
         base_ports: BTreeMap::new(),
+        app_port: None,
+        app_base_ports: BTreeMap::new(),
         internal_port: route.map(|route| route.internal_port),
         hands_over: false,
         takes_over: BTreeMap::new(),

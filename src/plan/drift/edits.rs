@@ -4,7 +4,10 @@ use super::{Remedy, Trouble};
 use crate::config::Playbook;
 use crate::facts::NginxFact;
 use crate::model::{GenerationId, Protocol, ServerName, ServiceName};
-use crate::nginx::{ReadError, check_generation, generation_file, hosts_path, is_hosts_file, is_service_file, read_service, service_path};
+use crate::nginx::{
+    ReadError, check_generation, generation_file, hosts_path, is_app_file, is_app_file_of, is_hosts_file, is_service_file, read_service,
+    service_path,
+};
 use crate::plan::show::prose::clean;
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -56,6 +59,7 @@ pub(super) fn edits(
             },
             // It follows from the files of the services.
             (Some(_), Some(_)) if is_hosts_file(path) && *path != ours => Stays::Everything,
+            (Some(_), Some(_)) if is_app_file(path) && !is_app_file_of(&playbook.project, &playbook.env, path) => Stays::Everything,
             (Some(_), Some(_)) | (None, _) | (_, None) => Stays::Nothing,
         };
         let text = sentence(path, found, made);

@@ -1,5 +1,6 @@
 //! An action in words: its name in files, and what it does as an infinitive phrase. Deliberately absent: commands, which `docker/` knows.
-use crate::model::Action;
+use crate::model::{Action, Probe};
+use crate::plan::proving::at_app_port;
 
 /// The name that plans and events carry: the same as in the plan's JSON.
 #[must_use]
@@ -65,9 +66,9 @@ pub fn describe(action: &Action) -> String {
         Action::StopAdopted { container, .. } => format!("stop {}, which is taken over", container.name),
         Action::StartAdopted { container } => format!("start {} again, as it was", container.name),
         Action::RemoveContainer { name, .. } => format!("remove {name}"),
-        Action::AwaitHealthy { container, .. } => format!("wait for {container}"),
+        Action::AwaitHealthy { container, probe, .. } => format!("wait for {container}{}", at(probe)),
         Action::JudgeCanary(check) => format!("count the requests to the canary of {} for {}", check.service, check.time),
-        Action::StayHealthy { container, policy, .. } => format!("watch {container} for {}", policy.time),
+        Action::StayHealthy { container, probe, policy } => format!("watch {container} for {}{}", policy.time, at(probe)),
         Action::BootNginx { generation, .. } => format!("boot NGINX with generation {generation}"),
         Action::ReloadDoor { container } => format!("reload {container}"),
         Action::AwaitDoor { container, .. } => format!("wait for {container}"),
@@ -87,6 +88,11 @@ pub fn describe(action: &Action) -> String {
         Action::Hook(hook) => format!("run {}", hook.point.as_str()),
         Action::PruneGenerations { keep } => format!("prune NGINX generations to the newest {keep}"),
     }
+}
+
+/// Where it is asked, where that is not the service's own port.
+fn at(probe: &Probe) -> String {
+    at_app_port(probe).map_or_else(String::new, |port| format!(" at {port}"))
 }
 
 #[cfg(test)]

@@ -57,8 +57,11 @@ fn ports(service: &ServicePlan, mode: BackendMode) -> String {
     match mode {
         BackendMode::SingleServer => "not published".to_owned(),
         BackendMode::MultiServer => {
-            let pairs: Vec<String> = service.base_ports.values().map(|base| format!("{base}/{}", secondary_port(*base))).collect();
-            pairs.join(" ")
+            let pair = |base: &u16| format!("{base}/{}", secondary_port(*base));
+            let own = service.base_ports.values().map(pair);
+            // What public hosts are served from, where it is another port of the same containers.
+            let app = service.app_base_ports.values().map(|base| format!("app {}", pair(base)));
+            own.chain(app).collect::<Vec<_>>().join(" ")
         }
     }
 }

@@ -2,7 +2,7 @@
 use super::server::{FakeServer, image_id, is_up, tagged};
 use super::{listened, refuse, seen};
 use crate::facts::{ContainerFact, ContainerState, ImageFact, NetworkFact, PublishedFact};
-use crate::model::{ContainerSpec, Failure, HookPlace, NetworkMode, NetworkSpec, label};
+use crate::model::{ContainerSpec, Failure, HookPlace, NetworkMode, NetworkSpec, ProbeKind, label};
 use crate::script::layout::{HOST_DOOR, NGINX_CONTAINER};
 use std::collections::BTreeMap;
 
@@ -264,8 +264,16 @@ impl FakeServer {
         }
     }
 
-    pub(super) fn await_healthy(&self, name: &str) -> Result<String, Failure> {
+    /// The container listens nowhere but at its own port.
+    pub(super) fn is_deaf(&self, name: &str) -> bool {
+        self.container(name).is_some_and(|container| self.deaf.contains(&container.image))
+    }
+
+    pub(super) fn await_healthy(&self, name: &str, asked: &ProbeKind) -> Result<String, Failure> {
         let Some(container) = self.running(name) else { return refuse(format!("container {name} does not run")) };
+        if *asked == ProbeKind::AppPort && self.is_deaf(name) {
+            return refuse(format!("the app port of {name} refuses connections"));
+        }
         if self.unhealthy.contains(&container.image) {
             return refuse(format!("container {name} never answered"));
         }
@@ -275,11 +283,11 @@ impl FakeServer {
         }
     }
 
-    pub(super) fn stay_healthy(&self, name: &str) -> Result<String, Failure> {
+    pub(super) fn stay_healthy(&self, name: &str, asked: &ProbeKind) -> Result<String, Failure> {
         let image = self.running(name).map(|container| &container.image);
         if image.is_some_and(|image| self.short_lived.contains(image)) {
             return refuse(format!("{name} exited with code 1"));
         }
-        self.await_healthy(name)
+        self.await_healthy(name, asked)
     }
 }

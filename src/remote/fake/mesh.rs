@@ -2,8 +2,8 @@
 //! requests until somebody has waited for them. Deliberately absent: the requests.
 use super::server::FakeServer;
 use super::{listened, refuse, seen};
-use crate::model::{Backend, CanaryCheck, Failure, GenerationId, RouteCheck, ServiceName, StagedListener, network_name};
-use crate::nginx::{MeshBackend, generation_id, is_hosts_file, is_service_file, read_service};
+use crate::model::{Backend, CanaryCheck, Failure, GenerationId, RouteCheck, ServiceName, StagedListener, label, network_name};
+use crate::nginx::{MeshBackend, generation_id, is_app_file, is_hosts_file, is_service_file, read_service};
 use crate::script::layout::{BOOTSTRAP, HOST_DOOR, NGINX_CONTAINER, WAITING_SOCKET};
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -71,9 +71,10 @@ impl FakeServer {
                 return refuse(format!("{path} and {other} both listen on {}", service.internal_port));
             }
         }
-        for (path, text) in all.iter().filter(|(path, _)| is_hosts_file(path)) {
+        for (path, text) in all.iter().filter(|(path, _)| is_hosts_file(path) || is_app_file(path)) {
             let names = text.lines().filter_map(|line| line.trim().strip_prefix("proxy_pass http://"));
-            for name in names.map(|name| name.trim_end_matches([';', '/'])) {
+            // What a variable names is looked for when a request comes.
+            for name in names.map(|name| name.trim_end_matches([';', '/'])).filter(|name| !name.starts_with('$')) {
                 if !all.values().any(|text| text.contains(&format!("\nupstream {name} {{\n"))) {
                     return refuse(format!("{path}: host not found in upstream \"{name}\""));
                 }
@@ -136,8 +137,9 @@ impl FakeServer {
         let texts = self.files(generation).into_iter().flatten().filter(|(path, _)| is_service_file(path));
         let services = texts.filter_map(|(_, text)| read_service(text).ok());
         let backends = services.flat_map(|service| {
-            let live: Vec<_> = service.backends.iter().filter(|backend| service.sends_to(backend)).cloned().collect();
-            live.into_iter().map(move |backend| (service.service.clone(), backend.backend))
+            let live = service.backends.iter().filter(|backend| service.sends_to(backend));
+            let reached: Vec<Backend> = live.flat_map(MeshBackend::reached_at).collect();
+            reached.into_iter().map(move |backend| (service.service.clone(), backend))
         });
         backends.collect()
     }
@@ -163,7 +165,12 @@ impl FakeServer {
         let socket = check.socket.rsplit('/').next().unwrap_or_default();
         let waits = socket.ends_with(WAITING_SOCKET);
         let stem = socket.trim_end_matches(WAITING_SOCKET).trim_end_matches(".sock");
+        let (stem, at_app_port) = stem.strip_suffix(".app").map_or((stem, false), |stem| (stem, true));
         let files = self.base.nginx.live.as_ref().and_then(|live| self.files(live));
+        let listens = |text: &String| text.contains(&format!("/{socket};")) || text.contains(&format!("/{socket} "));
+        if !files.into_iter().flatten().any(|(_, text)| listens(text)) {
+            return refuse(format!("NGINX has no socket {socket}"));
+        }
         let text = files.into_iter().flatten().find(|(path, _)| path.ends_with(&format!("/{stem}.conf"))).map(|(_, text)| text);
         let Some(service) = text.and_then(|text| read_service(text).ok()) else {
             return refuse(format!("the live generation has no file for {stem}"));
@@ -173,9 +180,15 @@ impl FakeServer {
         if asked.peek().is_none() {
             return refuse(format!("NGINX has no socket {socket}"));
         }
-        let dead = asked.find_map(|backend| match &backend.backend {
-            Backend::Container { name, .. } => self.running(name).is_none().then(|| name.clone()),
-            Backend::Address { .. } => None,
+        let (key, wanted): (_, fn(&MeshBackend) -> Option<Backend>) =
+            if at_app_port { (label::APP_PORT, MeshBackend::app) } else { (label::PORT, |backend| Some(backend.backend.clone())) };
+        let dead = asked.find_map(|backend| match (&backend.backend, wanted(backend)) {
+            (Backend::Container { name, .. }, Some(Backend::Container { port, .. })) => {
+                let listens = self.running(name).is_some_and(|app| app.labels.get(key) == Some(&port.to_string()));
+                (!listens || at_app_port && self.is_deaf(name)).then(|| name.clone())
+            }
+            (Backend::Container { name, .. }, _) => Some(name.clone()),
+            (Backend::Address { .. }, _) => None,
         });
         match dead {
             Some(name) => refuse(format!("{name} does not answer through NGINX")),

@@ -29,6 +29,8 @@ pub struct FakeServer {
     pub unavailable: BTreeSet<String>,
     /// Images whose containers never answer.
     pub unhealthy: BTreeSet<String>,
+    /// Images whose containers listen nowhere but at their own port.
+    pub deaf: BTreeSet<String>,
     /// Images whose containers answer at first, and fail while they are watched.
     pub short_lived: BTreeSet<String>,
     /// The ports on loopback that each door was told to open, by the door's container id.
@@ -71,6 +73,7 @@ impl FakeServer {
             lingering: BTreeSet::new(),
             unavailable: BTreeSet::new(),
             unhealthy: BTreeSet::new(),
+            deaf: BTreeSet::new(),
             short_lived: BTreeSet::new(),
             door_ports: BTreeMap::new(),
             n_containers: 0,
@@ -156,9 +159,9 @@ impl FakeServer {
                 self.base.containers.retain(|container| container.name != *name || container.labels.is_empty());
                 seen("removed")
             }
-            Action::AwaitHealthy { container, .. } => self.await_healthy(container),
+            Action::AwaitHealthy { container, probe, .. } => self.await_healthy(container, &probe.kind),
             Action::JudgeCanary(check) => self.judge_canary(check),
-            Action::StayHealthy { container, .. } => self.stay_healthy(container),
+            Action::StayHealthy { container, probe, .. } => self.stay_healthy(container, &probe.kind),
             Action::BootNginx { generation, files } => {
                 if self.base.nginx.live.is_none() {
                     self.releases.push((generation.clone(), Arc::new(files.clone())));

@@ -255,6 +255,8 @@ sweeps! {
     a_change_of_public_hosts: "ingress_changed",
     a_renewed_certificate: "tls_renewed",
     a_service_that_goes_into_maintenance: "maintenance_on",
+    a_toggle_whose_hosts_have_a_port_of_their_own: "app_port_two_servers",
+    a_toggle_by_name_that_adds_such_a_port: "app_port_added_one_server",
     a_canary_on_three_servers: "canary_three_servers",
     a_canary_on_one_of_three_servers: "canary_on_one_of_them",
     a_canary_by_name: "canary_by_name",
@@ -306,6 +308,15 @@ async fn fails(name: &str) {
 #[tokio::test]
 async fn a_toggle_that_fails() {
     fails("second_to_secondary_three_servers").await;
+}
+
+/// The new side is well, and does not listen at the port that its hosts would be served from.
+#[tokio::test]
+async fn a_toggle_whose_hosts_would_not_be_served() {
+    let mut case = case("app_port_two_servers");
+    case.servers.values_mut().for_each(|server| server.deaf.extend(["shop/broker:2".to_owned()]));
+    case.name += ", failing";
+    sweep(case, Verdict::PutBack).await;
 }
 
 /// The new side answers, and fails while it is watched.
