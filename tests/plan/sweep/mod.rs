@@ -5,6 +5,7 @@
 mod held;
 mod kills;
 mod mishaps;
+mod neighbours;
 
 use crate::baseline::{Baseline, essence};
 use crate::cases::{Case, case, plan};
