@@ -288,6 +288,7 @@ sweeps! {
     a_toggle_that_rolls_over_two_levels: "rolling_two_levels",
     a_toggle_that_rolls_without_a_server: "rolling_without_one",
     a_deploy_after_a_roll_that_was_cut_off: "rolling_half_switched",
+    a_toggle_that_rolls_and_brings_a_server_level: "rolling_brings_one_level",
     copies_that_fail_are_taken_out: "watch_out",
     copies_that_pass_are_taken_in_again: "watch_in_again",
     a_copy_that_fails_on_one_server: "watch_one_server",
