@@ -75,6 +75,12 @@ impl Desired<'_> {
     /// Its containers are replaced, or started for the first time.
     #[must_use]
     pub(super) fn moves(&self) -> bool {
+    /// Somebody may use what runs of it: it is routed, or works by itself.
+    #[must_use]
+    pub(super) fn has_clients(&self) -> bool {
+        self.service.port.is_none() || self.present.is_some_and(|present| !present.routes.is_empty())
+    }
+
         match self.change {
             Change::Create | Change::Toggle | Change::Restore => true,
             Change::Keep | Change::CatchUp | Change::Remove => false,
