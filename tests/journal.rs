@@ -12,6 +12,7 @@ fn plan() -> Plan {
     let step = Step {
         title: "lock".to_owned(),
         service: None,
+        first: Vec::new(),
         action: Action::Lock,
         undo: Vec::new(),
         undo_kind: UndoKind::Cleans,
@@ -29,6 +30,7 @@ fn plan() -> Plan {
         services: BTreeMap::new(),
         left_out: std::collections::BTreeSet::new(),
         on_failure: flipside::config::OnFailure::Rollback,
+        found: BTreeMap::new(),
         waves: vec![Wave { name: "lock".to_owned(), kind: WaveKind::Work, servers }],
     }
 }

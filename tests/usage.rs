@@ -1,6 +1,8 @@
 //! Mistakes that need no server to be told. Deliberately absent: what clap refuses by itself (see `cli/args_tests.rs`).
 #![expect(clippy::unwrap_used, reason = "a test may panic")]
+use std::cell::RefCell;
 use std::fs;
+use std::net::TcpListener;
 use std::path::Path;
 use std::process::{Command, Stdio};
 use std::thread::sleep;
@@ -54,6 +56,48 @@ fn a_folder_of_templates_that_is_another_programs_is_left_alone() {
     assert_eq!(flipside(dir.path(), "plan").0, Some(2));
 }
 
+/// Waits until it is so.
+fn until(what: &str, is_so: impl Fn() -> bool) {
+    let began = Instant::now();
+    while !is_so() {
+        assert!(began.elapsed() < Duration::from_secs(60), "{what}");
+        sleep(Duration::from_millis(20));
+    }
+}
+
+#[test]
+fn watch_ends_by_a_signal_also_before_it_watches_and_that_is_no_failure() {
+    // A server that takes the connection and never says a word.
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let port = listener.local_addr().unwrap().port();
+    listener.set_nonblocking(true).unwrap();
+    let hook = "\n[hooks]\nbefore_connect = [{ command = \"echo begun >begun; sleep 30\" }]\n";
+    for (hook, signal, once, wanted) in
+        [("", "TERM", "", 0), ("", "INT", "", 0), ("", "TERM", "--once", 130), (hook, "TERM", "", 0), (hook, "INT", "--once", 130)]
+    {
+        let dir = folder();
+        let api = "port = 8000\nprotocol = \"http\"\n\n[services.api.balance]\nactive_checks = true\n";
+        fs::write(dir.path().join("playbooks/shop.toml"), format!("{PLAYBOOK}{api}{hook}")).unwrap();
+        fs::write(dir.path().join("inventory/fleet.toml"), INVENTORY.replace("port = 1\n", &format!("port = {port}\n"))).unwrap();
+        let mut command = Command::new(env!("CARGO_BIN_EXE_flipside"));
+        command.current_dir(dir.path()).args(["watch", "--state-dir", "state"]).stdin(Stdio::null()).stderr(Stdio::piped());
+        command.args((!once.is_empty()).then_some(once));
+        let child = command.spawn().unwrap();
+        let begun = dir.path().join("playbooks/begun");
+        let connection = RefCell::new(None);
+        until("it does not begin", || {
+            connection.replace_with(|before| before.take().or_else(|| listener.accept().ok()));
+            begun.exists() || connection.borrow().is_some()
+        });
+        let began = Instant::now();
+        assert!(Command::new("kill").args(["-s", signal, &child.id().to_string()]).status().unwrap().success());
+        let output = child.wait_with_output().unwrap();
+        let said = String::from_utf8_lossy(&output.stderr);
+        assert_eq!(output.status.code(), Some(wanted), "{signal} {once} {hook}: {said}");
+        assert!(began.elapsed() < Duration::from_secs(5), "{signal} {once} {hook}: it ends after {:?}: {said}", began.elapsed());
+    }
+}
+
 #[test]
 fn a_signal_ends_a_hook_that_comes_before_everything_else() {
     let dir = folder();
@@ -62,11 +106,8 @@ fn a_signal_ends_a_hook_that_comes_before_everything_else() {
     let mut command = Command::new(env!("CARGO_BIN_EXE_flipside"));
     command.current_dir(dir.path()).args(["deploy", "-y", "--state-dir", "state"]).stdin(Stdio::null()).stderr(Stdio::piped());
     let child = command.spawn().unwrap();
-    let (began, begun) = (Instant::now(), dir.path().join("playbooks/begun"));
-    while !begun.exists() {
-        assert!(began.elapsed() < Duration::from_secs(60), "the hook does not begin");
-        sleep(Duration::from_millis(20));
-    }
+    let begun = dir.path().join("playbooks/begun");
+    until("the hook does not begin", || begun.exists());
     assert!(Command::new("kill").args(["-s", "INT", &child.id().to_string()]).status().unwrap().success());
     let output = child.wait_with_output().unwrap();
     let said = String::from_utf8(output.stderr).unwrap();

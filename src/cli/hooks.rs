@@ -5,7 +5,7 @@ use super::load::Loaded;
 use super::print::{complain, talk};
 use super::survey::Surveyed;
 use crate::ledger::Ledger;
-use crate::model::{Failure, HOOK_RUN, HookPoint, Redactor, Verdict};
+use crate::model::{Failure, HOOK_RUN, HookPoint, Redactor, Verdict, hook_variables, hook_words};
 use crate::plan::{Change, Plan, prose};
 use crate::remote::{HOOK_OUTPUT, run_here};
 use std::collections::BTreeMap;
@@ -16,9 +16,13 @@ use std::collections::BTreeMap;
 /// # Errors
 /// The outcome to exit with: one has failed, or a signal came.
 pub(super) async fn connecting(loaded: &Loaded, point: HookPoint, command: &str) -> Result<(), Outcome> {
-    let mut variables = common(loaded, point, command);
-    variables.insert("FLIPSIDE_SERVERS".to_owned(), words(loaded.inventory.servers.keys()));
-    variables.insert("FLIPSIDE_SERVICES".to_owned(), words(loaded.playbook.services.keys()));
+    // Who has caught a signal once does not end by the next one any more.
+    if !loaded.playbook.hooks.contains_key(&point) {
+        return Ok(());
+    }
+    let servers = ("FLIPSIDE_SERVERS", hook_words(loaded.inventory.servers.keys()));
+    let services = ("FLIPSIDE_SERVICES", hook_words(loaded.playbook.services.keys()));
+    let variables = variables(loaded, point, command, [servers, services]);
     let ended = tokio::select! {
         () = stop_asked() => {
             complain(&format!("hook {} was stopped; nothing was changed on any server", point.as_str()));
@@ -44,9 +48,8 @@ pub(super) async fn after_failure(surveyed: &Surveyed, plan: &Plan, ledger: &Led
     }
     // Nobody else has to wait for them.
     surveyed.servers.free_leases().await;
-    let mut variables = common(loaded, point, plan.intent.as_str());
-    variables.extend(of_failure(plan, ledger, verdict));
-    variables.insert(HOOK_RUN.to_owned(), run.to_owned());
+    let told = of_failure(plan, ledger, verdict).into_iter().chain([(HOOK_RUN, run.to_owned())]);
+    let variables = variables(loaded, point, plan.intent.as_str(), told);
     let ended = tokio::select! {
         () = stop_asked() => return complain("hook after_failure was stopped"),
         ended = run_all(loaded, point, &variables) => ended,
@@ -70,20 +73,18 @@ async fn run_all(loaded: &Loaded, point: HookPoint, variables: &BTreeMap<String,
     Ok(())
 }
 
-fn common(loaded: &Loaded, point: HookPoint, command: &str) -> BTreeMap<String, String> {
+fn variables(
+    loaded: &Loaded,
+    point: HookPoint,
+    command: &str,
+    more: impl IntoIterator<Item = (&'static str, String)>,
+) -> BTreeMap<String, String> {
     let playbook = &loaded.playbook;
-    let values = [
-        ("FLIPSIDE_PROJECT", playbook.project.to_string()),
-        ("FLIPSIDE_ENV", playbook.env.to_string()),
-        ("FLIPSIDE_VERSION", playbook.version.clone()),
-        ("FLIPSIDE_COMMAND", command.to_owned()),
-        ("FLIPSIDE_HOOK", point.as_str().to_owned()),
-    ];
-    values.into_iter().map(|(name, value)| (name.to_owned(), value)).collect()
+    hook_variables(point, &playbook.project, &playbook.env, &playbook.version, command, more)
 }
 
 /// What failed first, where, and what has become of it.
-fn of_failure(plan: &Plan, ledger: &Ledger, verdict: Verdict) -> Vec<(String, String)> {
+fn of_failure(plan: &Plan, ledger: &Ledger, verdict: Verdict) -> [(&'static str, String); 8] {
     let id = ledger.first_failure.as_ref();
     let step = id.and_then(|id| plan.step(id));
     let seen = id.and_then(|id| ledger.failures.get(id)).map(|failure| failure.seen.clone());
@@ -95,19 +96,14 @@ fn of_failure(plan: &Plan, ledger: &Ledger, verdict: Verdict) -> Vec<(String, St
     };
     let moved = plan.services.iter().filter(|(_, service)| !matches!(service.change, Change::Keep));
     let versions = moved.clone().filter_map(|(name, service)| Some(format!("{name}={}", service.from_version.as_ref()?)));
-    let values = [
-        ("FLIPSIDE_SERVERS", words(plan.servers().into_iter())),
-        ("FLIPSIDE_SERVICES", words(moved.map(|(name, _)| name))),
+    [
+        ("FLIPSIDE_SERVERS", hook_words(plan.servers())),
+        ("FLIPSIDE_SERVICES", hook_words(moved.map(|(name, _)| name))),
         ("FLIPSIDE_PREVIOUS_VERSIONS", versions.collect::<Vec<_>>().join("\n")),
         ("FLIPSIDE_FAILED_STEP", step.map(|step| step.title.clone()).unwrap_or_default()),
         ("FLIPSIDE_FAILED_SERVER", id.map(|id| id.server.to_string()).unwrap_or_default()),
         ("FLIPSIDE_FAILED_SERVICE", step.and_then(|step| step.service.as_ref()).map(ToString::to_string).unwrap_or_default()),
         ("FLIPSIDE_FAILURE", seen.or_else(|| ledger.abort.clone()).unwrap_or_default()),
         ("FLIPSIDE_VERDICT", became.to_owned()),
-    ];
-    values.into_iter().map(|(name, value)| (name.to_owned(), value)).collect()
-}
-
-fn words(names: impl Iterator<Item = impl std::fmt::Display>) -> String {
-    names.map(|name| name.to_string()).collect::<Vec<_>>().join(" ")
+    ]
 }

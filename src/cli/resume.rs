@@ -11,7 +11,7 @@ use super::secrets::read_secrets;
 use super::survey::{Surveyed, read_files, state_folder, survey_for};
 use crate::model::{HookPoint, Millis, Verdict};
 use crate::plan::{
-    Plan, back_by_themselves, is_same_inventory, is_tried_again, other_secrets, overtaken, past_undoing, prose, secrets_of,
+    Plan, back_by_themselves, is_same_inventory, is_tried_again, other_secrets, overtaken, past_undoing, prose, rebased, secrets_of,
     waits_for_promotion,
 };
 use crate::run::{Journal, JournalError, LeftRun, OpenRun, left_runs, stuck_run};
@@ -145,6 +145,8 @@ async fn lock_and_run(
         );
         return Outcome::FatalFindings;
     }
+    // What other projects have deployed since stays, whichever way the run goes on.
+    run.plan = rebased(&run.plan, &run.ledger, &surveyed.fleet);
     let reasons = overtaken(&run.plan, &run.ledger, &surveyed.loaded.inventory, &surveyed.fleet);
     if !reasons.is_empty() {
         reasons.iter().for_each(|reason| complain(reason));

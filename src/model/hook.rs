@@ -1,8 +1,10 @@
 //! Hooks: commands of the user's own at fixed moments of a run. Deliberately absent: which there are in a run (see `plan`), and running them.
 use super::container::ContainerSpec;
+use super::names::{EnvName, ProjectName};
 use super::time::Millis;
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
+use std::fmt;
 
 /// The moments of a run at which hooks run.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
@@ -57,6 +59,32 @@ impl HookPoint {
             HookPoint::AfterFailure => "after_failure",
         }
     }
+}
+
+/// What every hook is told, whoever runs it: the variables of its process.
+#[must_use]
+pub fn hook_variables(
+    point: HookPoint,
+    project: &ProjectName,
+    env: &EnvName,
+    version: &str,
+    command: &str,
+    more: impl IntoIterator<Item = (&'static str, String)>,
+) -> BTreeMap<String, String> {
+    let common = [
+        ("FLIPSIDE_PROJECT", project.to_string()),
+        ("FLIPSIDE_ENV", env.to_string()),
+        ("FLIPSIDE_VERSION", version.to_owned()),
+        ("FLIPSIDE_COMMAND", command.to_owned()),
+        ("FLIPSIDE_HOOK", point.as_str().to_owned()),
+    ];
+    common.into_iter().chain(more).map(|(name, value)| (name.to_owned(), value)).collect()
+}
+
+/// Names as a variable holds them: `api worker`. None has a space.
+#[must_use]
+pub fn hook_words(names: impl IntoIterator<Item = impl fmt::Display>) -> String {
+    names.into_iter().map(|name| name.to_string()).collect::<Vec<_>>().join(" ")
 }
 
 /// One hook as a step performs it.

@@ -27,7 +27,7 @@ pub use checks::{ActiveChecks, Checked, CopyAt, Standing};
 pub use container::{ContainerSpec, NetworkMode, Publish};
 pub use event::{Event, EventKind, Failure, Outcome, StepId, Verdict, WaveIndex};
 pub use front::{Front, FrontTls, Snippets};
-pub use hook::{HOOK_RUN, HookPlace, HookPoint, HookRun};
+pub use hook::{HOOK_RUN, HookPlace, HookPoint, HookRun, hook_variables, hook_words};
 pub use identity::{
     GenerationId, Labels, base_port, container_name, door_name, failed_name, fold_hash, internal_port, label, network_name, previous_name,
     secondary_port,

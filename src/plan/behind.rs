@@ -21,6 +21,8 @@ pub(super) struct Behind {
     pub back: BTreeSet<ServerName>,
     /// The record as it is.
     pub before: Option<Record>,
+    /// The record until everything is switched: whom the run leaves behind is in it already, and whom it brings level still is.
+    pub on_the_way: Option<Record>,
     /// The record after this plan.
     pub after: Option<Record>,
 }
@@ -57,7 +59,7 @@ impl Behind {
         let all = mode == BackendMode::MultiServer || is_unseen || had_several;
         let concerned = away.iter().filter(|server| all || is_placed(server) || recorded(server)).cloned().collect();
         let back = here.iter().filter(|server| recorded(server)).map(|server| (*server).clone()).collect();
-        Behind { away, concerned, back, before: before.clone(), after: before }
+        Behind { away, concerned, back, before: before.clone(), on_the_way: before.clone(), after: before }
     }
 
     /// The record once this plan is done. With `news`, servers that are out of reach now join it; without, only those stay that are there.
@@ -84,7 +86,11 @@ impl Behind {
             let routes = routed(|desired| desired.to);
             servers.insert(server.clone(), LeftBehind { routes, either: BTreeSet::new(), holds: holds(server) });
         }
-        Behind { after: Record::followed_by(self.before.as_ref(), servers), ..self.clone() }
+        let known = self.before.iter().flat_map(|record| record.servers.clone());
+        let all = known.chain(servers.clone()).collect();
+        let on_the_way = Record::followed_by(self.before.as_ref(), all);
+        let after = Record::followed_by(on_the_way.as_ref(), servers);
+        Behind { on_the_way, after, ..self.clone() }
     }
 
     /// The server is back and in the record no more once the plan is done.

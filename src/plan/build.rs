@@ -12,6 +12,7 @@ use super::maintenance;
 use super::orphans;
 use super::place::{Placement, place};
 use super::present::{Fleet, Present, present};
+use super::rebase;
 use super::remove::remove_waves;
 use super::revert::{revert_notes, take_over, to_take_over};
 use super::routes::{Generation, Moment, Routing};
@@ -147,6 +148,7 @@ pub fn build(inputs: Inputs<'_>) -> Result<(Plan, Vec<Finding>), RenderError> {
         services,
         left_out: routing.behind.concerned.clone(),
         on_failure: OnFailure::Rollback,
+        found: rebase::found(&playbook.project, &playbook.env, &waves, fleet),
         waves,
     };
     // What goes back, goes away, or is only brought to one side is put back when it fails.

@@ -1,15 +1,15 @@
 //! Certificates of public hosts: where their files lie, who has to be given them, and what is wrong with one. Each certificate has a folder
 //! of its own, named by its content, so that an undo finds the one before; those that no generation names any more go when generations are
-//! pruned. Deliberately absent: keys, which are never a part of a plan.
+//! pruned, those of a service that is taken away go with it. Deliberately absent: keys, which are never a part of a plan.
 use super::fronts::is_edge;
 use super::routes::Routing;
 use super::steps::plain;
 use super::target::Desired;
 use super::types::{Finding, Level, Step, UndoKind};
 use crate::config::{Proxy, ProxyTls};
-use crate::model::{Action, Certificate, CertificateError, FrontTls, Protocol, ServerName, day_of};
+use crate::model::{Action, Certificate, CertificateError, FrontTls, Protocol, ServerName, ServiceName, day_of};
 use crate::script::layout;
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 /// A certificate that ends within two weeks is said to.
 const SOON: i64 = 14 * 24 * 3600;
@@ -73,6 +73,26 @@ pub(super) fn put_steps(routing: &Routing<'_>, server: &ServerName) -> Vec<Step>
         steps.push(step.undone_by(UndoKind::Cleans, vec![Action::RemoveSecrets { folder }]).of(desired.name));
     }
     steps
+}
+
+/// Adds the steps that remove the certificates and keys of services that go, once no server routes them: nobody goes back to a generation
+/// that names them.
+pub(super) fn tidy(routing: &Routing<'_>, gone: &BTreeSet<ServiceName>, all: &mut BTreeMap<ServerName, Vec<Step>>) {
+    let (project, env) = (&routing.playbook.project, &routing.playbook.env);
+    for (server, facts) in routing.fleet {
+        let Some(settings) = routing.inventory.servers.get(server) else { continue };
+        let root = settings.remote_root.trim_end_matches('/');
+        for service in gone {
+            let prefix = layout::tls_folder("", project, env, service, "");
+            let prefix = prefix.trim_start_matches('/');
+            let folders = facts.secrets.keys().filter(|path| path.starts_with(prefix)).map(|path| format!("{root}/{path}"));
+            let steps = folders.map(|folder| plain(format!("remove a certificate of {service}"), Action::RemoveSecrets { folder }));
+            let steps: Vec<Step> = steps.collect();
+            if !steps.is_empty() {
+                all.entry(server.clone()).or_default().extend(steps);
+            }
+        }
+    }
 }
 
 /// What is wrong with the certificates that were read, and which are new.

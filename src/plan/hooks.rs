@@ -8,8 +8,8 @@ use super::turn::door_config;
 use super::types::{Change, Finding, HALF_SWITCHED, Intent, Level, ServicePlan, Step, Wave, WaveKind};
 use crate::config::{Hook, HookOn};
 use crate::model::{
-    Action, ContainerSpec, HookPlace, HookPoint, HookRun, Labels, NetworkMode, ServerName, Side, container_name, door_name, label,
-    network_name,
+    Action, ContainerSpec, HookPlace, HookPoint, HookRun, Labels, NetworkMode, ServerName, Side, container_name, door_name, hook_variables,
+    hook_words, label, network_name,
 };
 use crate::nginx::{RenderError, ServiceDoor, service_door};
 use crate::script::HOOK_ROLE;
@@ -156,22 +156,15 @@ impl<'a> Hooks<'a> {
             Back::No => Intent::Deploy,
             Back::Yes => Intent::Rollback,
         };
-        let mut variables = BTreeMap::from(
-            [
-                ("FLIPSIDE_PROJECT", self.routing.playbook.project.to_string()),
-                ("FLIPSIDE_ENV", self.routing.playbook.env.to_string()),
-                ("FLIPSIDE_VERSION", version),
-                ("FLIPSIDE_COMMAND", command.as_str().to_owned()),
-                ("FLIPSIDE_HOOK", point.as_str().to_owned()),
-                ("FLIPSIDE_SERVERS", words(self.servers.iter())),
-                ("FLIPSIDE_SERVICES", words(plans.iter().map(|(name, _)| name))),
-                ("FLIPSIDE_VERSIONS", versions(|plan| plan.to_version.as_ref())),
-                ("FLIPSIDE_PREVIOUS_VERSIONS", versions(|plan| plan.from_version.as_ref())),
-            ]
-            .map(|(name, value)| (name.to_owned(), value)),
-        );
-        variables.extend(server.map(|server| ("FLIPSIDE_SERVER".to_owned(), server.to_string())));
-        variables
+        let told = [
+            ("FLIPSIDE_SERVERS", hook_words(&self.servers)),
+            ("FLIPSIDE_SERVICES", hook_words(plans.iter().map(|(name, _)| name))),
+            ("FLIPSIDE_VERSIONS", versions(|plan| plan.to_version.as_ref())),
+            ("FLIPSIDE_PREVIOUS_VERSIONS", versions(|plan| plan.from_version.as_ref())),
+        ];
+        let told = told.into_iter().chain(server.map(|server| ("FLIPSIDE_SERVER", server.to_string())));
+        let playbook = self.routing.playbook;
+        hook_variables(point, &playbook.project, &playbook.env, &version, command.as_str(), told)
     }
 
     /// The container: as the service's own will be, but for its name, its address, its ports and its volumes, which are the service's alone.
@@ -239,8 +232,4 @@ fn step(title: String, point: HookPoint, hook: &Hook, variables: BTreeMap<String
     };
     let run = HookRun { point, command: hook.command.clone(), variables, timeout: hook.timeout, place };
     plain(title, Action::Hook(Box::new(run))).undone_by(super::types::UndoKind::Cleans, undo)
-}
-
-fn words(names: impl Iterator<Item = impl std::fmt::Display>) -> String {
-    names.map(|name| name.to_string()).collect::<Vec<_>>().join(" ")
 }

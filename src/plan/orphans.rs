@@ -1,6 +1,7 @@
 //! Services that run and have left the playbook: named in every plan, and taken away at its end where that is asked for. Deliberately
 //! absent: removals that name their services (see `remove`); other projects and environments, of which nothing is ever an orphan.
 use super::behind::Behind;
+use super::certificates;
 use super::present::{Present, PresentService};
 use super::remove::{drain_removed, unused_network};
 use super::revert::Stretches;
@@ -133,4 +134,5 @@ pub(super) fn tidy(routing: &Routing<'_>, all: &mut BTreeMap<ServerName, Vec<Ste
             all.entry(server.clone()).or_default().extend(steps);
         }
     }
+    certificates::tidy(routing, routing.removed, all);
 }

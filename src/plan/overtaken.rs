@@ -7,15 +7,14 @@ use super::types::{Change, Plan, Step, UndoKind};
 use crate::config::Inventory;
 use crate::facts::{Facts, RevertState};
 use crate::ledger::{Ledger, StepState};
-use crate::model::{Action, ContainerSpec, GenerationId, ServerName, label};
-use std::collections::BTreeSet;
+use crate::model::{Action, ContainerSpec, GenerationId, ServerName, StepId, label};
 
 /// Why a run of this plan must not go on, one sentence a reason; empty when it may.
 ///
 /// It may when the inventory is the one of the plan, when each server's NGINX serves a generation that this run found or made there, and
-/// when no container of its project and environment is of a later release. A generation is named by its content: one that this run would
-/// have made, and by its ledger has not begun to, was made by somebody else's run of the same playbook. A server that does not answer
-/// gives no reason. And every container that it has started is still there, unless it is on its way back; and what it has not stopped of the
+/// when no container of its project and environment is of a later release. What other projects have deployed since is no reason, in a plan
+/// that is [`super::rebased`] on it. A generation is named by its content: one that this run would have made, and by its ledger has not begun
+/// to, was made by somebody else's run of the same playbook. A server that does not answer gives no reason. And every container that it has started is still there, unless it is on its way back; and what it has not stopped of the
 /// old side runs; and no other run has taken away the revert of a server that has switched.
 #[must_use]
 pub fn overtaken(plan: &Plan, ledger: &Ledger, inventory: &Inventory, fleet: &Fleet) -> Vec<String> {
@@ -28,7 +27,7 @@ pub fn overtaken(plan: &Plan, ledger: &Ledger, inventory: &Inventory, fleet: &Fl
         let known = generations(plan, ledger, server);
         // Where the run is to lead the link back, it found one that leads elsewhere.
         let restores = actions(plan).any(|(at, action)| at == server && matches!(action, Action::RestoreGeneration { .. }));
-        if let Some(live) = facts.nginx.live.as_ref().filter(|live| !restores && !known.is_empty() && !known.contains(live)) {
+        if let Some(live) = facts.nginx.live.as_ref().filter(|live| !restores && !known.is_empty() && !known.contains(&live)) {
             reasons.push(format!("{server}: NGINX serves generation {live}, which the run neither found nor made"));
         }
         let later = facts.containers.iter().find(|container| {
@@ -80,15 +79,20 @@ pub fn back_by_themselves(plan: &Plan, ledger: &Ledger, fleet: &Fleet) -> Vec<St
     reasons
 }
 
-/// Containers that the run has started on the server, and that somebody has taken away or set aside since.
+/// Containers that the run has started on the server, and that somebody else has taken away or set aside since.
 fn missing(plan: &Plan, ledger: &Ledger, server: &ServerName, facts: &Facts) -> Vec<String> {
     let of_run = |spec: &ContainerSpec| {
         let release = spec.labels.get(label::RELEASE);
         facts.containers.iter().any(|container| container.name == spec.name && container.labels.get(label::RELEASE) == release)
     };
-    let started = plan.step_ids().filter(|id| id.server == *server && !ledger.unwinding() && ledger.state(id) == StepState::Done);
+    let here = || plan.step_ids().filter(|id| id.server == *server);
+    let removes = |id: &StepId, gone: &str| {
+        let is_it = |step: &Step| matches!(&step.action, Action::RemoveContainer { name, .. } if name == gone);
+        ledger.state(id) != StepState::Pending && plan.step(id).is_some_and(is_it)
+    };
+    let started = here().filter(|id| !ledger.unwinding() && ledger.state(id) == StepState::Done);
     let specs = started.filter_map(|id| match &plan.step(&id)?.action {
-        Action::RunContainer(spec) if !of_run(spec) => Some(spec),
+        Action::RunContainer(spec) if !of_run(spec) && !here().any(|id| removes(&id, &spec.name)) => Some(spec),
         _ => None,
     });
     specs.map(|spec| format!("{server}: {}, which the run started, is not there any more", spec.name)).collect()
@@ -126,16 +130,16 @@ fn taken_over(plan: &Plan, ledger: &Ledger, server: &ServerName, facts: &Facts) 
     taken.then(|| format!("{server}: another run has taken it over since this one was cut off"))
 }
 
-/// The generations that this run found on the server or has begun to make live there.
-fn generations<'a>(plan: &'a Plan, ledger: &Ledger, server: &ServerName) -> BTreeSet<&'a GenerationId> {
-    let mut known = BTreeSet::new();
+/// The generations that this run found on the server, first, and has begun to make live there, in order.
+pub(super) fn generations<'a>(plan: &'a Plan, ledger: &Ledger, server: &ServerName) -> Vec<&'a GenerationId> {
+    let mut known = Vec::new();
     for id in plan.step_ids().filter(|id| id.server == *server) {
         if let Some(Action::Switch { expect, to }) = plan.step(&id).map(|step| &step.action) {
             if known.is_empty() {
                 known.extend(expect);
             }
             if ledger.state(&id) != StepState::Pending {
-                known.insert(to);
+                known.push(to);
             }
         }
     }

@@ -1,5 +1,6 @@
 //! The waves that take services away: unroute, drain, stop, remove. Deliberately absent: which services.
 use super::build::locked;
+use super::certificates;
 use super::doors::forwards;
 use super::prepare::{door_update, host_door_text};
 use super::present::PresentService;
@@ -46,6 +47,7 @@ pub(super) fn remove_waves(routing: &Routing<'_>) -> Result<Vec<Wave>, RenderErr
         steps.extend(unused_network(routing, facts));
     }
     secrets::tidy(routing, &leaving, &BTreeSet::new(), &mut tidy);
+    certificates::tidy(routing, routing.removed, &mut tidy);
     let work = |name: &str, servers| Wave { name: name.to_owned(), kind: WaveKind::Work, servers };
     let mut waves = vec![
         work("prepare", prepared),

@@ -199,7 +199,8 @@ impl Routing<'_> {
         let path = Record::path(&self.playbook.project, &self.playbook.env);
         let record = match self.moment {
             Moment::Before => &self.behind.before,
-            Moment::After => &self.behind.after,
+            Moment::After if complete => &self.behind.after,
+            Moment::After => &self.behind.on_the_way,
         };
         match record {
             Some(record) => drop(ours.insert(path, record.text())),

@@ -20,7 +20,7 @@ const PULL: Millis = Millis::seconds(900);
 #[must_use]
 pub(super) fn plain(title: impl Into<String>, action: Action) -> Step {
     let within = within(&action);
-    Step { title: title.into(), service: None, action, undo: Vec::new(), undo_kind: UndoKind::Cleans, within }
+    Step { title: title.into(), service: None, first: Vec::new(), action, undo: Vec::new(), undo_kind: UndoKind::Cleans, within }
 }
 
 /// The deadline of an action.
@@ -67,6 +67,18 @@ fn within(action: &Action) -> Millis {
 }
 
 impl Step {
+    /// What it performs, in order.
+    #[must_use]
+    pub fn actions(&self) -> Vec<Action> {
+        self.first.iter().chain([&self.action]).cloned().collect()
+    }
+
+    /// The deadline of what it performs, from its start.
+    #[must_use]
+    pub fn actions_within(&self) -> Millis {
+        Millis(self.within.0 + self.first.iter().map(|action| within(action).0).sum::<u64>())
+    }
+
     /// The deadline of the undo, from its start: the sum over its actions. A switch is a matter of seconds; taking it back waits for a drain.
     #[must_use]
     pub fn undo_within(&self) -> Millis {

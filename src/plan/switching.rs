@@ -47,7 +47,7 @@ pub(super) fn switch_steps(
             continue;
         }
         let expect = before.or_else(|| Some(base_generation(routing.fleet.get(server))));
-        let overlapped = turn.services.iter().filter(|desired| !turn.hands_over(desired));
+        let overlapped = turn.services.iter().filter(|desired| !turn.hands_over(desired) && !runs_already(desired));
         let new: Vec<_> = overlapped
             .filter_map(|desired| Some(routing.backends(server, desired, desired.to?)))
             .flatten()
@@ -64,6 +64,12 @@ pub(super) fn switch_steps(
         all.insert(server.clone(), steps);
     }
     all
+}
+
+/// What is gone back to runs, and runs on where the run is undone: nobody has to wait until it has no requests any more.
+fn runs_already(desired: &Desired<'_>) -> bool {
+    let Some((there, to)) = desired.present.zip(desired.to).filter(|_| desired.change == Change::Restore) else { return false };
+    there.side(to).next().is_some() && there.side(to).all(Unit::is_up)
 }
 
 /// The service is reached, and its public hosts' own port where they have one.

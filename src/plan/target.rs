@@ -72,6 +72,12 @@ impl Desired<'_> {
         self.missed.clear();
     }
 
+    /// Somebody may use what runs of it: it is routed, or works by itself.
+    #[must_use]
+    pub(super) fn has_clients(&self) -> bool {
+        self.service.port.is_none() || self.present.is_some_and(|present| !present.routes.is_empty())
+    }
+
     /// Its containers are replaced, or started for the first time.
     #[must_use]
     pub(super) fn moves(&self) -> bool {

@@ -43,14 +43,19 @@ impl Turn<'_> {
         self.routing.playbook.rollout.stop_timeout
     }
 
-    /// Stop a unit that is not stopped; taken back by starting it, and where it ran by waiting until it answers. An app whose door is gone
+    /// Stop a unit that is not stopped; taken back by starting it, and where it served by waiting until it answers. An app whose door is gone
     /// cannot be started again, and nobody reached it.
     pub(super) fn stop(&self, unit: &Unit<'_>, service: Option<(&Desired<'_>, &Service)>) -> Vec<Step> {
         let timeout = self.stop_timeout();
         let mut steps = Vec::new();
         if let Some(app) = unit.app.filter(|app| !app.state.is_stopped()) {
             let mut undo = vec![Action::StartContainer { name: app.name.clone() }];
-            undo.extend(service.filter(|_| unit.runs()).into_iter().flat_map(|(_, service)| health(unit, service)));
+            undo.extend(
+                service
+                    .filter(|(desired, _)| unit.runs() && desired.has_clients())
+                    .into_iter()
+                    .flat_map(|(_, service)| health(unit, service)),
+            );
             let step = plain(format!("stop {}", app.name), Action::StopContainer { name: app.name.clone(), timeout });
             steps.push(if unit.has_lost_its_door() { step } else { step.undone_by(UndoKind::Restores, undo) });
         }

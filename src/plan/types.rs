@@ -1,6 +1,6 @@
 //! The plan: the whole deployment as a value, and what its checks noticed.
 use crate::config::OnFailure;
-use crate::model::{Action, BackendMode, EnvName, Millis, ProjectName, Protocol, ServerName, ServiceName, Side, StepId};
+use crate::model::{Action, BackendMode, EnvName, GenerationId, Millis, ProjectName, Protocol, ServerName, ServiceName, Side, StepId};
 use serde::{Deserialize, Serialize};
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -32,8 +32,21 @@ pub struct Plan {
     /// What happens when a step fails.
     #[serde(default, skip_serializing_if = "OnFailure::is_rollback")]
     pub on_failure: OnFailure,
+    /// Of each server whose NGINX changes: the files of the generation that it served, as far as they are this project's or the plan
+    /// changes them. Where another project deploys before the run has ended, the rest of the run is made anew from them.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub found: BTreeMap<ServerName, Found>,
     /// In order. Empty when there is nothing to do.
     pub waves: Vec<Wave>,
+}
+
+/// What a server's NGINX served when the plan was made.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Found {
+    /// The generation that all others of the plan are staged on.
+    pub generation: GenerationId,
+    /// Path below its folder → text.
+    pub files: BTreeMap<String, String>,
 }
 
 /// What was asked for.
@@ -172,6 +185,9 @@ pub struct Step {
     pub title: String,
     /// The service that it belongs to, where there is one.
     pub service: Option<ServiceName>,
+    /// What has to be there for it by then, and was not when the plan was made: of a run that is taken up where others have deployed since.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub first: Vec<Action>,
     /// What is done.
     pub action: Action,
     /// What takes it back, in order. Empty: nothing needs to be.

@@ -166,7 +166,7 @@ fn sort(plan: &Plan, moves: Vec<Move>) -> (Vec<EventKind>, BTreeMap<ServerName, 
             Move::Do(id) | Move::Recheck(id) => {
                 events.push(EventKind::StepStarted { step: id.clone() });
                 let step = plan.step(&id);
-                (id, step.map(|step| vec![step.action.clone()]), step.map(|step| step.within))
+                (id, step.map(Step::actions), step.map(Step::actions_within))
             }
             Move::Undo(id) => {
                 events.push(EventKind::UndoStarted { step: id.clone() });
@@ -235,6 +235,7 @@ mod tests {
         let step = Step {
             title: "switch".to_owned(),
             service: None,
+            first: Vec::new(),
             action: Action::Switch { expect: Some(old.clone()), to: new.clone() },
             undo: vec![Action::SwitchBack { from: new, to: old }, drain],
             undo_kind: UndoKind::Restores,

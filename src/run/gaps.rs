@@ -121,6 +121,7 @@ mod tests {
             let step = |action: &Action| Step {
                 title: String::new(),
                 service: Some(db.clone()),
+                first: Vec::new(),
                 action: action.clone(),
                 undo: Vec::new(),
                 undo_kind: UndoKind::Restores,

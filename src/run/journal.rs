@@ -100,8 +100,7 @@ impl Journal {
 
     fn create_in(state: &Path, folder: &Path, run: String, plan: &Plan, ledger: &mut Ledger) -> Result<Journal, JournalError> {
         fs::DirBuilder::new().recursive(true).mode(0o700).create(folder).map_err(io_error("make", folder))?;
-        let bytes =
-            serde_json::to_vec_pretty(plan).map_err(|error| JournalError::Plan { path: folder.to_owned(), why: error.to_string() })?;
+        let bytes = bytes_of(plan, folder)?;
         let path = folder.join(PLAN);
         let mut file = new_file(&path)?;
         file.write_all(&bytes).and_then(|()| file.sync_all()).map_err(io_error("write", &path))?;
@@ -114,7 +113,8 @@ impl Journal {
     }
 
     /// Goes on with the journal of a run that was cut off. A torn last line is cut away, and that the run is opened again is written
-    /// down: without it the steps that are looked at again would read, after the next cut, as begun twice.
+    /// down: without it the steps that are looked at again would read, after the next cut, as begun twice. Where the plan is another one
+    /// than on disk by now, it is on disk before that.
     ///
     /// # Errors
     /// [`JournalError`].
@@ -132,9 +132,13 @@ impl Journal {
         file.set_len(whole as u64).map_err(io_error("cut", &path))?;
         let mut journal = Journal { file, path, folder: run.folder.clone(), opened: Vec::new() };
         let plan = run.folder.join(PLAN);
-        let plan = digest(&fs::read(&plan).map_err(io_error("read", &plan))?);
+        let mut bytes = fs::read(&plan).map_err(io_error("read", &plan))?;
+        if serde_json::from_slice::<Plan>(&bytes).ok().as_ref() != Some(&run.plan) {
+            bytes = bytes_of(&run.plan, &run.folder)?;
+            replace(&plan, &bytes)?;
+        }
         let id = run.folder.file_name().map(|name| name.to_string_lossy().into_owned()).unwrap_or_default();
-        journal.opened = journal.write(&mut run.ledger, vec![EventKind::RunOpened { run: id, plan }])?;
+        journal.opened = journal.write(&mut run.ledger, vec![EventKind::RunOpened { run: id, plan: digest(&bytes) }])?;
         Ok(journal)
     }
 
@@ -201,6 +205,20 @@ impl Journal {
         self.file.write_all(&lines).and_then(|()| self.file.sync_data()).map_err(io_error("write", &self.path))?;
         Ok(events)
     }
+}
+
+/// The plan's file.
+fn bytes_of(plan: &Plan, folder: &Path) -> Result<Vec<u8>, JournalError> {
+    serde_json::to_vec_pretty(plan).map_err(|error| JournalError::Plan { path: folder.to_owned(), why: error.to_string() })
+}
+
+/// The file has its old text or the new one, whenever this is cut off.
+fn replace(path: &Path, bytes: &[u8]) -> Result<(), JournalError> {
+    let new = path.with_extension("json.new");
+    let mut file = OpenOptions::new().create(true).write(true).truncate(true).mode(0o600).open(&new).map_err(io_error("make", &new))?;
+    file.write_all(bytes).and_then(|()| file.sync_all()).map_err(io_error("write", &new))?;
+    fs::rename(&new, path).map_err(io_error("replace", path))?;
+    path.parent().map_or(Ok(()), sync_folder)
 }
 
 /// SHA-256, hex.

@@ -19,7 +19,15 @@ fn at(name: &str, machine: &str) -> ProbeAt {
 
 fn step(of: Option<&str>, action: Action) -> Step {
     let service = of.map(service);
-    Step { title: "step".to_owned(), service, action, undo: Vec::new(), undo_kind: UndoKind::Restores, within: Millis::seconds(1) }
+    Step {
+        title: "step".to_owned(),
+        service,
+        first: Vec::new(),
+        action,
+        undo: Vec::new(),
+        undo_kind: UndoKind::Restores,
+        within: Millis::seconds(1),
+    }
 }
 
 fn check(name: &str) -> Step {

@@ -17,6 +17,7 @@ pub(super) fn deploy_of(services: BTreeMap<ServiceName, ServicePlan>, waves: Vec
         services,
         left_out: BTreeSet::new(),
         on_failure: OnFailure::Rollback,
+        found: BTreeMap::new(),
         waves,
     }
 }

@@ -123,3 +123,64 @@ fn colliding() -> (String, String) {
     let (one, two) = text.trim().split_once(' ').expect("four hundred names collide");
     (one.to_owned(), two.to_owned())
 }
+
+#[test]
+fn a_run_that_is_held_and_a_canary_that_waits_outlast_what_a_neighbour_deploys() {
+    let fleet = Fleet::take();
+    let servers = fleet.servers();
+    let three = inventory(&fleet, "root", &[1, 2, 3]);
+    let release =
+        |version: &str, rollout: &str| header(version).replace("[rollout]", &format!("[rollout]\n{rollout}")) + &api_on(3, version, "");
+    let theirs = |version: &str| header(version).replace("\"shop\"", "\"blog\"") + &api_on(3, version, "").replace("shop.", "blog.");
+    let held = "on_failure = \"hold\"\nmin_healthy_time = \"20s\"";
+    let shop = Project::new(&fleet, &release("1.0", held));
+    let blog = Project::new(&fleet, &theirs("1.0"));
+    [&shop, &blog].into_iter().for_each(|project| project.inventory(&three));
+    deploy(&shop).exits(0);
+    deploy(&blog).exits(0);
+    let answers = |version: &str, other: &str| {
+        for server in &servers {
+            assert_eq!(server.get("shop.example.com", "/").1.split(' ').next(), Some(version), "{}", server.name);
+            assert_eq!(server.get("blog.example.com", "/").1.split(' ').next(), Some(other), "{}", server.name);
+        }
+    };
+
+    // Switched everywhere, and held there; the neighbour deploys; all goes back, and the neighbour stays.
+    let hosts = ["shop", "blog"];
+    let traffic =
+        Traffic::to(servers.iter().flat_map(|server| hosts.map(|name| format!("new:http://{}/#{name}.example.com", server.address))));
+    shop.playbook(&release("2.0", held));
+    let mut run = shop.start(&["deploy", "-y"]);
+    run.until("== watch");
+    servers[1].must("docker kill shop_prod_api_secondary");
+    run.end().exits(8).says(&["and is HELD"]);
+    blog.playbook(&theirs("2.0"));
+    deploy(&blog).exits(0);
+    answers("2.0", "2.0");
+    shop.inventory(&(three.clone() + "zone = \"elsewhere\"\n"));
+    shop.flipside(&["resume"]).exits(3).says(&["the inventory is another one than that of the run, which stays as it is"]);
+    shop.inventory(&three);
+    shop.flipside(&["status"]).says(&["a deploy failed here and is held"]);
+    shop.flipside(&["abort"]).exits(0);
+    answers("1.0", "2.0");
+    is(&shop, "api", "RUNNING", "primary", "1.0");
+    is(&blog, "api", "RUNNING", "secondary", "2.0");
+
+    // A canary waits on all servers, the neighbour deploys again, and the canary is promoted.
+    let canary = "\n[rollout.canary]\nshare = \"30%\"\ntime = \"3s\"\npromote = \"manual\"\n";
+    let tried = release("2.0", "strategy = \"canary\"") + canary;
+    shop.playbook(&tried);
+    deploy(&shop).exits(9).says(&["waits for promotion"]);
+    blog.playbook(&theirs("3.0"));
+    deploy(&blog).exits(0);
+    shop.flipside(&["promote"]).exits(0);
+    answers("2.0", "3.0");
+    is(&shop, "api", "RUNNING", "secondary", "2.0");
+    is(&blog, "api", "RUNNING", "primary", "3.0");
+    let seen = traffic.end().none_failed();
+    println!(
+        "{} requests while a neighbour deployed beside a held run and a canary",
+        seen.0.targets.iter().map(|of| of.total.sent).sum::<u64>()
+    );
+    deploy(&shop).exits(0).says(&["nothing to do"]);
+}

@@ -17,6 +17,7 @@ fn plan(waves: &[Vec<Vec<Sketch>>], n_cleanup: usize) -> Plan {
     let step = |(undoable, restores): Sketch| Step {
         title: "step".to_owned(),
         service: None,
+        first: Vec::new(),
         action: Action::Lock,
         undo: if undoable { vec![Action::Lock] } else { Vec::new() },
         undo_kind: if restores { UndoKind::Restores } else { UndoKind::Cleans },
@@ -44,6 +45,7 @@ fn plan(waves: &[Vec<Vec<Sketch>>], n_cleanup: usize) -> Plan {
         services: BTreeMap::new(),
         left_out: std::collections::BTreeSet::new(),
         on_failure: flipside::config::OnFailure::Rollback,
+        found: BTreeMap::new(),
         waves: waves.iter().enumerate().map(wave).collect(),
     }
 }

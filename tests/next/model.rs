@@ -53,7 +53,7 @@ impl Deed {
         };
         let service = (!matches!(self, Deed::Switch(_))).then(|| ServiceName::new(format!("service{}", self.service())).unwrap());
         let undo = if matches!(self, Deed::Tidy(_)) { Vec::new() } else { vec![Action::Lock] };
-        Step { title: "step".to_owned(), service, action, undo, undo_kind, within: timeout }
+        Step { title: "step".to_owned(), service, first: Vec::new(), action, undo, undo_kind, within: timeout }
     }
 }
 
@@ -115,6 +115,7 @@ fn plan(shape: Shape) -> (Plan, BTreeMap<StepId, Deed>) {
         mode: BackendMode::MultiServer,
         basis,
         services: BTreeMap::new(),
+        found: BTreeMap::new(),
         waves,
     };
     (plan, deeds)

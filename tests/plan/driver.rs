@@ -1,6 +1,6 @@
 //! The smallest run: ask `next`, journal, perform, journal. One thread, no time, faults on demand. Deliberately absent: any decision.
 use flipside::ledger::Ledger;
-use flipside::model::{Action, Event, EventKind, Failure, Outcome, ServerName, StepId, Verdict};
+use flipside::model::{Event, EventKind, Failure, Outcome, ServerName, StepId, Verdict};
 use flipside::plan::{Move, Plan, next, waits_for_promotion};
 use flipside::remote::fake::FakeServer;
 use std::collections::BTreeMap;
@@ -112,8 +112,8 @@ impl Run<'_> {
         let fails = self.trouble.fails.as_ref().filter(|(at, _)| at == id && !undo).map(|(_, effect)| *effect);
         let mut result = Ok(String::new());
         if fails != Some(Effect::None) {
-            let actions: &[Action] = if undo { &step.undo } else { std::slice::from_ref(&step.action) };
-            for action in actions {
+            let actions = if undo { step.undo.clone() } else { step.actions() };
+            for action in &actions {
                 let Some(server) = self.servers.get_mut(&id.server) else { panic!("there is no server {}", id.server) };
                 result = server.apply(action);
                 (self.observe)(&what, self.servers);

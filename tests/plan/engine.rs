@@ -6,7 +6,7 @@ use crate::cases::Case;
 use crate::driver::Servers;
 use flipside::ledger::Ledger;
 use flipside::model::{Action, StepId, Verdict};
-use flipside::plan::{Plan, back_by_themselves, is_tried_again, overtaken, past_undoing, waits_for_promotion};
+use flipside::plan::{Fleet, Plan, back_by_themselves, is_tried_again, overtaken, past_undoing, rebased, waits_for_promotion};
 use flipside::remote::fake::{FakeFleet, Fate};
 use flipside::run::{Journal, Notice, OpenRun, Stop, dispatch, open_runs, stuck_run};
 use std::cell::RefCell;
@@ -139,6 +139,8 @@ pub struct Workstation {
     name: &'static str,
     state: TempDir,
     journal: RefCell<PathBuf>,
+    /// The plan's file as it was when the run began.
+    plan: RefCell<Vec<u8>>,
 }
 
 impl Workstation {
@@ -146,7 +148,7 @@ impl Workstation {
     pub fn new(name: &'static str) -> Workstation {
         let memory = Path::new("/dev/shm");
         let state = if memory.is_dir() { TempDir::new_in(memory).unwrap() } else { TempDir::new().unwrap() };
-        Workstation { name, state, journal: RefCell::default() }
+        Workstation { name, state, journal: RefCell::default(), plan: RefCell::default() }
     }
 
     /// Runs a plan.
@@ -154,6 +156,7 @@ impl Workstation {
         let mut ledger = Ledger::default();
         let journal = Journal::create(self.state.path(), plan, &mut ledger).unwrap();
         *self.journal.borrow_mut() = journal.folder().join("journal.jsonl");
+        *self.plan.borrow_mut() = fs::read(journal.folder().join("plan.json")).unwrap();
         self.engine(case, base, (plan, ledger, journal), servers, mishap).await
     }
 
@@ -171,7 +174,8 @@ impl Workstation {
         let fleet = FakeFleet::new(servers, Box::new(|_, _| Fate::Performed)).held_by(self.name);
         fleet.lease_again(&run.plan.servers()).unwrap();
         let servers = fleet.servers_meanwhile();
-        let facts = servers.iter().map(|(name, server)| (name.clone(), server.facts())).collect();
+        let facts: Fleet = servers.iter().map(|(name, server)| (name.clone(), server.facts())).collect();
+        run.plan = rebased(&run.plan, &run.ledger, &facts);
         let again = way == Way::On && is_tried_again(&run.plan, &run.ledger);
         let goes_back = run.ledger.unwinding() && !again;
         let back = if goes_back { Vec::new() } else { back_by_themselves(&run.plan, &run.ledger, &facts) };
@@ -200,16 +204,28 @@ impl Workstation {
         cut_off.or_else(|| stuck_run(self.state.path()).unwrap()).unwrap()
     }
 
-    /// The disk as it was at some moment.
-    pub fn rewind(&self, journal: &[u8]) {
+    /// The journal as it was at some moment.
+    pub fn cut(&self, journal: &[u8]) {
         fs::write(&*self.journal.borrow(), journal).unwrap();
+    }
+
+    /// The disk as it was at some moment. A plan that was made anew since is made anew again.
+    pub fn rewind(&self, journal: &[u8]) {
+        fs::write(self.journal.borrow().with_file_name("plan.json"), &*self.plan.borrow()).unwrap();
+        self.cut(journal);
     }
 
     /// Why `resume` would refuse here.
     pub fn overtaken(&self, case: &Case, servers: &Servers) -> Vec<String> {
         let run = self.left();
-        let fleet = servers.iter().map(|(name, server)| (name.clone(), server.facts())).collect();
-        overtaken(&run.plan, &run.ledger, &case.inventory, &fleet)
+        let fleet: Fleet = servers.iter().map(|(name, server)| (name.clone(), server.facts())).collect();
+        overtaken(&rebased(&run.plan, &run.ledger, &fleet), &run.ledger, &case.inventory, &fleet)
+    }
+
+    /// Whether the run can only go on.
+    pub fn is_past_undoing(&self) -> bool {
+        let run = self.left();
+        past_undoing(&run.plan, &run.ledger)
     }
 
     /// Whether a run was cut off here.

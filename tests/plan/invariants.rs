@@ -158,6 +158,18 @@ impl Snapshot {
         &self.routes
     }
 
+    /// What one project has of it.
+    #[must_use]
+    pub fn of(&self, project: &str) -> Snapshot {
+        let (route, name) = (format!("{project}/"), format!("{project}_"));
+        let lines = |lines: &Vec<String>| lines.iter().filter(|line| line.starts_with(&route)).cloned().collect();
+        let containers = self.containers.iter().filter(|((_, container), _)| container.starts_with(&name));
+        Snapshot {
+            routes: self.routes.iter().map(|(server, all)| (server.clone(), lines(all))).collect(),
+            containers: containers.map(|(at, seen)| (at.clone(), seen.clone())).collect(),
+        }
+    }
+
     /// Every container is still there in a later snapshot, the same one, under its name.
     #[must_use]
     pub fn is_kept_in(&self, later: &Snapshot) -> bool {

@@ -44,6 +44,7 @@ pub(crate) fn plan() -> Plan {
         services: services(),
         left_out: std::collections::BTreeSet::new(),
         on_failure: flipside::config::OnFailure::Rollback,
+        found: BTreeMap::new(),
         waves: vec![
             wave("lock", WaveKind::Work, &|_| vec![step("lock the server", None, Action::Lock, vec![])]),
             wave("prepare", WaveKind::Work, &|_| {
@@ -130,7 +131,7 @@ fn services() -> BTreeMap<ServiceName, ServicePlan> {
 
 fn step(title: &str, of: Option<&str>, action: Action, undo: Vec<Action>) -> Step {
     let title = title.to_owned();
-    Step { title, service: of.map(service), action, undo, undo_kind: UndoKind::Cleans, within: Millis::seconds(60) }
+    Step { title, service: of.map(service), first: Vec::new(), action, undo, undo_kind: UndoKind::Cleans, within: Millis::seconds(60) }
 }
 
 fn network() -> NetworkSpec {

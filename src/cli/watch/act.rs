@@ -19,12 +19,13 @@ use std::time::{Duration, Instant};
 const JUST_NOW: Duration = Duration::from_secs(2);
 
 impl Watch<'_> {
-    /// Has done what the answers ask for. Nothing where there is nothing, and where somebody else is at work: it comes to that later.
+    /// Has done what the answers ask for. Nothing where there is nothing, where somebody else is at work, since it comes to that later, and
+    /// where it was stopped before that.
     pub(super) async fn act(&mut self) -> Outcome {
         let began = Instant::now();
         let prepared = self.stoppable(async |watch| watch.prepare().await).await;
         let (plan, cut_off) = match prepared {
-            None => return Outcome::Interrupted,
+            None => return Outcome::NothingToDo,
             Some(Err(outcome)) => return outcome,
             Some(Ok(prepared)) => prepared,
         };
@@ -42,12 +43,9 @@ impl Watch<'_> {
         reporter.plan_begins(&plan);
         let outcome = perform(self.global, &self.surveyed, &plan, ledger, journal, reporter, Probing::default(), began).await;
         self.surveyed.servers.free_leases().await;
-        if *self.stopped.borrow() {
-            return Outcome::Interrupted;
-        }
         let before: BTreeMap<CopyAt, Standing> = self.copies.iter().map(|copy| (copy.at.clone(), copy.standing)).collect();
         if self.stoppable(async |watch| watch.look(Asked::Connected).await).await.is_none() {
-            return Outcome::Interrupted;
+            return outcome;
         }
         for copy in self.copies.clone().iter().filter(|copy| before.get(&copy.at).is_some_and(|before| *before != copy.standing)) {
             match copy.standing {

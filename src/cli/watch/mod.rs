@@ -28,6 +28,8 @@ const AFTER_A_FAILURE: Duration = Duration::from_secs(30);
 const AFTER_A_REFUSAL: Duration = Duration::from_secs(5);
 /// So many copies are asked at the same time.
 const AT_ONCE: usize = 64;
+/// It watches until it is asked to end: then it has done what it was for.
+const ENDED: Outcome = Outcome::Done;
 
 /// `flipside watch`.
 pub(super) async fn watch(global: &Global, services: &[ServiceName], once: bool, interval: Option<Millis>) -> Outcome {
@@ -59,14 +61,21 @@ pub(super) async fn watch(global: &Global, services: &[ServiceName], once: bool,
         stop_asked().await;
         stop.send_replace(true);
     });
+    let asked_to_end = if once { Outcome::Interrupted } else { ENDED };
+    let or_ended = |outcome| if outcome == Outcome::Interrupted { asked_to_end } else { outcome };
     if let Err(outcome) = connecting(&loaded, HookPoint::BeforeConnect, "watch").await {
-        return outcome;
+        return or_ended(outcome);
     }
-    let surveyed = match survey(global, loaded, "watch").await {
-        Ok(surveyed) => surveyed,
-        Err(outcome) => return outcome,
+    let mut is_stopped = stopped.clone();
+    let surveyed = tokio::select! {
+        biased;
+        Ok(_) = is_stopped.wait_for(|stopped| *stopped) => return asked_to_end,
+        surveyed = survey(global, loaded, "watch") => match surveyed {
+            Ok(surveyed) => surveyed,
+            Err(outcome) => return outcome,
+        },
     };
-    let connected = connecting(&surveyed.loaded, HookPoint::AfterConnect, "watch").await;
+    let connected = connecting(&surveyed.loaded, HookPoint::AfterConnect, "watch").await.map_err(or_ended);
     let mut watch = Watch::new(global, surveyed, selected, interval, stopped);
     let outcome = match connected {
         Ok(()) if watch.surveyed.fleet.is_empty() => Outcome::Unreachable,
@@ -130,15 +139,17 @@ impl<'a> Watch<'a> {
             due.extend(asked.iter().map(|copy| (copy.at.clone(), now + self.every(copy))));
             let ended = self.stoppable(async |watch| watch.ask(&asked).await).await;
             if ended.is_none() {
-                return Outcome::Interrupted;
+                return ENDED;
             }
             let is_due = self.looked.elapsed() >= LOOK_EVERY;
             if is_due && self.stoppable(async |watch| watch.look(Asked::All).await).await.is_none() {
-                return Outcome::Interrupted;
+                return ENDED;
             }
             if (is_due || !self.streaks.verdicts(&self.copies).is_empty()) && self.not_before.is_none_or(|then| then <= Instant::now()) {
                 match self.act().await {
+                    // The run itself was stopped at once.
                     Outcome::Interrupted => return Outcome::Interrupted,
+                    done @ Outcome::Closed(Verdict::Stuck) if *self.stopped.borrow() => return done,
                     Outcome::Closed(Verdict::PutBack | Verdict::Stuck) => self.not_before = Some(Instant::now() + AFTER_A_FAILURE),
                     Outcome::Locked | Outcome::Unreachable => self.not_before = Some(Instant::now() + AFTER_A_REFUSAL),
                     _ => self.not_before = None,
@@ -147,7 +158,7 @@ impl<'a> Watch<'a> {
             let next = due.values().min().copied().unwrap_or(now + LOOK_EVERY).min(self.looked + LOOK_EVERY);
             let wait = next.saturating_duration_since(Instant::now());
             if self.stoppable(async |_| tokio::time::sleep(wait).await).await.is_none() {
-                return Outcome::Interrupted;
+                return ENDED;
             }
         }
     }
@@ -169,6 +180,9 @@ impl<'a> Watch<'a> {
             }
         }
         let done = self.act().await;
+        if *self.stopped.borrow() {
+            return Outcome::Interrupted;
+        }
         match done {
             Outcome::Done | Outcome::NothingToDo | Outcome::Closed(Verdict::Done | Verdict::DoneWithLeftovers) => {}
             Outcome::Locked => {

@@ -40,10 +40,22 @@ pub(in crate::plan) fn findings(routing: &Routing<'_>) -> Vec<Finding> {
             cannot_be_put_back(desired, server, container, &mut all);
             way(routing, desired, server, container, &mut all);
         }
+        down(desired, &mut all);
     }
     twice(routing, &mut all);
     all.extend(routing.fleet.keys().filter_map(|server| nginx_again(routing, server)));
     all
+}
+
+/// What was taken over stands still, and nobody serves what takes its place: a run was cut off in between, and its journal may be lost. Only
+/// that one knows how the container ran.
+fn down(desired: &Desired<'_>, all: &mut Vec<Finding>) {
+    let is_routed = desired.present.is_some_and(|present| !present.routes.is_empty());
+    for (server, ContainerFact { name, .. }) in desired.taking.stopped.iter().filter(|_| desired.moves() && !is_routed) {
+        let text = format!("{name} is stopped, whose place it takes, and nobody serves it: should this release fail, {name} stays stopped");
+        let hint = format!("to have it back then: stop what runs of {}, and `docker start {name}`", desired.name);
+        all.push(at(desired, Some(server), Level::Warning, text, hint));
+    }
 }
 
 fn at(desired: &Desired<'_>, server: Option<&ServerName>, level: Level, text: String, hint: impl Into<String>) -> Finding {

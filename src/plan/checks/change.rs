@@ -10,6 +10,7 @@ use crate::plan::build::{Inputs, lock_wave};
 use crate::plan::containers::digest;
 use crate::plan::drift::Drift;
 use crate::plan::present::{Present, PresentService, Unit, present};
+use crate::plan::rebase;
 use crate::plan::revert::{Stretches, guard};
 use crate::plan::routes::{Generation, base_generation};
 use crate::plan::show::prose::clean;
@@ -91,6 +92,7 @@ pub fn check_plan(inputs: Inputs<'_>, verdicts: &BTreeMap<CopyAt, Standing>) -> 
         services,
         left_out: BTreeSet::new(),
         on_failure: OnFailure::Rollback,
+        found: rebase::found(&playbook.project, &playbook.env, &waves, &drift.fleet),
         waves,
     };
     Ok((plan, findings))

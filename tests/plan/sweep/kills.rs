@@ -48,13 +48,14 @@ impl Sweep {
         }
         let hands_over = self.case.playbook.services.values().any(flipside::config::Service::hands_over);
         let takes_away = self.plan.intent == Intent::Deploy && self.plan.services.values().any(|service| service.change == Change::Remove);
+        let joins = self.plan.waves.iter().any(|wave| wave.name == "join the fleet");
         let now = snapshot(servers, &self.case.playbook);
         let all = meanwhile == Meanwhile::AllGoBack && !hands_over && !is_others;
         for (name, server) in servers.iter().filter(|_| all) {
             let is_confirmed = server.base.revert.is_none();
-            // Orphans go in a stretch of their own, which goes back to what the deploy proper made.
+            // Orphans go in a stretch of their own, which goes back to what the deploy proper made; and who was left behind has joined first.
             let back = server.base.revert.as_ref().map(|revert| &revert.back);
-            let is_second = takes_away && back != self.case.servers[name].base.nginx.live.as_ref();
+            let is_second = (takes_away || joins) && back != self.case.servers[name].base.nginx.live.as_ref();
             if !is_confirmed && !is_second && now.routes().get(name) != self.before.routes().get(name) {
                 self.problem(what, format!("{name} went back, and NGINX routes {:?}", now.routes().get(name)));
             }

@@ -5,6 +5,7 @@
 mod held;
 mod kills;
 mod mishaps;
+mod neighbours;
 
 use crate::baseline::{Baseline, essence};
 use crate::cases::{Case, case, plan};
@@ -280,6 +281,7 @@ sweeps! {
     a_first_deploy_that_takes_over_a_port_of_the_door: "adopt_three_servers_with_their_port",
     a_first_deploy_that_takes_over_a_public_port: "adopt_port_80_beside_a_neighbour",
     a_first_deploy_that_takes_over_a_volume_and_its_port: "adopt_volume_and_port",
+    a_first_deploy_that_takes_over_a_volume_and_a_public_port: "adopt_volume_and_port_80",
     a_first_deploy_that_takes_over_host_ports: "adopt_host_port",
     a_toggle_with_a_server_that_was_left_behind: "behind_another_release_with_it",
     a_toggle_whose_old_side_stays_warm: "warm",
@@ -288,6 +290,7 @@ sweeps! {
     a_toggle_that_rolls: "rolling",
     a_toggle_that_rolls_over_two_levels: "rolling_two_levels",
     a_toggle_that_rolls_without_a_server: "rolling_without_one",
+    a_toggle_that_rolls_and_brings_a_server_level: "rolling_brings_one_level",
     a_deploy_after_a_roll_that_was_cut_off: "rolling_half_switched",
     copies_that_fail_are_taken_out: "watch_out",
     copies_that_pass_are_taken_in_again: "watch_in_again",
@@ -341,6 +344,11 @@ async fn a_first_deploy_that_fails() {
 #[tokio::test]
 async fn a_first_deploy_that_fails_to_take_over() {
     fails("adopt_three_servers").await;
+}
+
+#[tokio::test]
+async fn a_first_deploy_that_fails_to_take_over_a_volume_and_a_public_port() {
+    fails("adopt_volume_and_port_80").await;
 }
 
 #[tokio::test]
