@@ -8,6 +8,7 @@ mod toml;
 
 mod keys;
 mod naming;
+mod snippet;
 mod values;
 mod walk;
 
@@ -40,6 +41,7 @@ pub use playbook::read_playbook;
 pub use problem::{Place, Problem, Problems};
 pub use proxy::{Proxy, ProxyTls};
 pub use rolling::{Rolling, Share};
+pub use snippet::hides_requests;
 pub use starter::{starter_inventory, starter_playbook};
 pub use types::{
     Balance, EnvPrefix, HealthCheck, HostKeyPolicy, Ingress, Inventory, Keep, Mesh, NginxSettings, OnFailure, Playbook, Rollout,

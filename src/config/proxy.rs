@@ -3,6 +3,7 @@ use super::keys::Part;
 use super::node::{Node, Value};
 use super::reach::not_http;
 use super::service::part;
+use super::snippet;
 use super::types::Service;
 use super::values;
 use super::walk::{Section, Walk};
@@ -215,7 +216,7 @@ fn snippets(walk: &mut Walk<'_>, proxy: &Section<'_>) -> Snippets {
         let Some(entry) = section.table.get(key) else { continue };
         let subject = format!("`{key}` in {}", section.what);
         let Some(text) = walk.any_text(&entry.node, &subject) else { continue };
-        match values::snippet(&text) {
+        match snippet::check(&text) {
             _ if text.len() > LONGEST_SNIPPET => {
                 walk.report(entry.node.span, format!("{subject} is longer than 16 KiB"), "a template of your own can be longer");
             }

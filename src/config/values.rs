@@ -205,35 +205,6 @@ pub(super) fn path_prefix(text: &str) -> Result<(), String> {
     }
 }
 
-/// Words of NGINX that leave the block that they are put into as they find it.
-pub(super) fn snippet(text: &str) -> Result<(), String> {
-    let (mut depth, mut quote, mut comment, mut escaped, mut closed) = (0, None, false, false, true);
-    for c in text.chars() {
-        match (comment, quote, c) {
-            (true, _, _) => comment = c != '\n',
-            _ if escaped => escaped = false,
-            (_, _, '\\') => escaped = true,
-            (_, Some(open), _) => quote = quote.filter(|_| c != open),
-            (_, None, '#') if closed => comment = true,
-            (_, None, '"' | '\'') => quote = Some(c),
-            (_, None, '{') => depth += 1,
-            (_, None, '}') => depth -= 1,
-            (_, None, _) => {}
-        }
-        if depth < 0 {
-            return Err("a `}` closes what it did not open".to_owned());
-        }
-        closed = (closed && c.is_whitespace()) || ";{}\n".contains(c) || (c.is_whitespace() && quote.is_none());
-    }
-    match (depth, quote) {
-        (0, None) if !escaped => {}
-        (_, Some(quote)) => return Err(format!("a {quote} is not closed")),
-        (_, None) => return Err("a `{` is not closed, or it ends in a backslash".to_owned()),
-    }
-    let last = text.lines().rev().find(|line| !line.trim().is_empty() && !line.trim_start().starts_with('#')).unwrap_or(";");
-    if last.trim_end().ends_with([';', '}']) { Ok(()) } else { Err("each directive ends in `;`".to_owned()) }
-}
-
 /// An IP address, or a network of them: `10.0.0.0/8`, `2001:db8::/32`.
 pub(super) fn network(text: &str) -> Result<(), String> {
     let (address, bits) = text.split_once('/').map_or((text, None), |(address, bits)| (address, Some(bits)));
@@ -268,16 +239,6 @@ mod tests {
         }
         for text in ["api", "/api/", "//a", "/a//b", "/a/../b", "/a b", "/a;", "/a{", "/%41", "/.flipside", "/.flipside/pages"] {
             assert!(path_prefix(text).is_err(), "{text}");
-        }
-    }
-
-    #[test]
-    fn a_snippet_stays_in_its_block() {
-        for text in ["deny all;", "if ($a ~ \"}\") { return 403; }", "allow 10.0.0.0/8; # } not this\ndeny all;\n# end", ""] {
-            assert_eq!(snippet(text), Ok(()), "{text}");
-        }
-        for text in ["}", "} server {", "location /x {", "deny all", "return 200 \"a;", "deny all;\\"] {
-            assert!(snippet(text).is_err(), "{text}");
         }
     }
 

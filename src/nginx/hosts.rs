@@ -107,7 +107,7 @@ fn host_value(names: &[&str], services: &[&MeshService]) -> Value {
         mount => layout::MOUNT,
         has_root => taken.iter().any(|prefix| *prefix == "/"),
         snippet => indented(&snippets.join("\n"), 4),
-        places => places.iter().map(|service| place_value(service)).collect::<Vec<Value>>(),
+        places => places.iter().map(|service| place_value(names, service)).collect::<Vec<Value>>(),
     }
 }
 
@@ -126,7 +126,7 @@ fn canary_of(service: &MeshService) -> Option<Value> {
     canary(service, &layout::stem(&service.project, &service.env, &service.service))
 }
 
-fn place_value(service: &MeshService) -> Value {
+fn place_value(names: &[&str], service: &MeshService) -> Value {
     let front = &service.front;
     let prefix = front.path_prefix.as_str();
     let name = layout::stem(&service.project, &service.env, &service.service);
@@ -142,6 +142,7 @@ fn place_value(service: &MeshService) -> Value {
         // `/api` is the path itself and what is below it, and not `/apis`.
         matches => if prefix == "/" { vec!["/".to_owned()] } else { vec![format!("= {prefix}"), format!("{prefix}/")] },
         strip => front.strip_prefix.then_some(prefix),
+        redirects => own_redirects(names, prefix),
         maintenance => front.maintenance.then(|| page_name(service, MAINTENANCE)),
         errors => front.error_pages.iter().map(|code| context! { code => code, page => page_name(service, &code.to_string()) }).collect::<Vec<Value>>(),
         grpc => front.grpc,
@@ -153,6 +154,13 @@ fn place_value(service: &MeshService) -> Value {
         tries => tries(&service.upstream),
         snippet => indented(&front.snippets.location, 8),
     }
+}
+
+/// Redirects of an app that knows nothing of its prefix: to a path, or to a path of these hosts. One that has the prefix already is left
+/// as it is. The parts before and behind the prefix are captured.
+fn own_redirects(names: &[&str], prefix: &str) -> String {
+    let (names, prefix) = (names.join("|").replace('.', "\\."), prefix.trim_start_matches('/').replace('.', "\\."));
+    format!("~^(https?://(?:{names})(?::[0-9]+)?)?/(?!/)(?!{prefix}(?:[/?#]|$))(.*)$")
 }
 
 /// The page's path in its folder.

@@ -8,7 +8,7 @@ use super::switching::switch_steps;
 use super::target::Desired;
 use super::turn::Turn;
 use super::types::{Change, Finding, Level, Step, Wave, WaveKind};
-use crate::config::{Canary, Promote, Strategy, Takes};
+use crate::config::{Canary, Promote, Strategy, Takes, hides_requests};
 use crate::model::{Action, CanaryCheck, Protocol, ServerName, ServiceName, Share};
 use crate::nginx::{MeshBackend, RenderError, upstream_name};
 use crate::script::layout;
@@ -60,13 +60,30 @@ fn obstacle(routing: &Routing<'_>, desired: &Desired<'_>) -> Option<&'static str
     }
 }
 
+/// Why a canary would not see all that it is judged by: too few requests pass, so a log that is off would let any release pass.
+fn uncounted(desired: &Desired<'_>) -> Option<Finding> {
+    let proxy = desired.service.proxy.as_ref()?;
+    hides_requests(&proxy.front.snippets.location).then(|| Finding {
+        level: Level::Fatal,
+        server: None,
+        service: Some(desired.name.clone()),
+        text: "its canary is judged by the requests that NGINX writes down, and `access_log` in `snippets.location` hides some of them"
+            .to_owned(),
+        hint: "take `access_log off`, and blocks with an `access_log` of their own, out of it; or deploy with another `strategy`"
+            .to_owned(),
+    })
+}
+
 /// What of a turn is tried first, and where. What cannot be is told.
 fn split(routing: &Routing<'_>, services: &[&Desired<'_>], findings: &mut Vec<Finding>) -> Option<Split> {
     let canary = wanted(routing)?;
     let mut chosen = BTreeSet::new();
     for desired in services.iter().filter(|desired| matches!(desired.change, Change::Create | Change::Toggle)) {
         match obstacle(routing, desired) {
-            None => drop(chosen.insert(desired.name.clone())),
+            None => {
+                chosen.insert(desired.name.clone());
+                findings.extend(uncounted(desired));
+            }
             Some(why) => findings.push(Finding {
                 level: Level::Note,
                 server: None,
