@@ -27,6 +27,8 @@ pub(crate) enum Mode {
     Tcp,
     /// A datagram for a datagram.
     Udp,
+    /// gRPC: HTTP/2 without TLS.
+    Grpc,
 }
 
 impl fmt::Display for Mode {
@@ -35,6 +37,7 @@ impl fmt::Display for Mode {
             Self::Http => "http",
             Self::Tcp => "tcp",
             Self::Udp => "udp",
+            Self::Grpc => "grpc",
         })
     }
 }
@@ -81,7 +84,8 @@ impl Settings {
                 "http" => Mode::Http,
                 "tcp" => Mode::Tcp,
                 "udp" => Mode::Udp,
-                other => return Err(format!("unknown mode \"{other}\": there are http, tcp and udp")),
+                "grpc" => Mode::Grpc,
+                other => return Err(format!("unknown mode \"{other}\": there are http, tcp, udp and grpc")),
             },
             port: port.parse().map_err(|_| format!("\"{port}\" is not a port"))?,
             behaviour: Behaviour::parse(&behaviour)?,
