@@ -43,8 +43,8 @@ pub struct ProxyTls {
     pub redirect: bool,
     /// How long browsers are told to use TLS alone, up to two years; 0 takes it back. Default: they are not told.
     pub hsts: Option<Millis>,
-    /// HTTP/2, where the client can. Default: for gRPC alone. NGINX keeps no idle connection of HTTP/2 over a reload, as it does those of
-    /// HTTP/1.1 (`keepalive_min_timeout`): a client that does not ask again what it is told was not begun loses a request now and then.
+    /// HTTP/2, where the client can. Default: for gRPC alone. At a reload NGINX says goodbye on every connection of HTTP/2, and loses nothing
+    /// that it has begun with; but clients are needed that ask again what it has not (RFC 9113, 8.7), as not all do.
     pub http2: bool,
 }
 

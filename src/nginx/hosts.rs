@@ -132,11 +132,9 @@ fn place_value(names: &[&str], service: &MeshService) -> Value {
     let name = layout::stem(&service.project, &service.env, &service.service);
     let usual = Front::default();
     let unusual = |time: Millis, usual: Millis| (time != usual).then(|| nginx_time(time));
-    let upstream = if service.has_app_port(service.live) { APP_UPSTREAM } else { "" };
     context! {
         service => service.service.as_str(),
         live => passed_to(service, &name),
-        upstream => upstream,
         canary => canary_of(service),
         pages => format!("{}.{}.{}.", service.project, service.env, service.service),
         // `/api` is the path itself and what is below it, and not `/apis`.

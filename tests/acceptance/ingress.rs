@@ -1,11 +1,12 @@
 //! `playbooks/ingress.toml`: two services on one host, TLS with a redirect, a certificate that is renewed under traffic, edge servers, and
-//! what NGINX itself refuses. Clients over TLS are curl's. Deliberately absent: WebSockets across a switch, which are in `connections`.
+//! what NGINX itself refuses. Clients over TLS are curl's. Deliberately absent: what else is spoken over TLS, and each setting of a host, which
+//! are in `outside`.
 use crate::fleet::Fleet;
 use crate::project::{Project, inventory};
 use crate::server::Server;
 use crate::shop::{deploy, ports};
-use std::fs::{self, File, Permissions};
-use std::os::unix::fs::PermissionsExt;
+use crate::tls::{certify, curl_of};
+use std::fs::{self, File};
 use std::process::{Child, Command, Stdio};
 use std::thread;
 use std::time::Duration;
@@ -17,40 +18,10 @@ const PAGES: [(&str, &str); 2] = [
 ];
 const HOST: &str = "shop.example.com";
 
-/// A new certificate of the host, and its key, among the project's secrets; clients trust all that there have been.
-fn certify(project: &Project) {
-    let folder = project.path("secrets/prod");
-    fs::create_dir_all(&folder).expect("a folder");
-    fs::set_permissions(&folder, Permissions::from_mode(0o700)).expect("its mode");
-    let [key, certificate] = ["shop_key", "shop_cert"].map(|name| folder.join(name));
-    let made = Command::new("openssl")
-        .args(["req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1", "-nodes", "-days", "30"])
-        .args(["-subj", &format!("/CN={HOST}"), "-addext", &format!("subjectAltName=DNS:{HOST}"), "-keyout"])
-        .args([key.as_os_str(), "-out".as_ref(), certificate.as_os_str()])
-        .output()
-        .expect("openssl runs");
-    assert!(made.status.success(), "{}", String::from_utf8_lossy(&made.stderr));
-    for file in [&key, &certificate] {
-        fs::set_permissions(file, Permissions::from_mode(0o600)).expect("its mode");
-    }
-    let trusted = project.path("trusted.pem");
-    let all = [fs::read(&trusted).unwrap_or_default(), fs::read(&certificate).expect("a certificate")].concat();
-    fs::write(trusted, all).expect("what clients trust");
-}
-
 /// curl, for the host at this server: what it prints, headers first, and its exit code.
 fn curl(project: &Project, server: &Server, arguments: &[&str]) -> (String, i32) {
-    let output = client(project, server).arg("-i").args(arguments).output().expect("curl runs");
+    let output = curl_of(project, server, HOST).arg("-i").args(arguments).output().expect("curl runs");
     (String::from_utf8_lossy(&output.stdout).to_lowercase(), output.status.code().unwrap_or(-1))
-}
-
-fn client(project: &Project, server: &Server) -> Command {
-    let mut command = Command::new("curl");
-    command.args(["-sS", "-m", "10", "--cacert"]).arg(project.path("trusted.pem"));
-    for port in [80, 443] {
-        command.args(["--resolve", &format!("{HOST}:{port}:{}", server.address)]);
-    }
-    command
 }
 
 /// Clients over TLS that write a line for every answer: each a new connection, and kept ones.
@@ -63,7 +34,7 @@ impl Clients {
     fn start(project: &Project, server: &Server) -> Self {
         let end = project.path("end");
         let line = |more: &str| {
-            let command = client(project, server);
+            let command = curl_of(project, server, HOST);
             let words: Vec<String> = command.get_args().map(|word| format!("'{}'", word.to_string_lossy())).collect();
             format!("curl {} -o /dev/null -w '%{{http_code}}\\n' {more}", words.join(" "))
         };
@@ -125,7 +96,7 @@ fn a_shared_host_over_tls_is_renewed_and_deployed_without_a_lost_request_and_wha
         .iter()
         .fold(text, |text, name| text.replace(&format!("[servers.{name}]\n"), &format!("[servers.{name}]\ntags = [\"edge\"]\n")));
     project.inventory(&text);
-    certify(&project);
+    certify(&project, &[HOST]);
     fs::create_dir(project.path("pages")).expect("a folder");
     for (name, text) in PAGES {
         fs::write(project.path(name), text).expect("a page");
@@ -163,7 +134,7 @@ fn a_shared_host_over_tls_is_renewed_and_deployed_without_a_lost_request_and_wha
     let network = one.address.rsplit_once('.').expect("an address").0;
     project.inventory(&text.replace("[nginx]\n", &format!("[nginx]\ntrusted_proxies = [\"{network}.0/24\"]\n")));
     let (before, containers) = (served(one), servers.iter().map(Server::containers).collect::<Vec<_>>());
-    certify(&project);
+    certify(&project, &[HOST]);
     deploy(&project).exits(0).says(&["web: its certificate is renewed"]);
     assert_eq!(servers.iter().map(Server::containers).collect::<Vec<_>>(), containers);
     assert_ne!(served(one), before);
@@ -207,7 +178,7 @@ fn a_shared_host_over_tls_is_renewed_and_deployed_without_a_lost_request_and_wha
 
     // A key that is not the certificate's is seen before anything is changed.
     fs::copy(project.path("secrets/prod/shop_cert"), project.path("kept")).expect("a copy");
-    certify(&project);
+    certify(&project, &[HOST]);
     fs::copy(project.path("kept"), project.path("secrets/prod/shop_cert")).expect("the copy");
     project.playbook(&second);
     deploy(&project).exits(3).says(&["the key shop_key: it does not belong to the certificate"]);

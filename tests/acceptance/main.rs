@@ -10,6 +10,7 @@ mod fleet;
 mod project;
 mod server;
 mod shop;
+mod tls;
 mod traffic;
 
 mod adopt;
@@ -30,6 +31,7 @@ mod interrupt;
 mod locks;
 mod mesh;
 mod neighbours;
+mod outside;
 mod placement;
 mod probe;
 mod put_back;

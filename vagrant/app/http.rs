@@ -5,6 +5,7 @@ use crate::routes::{self, Answer};
 use crate::settings::Settings;
 use std::io::{BufRead, BufReader, Error, ErrorKind, Read, Write};
 use std::net::TcpStream;
+use std::thread;
 
 /// The longest head and the longest body that are read, in bytes.
 const HEAD_LIMIT: usize = 64 * 1024;
@@ -42,22 +43,38 @@ pub(crate) fn serve(stream: TcpStream, settings: &Settings, lives: &Lives) -> st
         let flight = lives.begin();
         let request = read_request(&mut reader, &mut writer)?;
         let answer = routes::answer(&request, settings, lives);
-        let Answer::Page { status, body } = answer else {
-            writer.write_all(b"HTTP/1.1 101 Switching Protocols\r\nConnection: upgrade\r\nUpgrade: websocket\r\n\r\n")?;
-            drop(flight);
-            return lines::echo(&mut reader, writer, settings, lives);
-        };
         let keep = request.keeps() && !lives.is_ending();
-        let mut bytes = format!(
-            "HTTP/1.1 {status}\r\nContent-Type: text/plain; charset=utf-8\r\nContent-Length: {}\r\nConnection: {}\r\n\r\n",
-            body.len(),
-            if keep { "keep-alive" } else { "close" }
-        )
-        .into_bytes();
-        if request.method != "HEAD" {
-            bytes.extend_from_slice(&body);
+        let head = |status: &str, more: &str| {
+            let connection = if keep { "keep-alive" } else { "close" };
+            format!("HTTP/1.1 {status}\r\nContent-Type: text/plain; charset=utf-8\r\n{more}\r\nConnection: {connection}\r\n\r\n")
+                .into_bytes()
+        };
+        match answer {
+            Answer::Page { status, body } => {
+                let mut bytes = head(status, &format!("Content-Length: {}", body.len()));
+                if request.method != "HEAD" {
+                    bytes.extend_from_slice(&body);
+                }
+                writer.write_all(&bytes)?;
+            }
+            Answer::Redirect(location) => writer.write_all(&head("302 Found", &format!("Location: {location}\r\nContent-Length: 0")))?,
+            Answer::Pieces { number, pause, with_length } => {
+                let pieces: Vec<String> = (1..=number).map(|n| format!("{} {} {n}\n", settings.version, settings.name)).collect();
+                let length = format!("Content-Length: {}", pieces.concat().len());
+                writer.write_all(&head("200 OK", if with_length { &length } else { "Transfer-Encoding: chunked" }))?;
+                for piece in pieces {
+                    let chunk = format!("{:x}\r\n{piece}\r\n", piece.len());
+                    writer.write_all(if with_length { piece.as_bytes() } else { chunk.as_bytes() })?;
+                    thread::sleep(pause);
+                }
+                writer.write_all(if with_length { b"" } else { b"0\r\n\r\n" })?;
+            }
+            Answer::Upgrade => {
+                writer.write_all(b"HTTP/1.1 101 Switching Protocols\r\nConnection: upgrade\r\nUpgrade: websocket\r\n\r\n")?;
+                drop(flight);
+                return lines::echo(&mut reader, writer, settings, lives);
+            }
         }
-        writer.write_all(&bytes)?;
         drop(flight);
         if !keep {
             return Ok(());

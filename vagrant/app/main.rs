@@ -1,7 +1,8 @@
-//! The app that the local fleet deploys: it tells its version and where it runs, over HTTP, TCP or UDP, and misbehaves on request.
+//! The app that the local fleet deploys: it tells its version and where it runs, over HTTP, TCP, UDP or gRPC, and misbehaves on request.
 //!
 //! Nothing of Flipside is in it: it stands for anybody's app. It is linked statically and is the only file of its image.
-//! Deliberately absent: async (a thread per connection is enough, and easy to believe), TLS, and any retry.
+//! Deliberately absent: async but for gRPC (a thread per connection is enough, and easy to believe), TLS, and any retry.
+mod grpc;
 mod http;
 mod lines;
 mod lives;
@@ -64,7 +65,7 @@ fn serve(settings: &Arc<Settings>, lives: &Arc<Lives>) -> std::io::Result<std::c
     let address = ("0.0.0.0", settings.listen_port());
     match settings.mode {
         Mode::Udp => lines::serve_udp(&UdpSocket::bind(address)?, settings),
-        Mode::Http | Mode::Tcp => accept(&TcpListener::bind(address)?, settings.mode, settings, lives),
+        Mode::Http | Mode::Tcp | Mode::Grpc => accept(&TcpListener::bind(address)?, settings.mode, settings, lives),
     }
 }
 
@@ -74,10 +75,11 @@ fn accept(listener: &TcpListener, mode: Mode, settings: &Arc<Settings>, lives: &
         // An accept fails for reasons that pass: the client hung up, or descriptors are short for a moment.
         let Ok((stream, _)) = listener.accept() else { continue };
         let (settings, lives) = (Arc::clone(settings), Arc::clone(lives));
-        let spawned = thread::Builder::new().stack_size(256 * 1024).spawn(move || {
+        let spawned = thread::Builder::new().stack_size(512 * 1024).spawn(move || {
             // A client that hangs up in the middle is no event for this app.
             drop(match mode {
                 Mode::Tcp => lines::serve_tcp(stream, &settings, &lives),
+                Mode::Grpc => grpc::serve(stream, &settings, &lives),
                 Mode::Http | Mode::Udp => http::serve(stream, &settings, &lives),
             });
         });

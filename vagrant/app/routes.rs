@@ -21,6 +21,17 @@ pub(crate) enum Answer {
         /// The whole body.
         body: Vec<u8>,
     },
+    /// A page of which one piece after the other is sent.
+    Pieces {
+        /// One greeting each.
+        number: u64,
+        /// Between two of them.
+        pause: Duration,
+        /// Its length is told before; otherwise it comes in chunks.
+        with_length: bool,
+    },
+    /// The client is to ask there.
+    Redirect(String),
     /// From here on the connection is a line echo.
     Upgrade,
 }
@@ -47,6 +58,12 @@ pub(crate) fn answer(request: &Request, settings: &Settings, lives: &Lives) -> A
             thread::sleep(Duration::from_millis(number("ms", 1000)));
             page(greeting())
         }
+        "/pieces" => Answer::Pieces {
+            number: number("n", 3),
+            pause: Duration::from_millis(number("ms", 1000)),
+            with_length: number("length", 0) > 0,
+        },
+        "/redirect" => Answer::Redirect(parameter("to").unwrap_or_default()),
         "/headers" => page(request.headers.iter().map(|(name, value)| format!("{name}: {value}\n")).collect::<String>()),
         "/echo" => page(request.body.clone()),
         "/env" => page(

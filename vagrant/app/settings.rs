@@ -29,6 +29,8 @@ pub(crate) enum Mode {
     Tcp,
     /// A datagram for a datagram.
     Udp,
+    /// gRPC: HTTP/2 without TLS.
+    Grpc,
 }
 
 impl fmt::Display for Mode {
@@ -37,6 +39,7 @@ impl fmt::Display for Mode {
             Self::Http => "http",
             Self::Tcp => "tcp",
             Self::Udp => "udp",
+            Self::Grpc => "grpc",
         })
     }
 }
@@ -85,7 +88,8 @@ impl Settings {
                 "http" => Mode::Http,
                 "tcp" => Mode::Tcp,
                 "udp" => Mode::Udp,
-                other => return Err(format!("unknown mode \"{other}\": there are http, tcp and udp")),
+                "grpc" => Mode::Grpc,
+                other => return Err(format!("unknown mode \"{other}\": there are http, tcp, udp and grpc")),
             },
             port: port.parse().map_err(|_| format!("\"{port}\" is not a port"))?,
             http_port: match http_port.as_str() {

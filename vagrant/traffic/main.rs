@@ -8,7 +8,7 @@ use std::process::ExitCode;
 use std::time::{Duration, Instant};
 
 const HELP: &str = "\
-Sends requests until it is told to stop, never one of them twice, and says what came of them.
+Sends requests until it is told to stop, never twice what a server may have begun with, and says what came of them.
 
 Usage: fleet-traffic [OPTIONS] TARGET…
        fleet-traffic --report [--expect PHASE=WORD,…] [LABEL=]FILE…
@@ -20,6 +20,9 @@ Targets:
   tcp:HOST:PORT      a line over a new TCP connection
   tcpkeep:HOST:PORT  lines over one long TCP connection
   ws:URL             lines over one long connection, after an HTTP upgrade
+  h2:URL             HTTP/2 without TLS over kept connections; what a server says it has not begun with is asked again
+  grpc:URL           unary calls of gRPC, over such a connection
+  grpcstream:URL     messages of one long stream of gRPC
   URL#NAME sends NAME as the Host header; {200-2000} in a URL becomes a number in that range, for every request another
 
 Options:

@@ -144,6 +144,9 @@ fn clients(target: &str, label: &str) -> String {
         Ok(Kind::Tcp) => "TCP, a new connection each",
         Ok(Kind::TcpKeep) => "TCP, one long connection",
         Ok(Kind::Ws) => "WebSocket-like, one long connection",
+        Ok(Kind::H2) => "HTTP/2, kept connections",
+        Ok(Kind::Grpc) => "gRPC, unary calls",
+        Ok(Kind::GrpcStream) => "gRPC, one long stream",
         Err(_) => target,
     };
     if label.is_empty() { what.to_owned() } else { format!("{what}, {label}") }

@@ -1,7 +1,8 @@
 //! One client: it asks, waits for the answer, pauses, and asks again, until it is told to stop.
 use super::exchange::{Failed, Wire};
+use super::http2::{Ended, Next};
 use super::target::{Kind, Target};
-use super::{Shared, Tally, http};
+use super::{Shared, Tally, http, http2};
 use std::sync::{Mutex, PoisonError};
 use std::thread;
 use std::time::{Duration, Instant};
@@ -14,11 +15,20 @@ enum Outcome {
     Failed(Failed),
     /// A long-lived connection was closed by the other end.
     Cut(String),
+    /// The server said that it had not begun with it.
+    Refused,
+}
+
+/// The connections of one client, of which it uses those of its kind.
+#[derive(Default)]
+struct Open {
+    wire: Option<Wire>,
+    http2: http2::Client,
 }
 
 /// Runs one client to the end. `number` makes the clients of one target differ.
 pub(super) fn run(target: &Target, number: usize, shared: &Shared, tally: &Mutex<Tally>) {
-    let mut wire: Option<Wire> = None;
+    let mut open = Open::default();
     let mut dice = Dice(number as u64);
     // Clients of one target do not march in step.
     thread::sleep(shared.options.pause.mul_f64(dice.fraction()));
@@ -26,7 +36,7 @@ pub(super) fn run(target: &Target, number: usize, shared: &Shared, tally: &Mutex
         let phase = shared.phase();
         let began = Instant::now();
         let deadline = began + shared.options.timeout;
-        let outcome = exchange(target, &mut wire, &mut dice, deadline);
+        let outcome = exchange(target, &mut open, &mut dice, deadline);
         let took = began.elapsed();
         let at = shared.started.elapsed();
         let mut tally = tally.lock().unwrap_or_else(PoisonError::into_inner);
@@ -44,17 +54,23 @@ pub(super) fn run(target: &Target, number: usize, shared: &Shared, tally: &Mutex
                 tally.cut(&phase, at, took, &text);
                 shared.options.pause
             }
+            Outcome::Refused => {
+                tally.refuse(&phase);
+                Duration::ZERO
+            }
         };
         drop(tally);
         thread::sleep(pause);
     }
 }
 
-fn exchange(target: &Target, wire: &mut Option<Wire>, dice: &mut Dice, deadline: Instant) -> Outcome {
+fn exchange(target: &Target, open: &mut Open, dice: &mut Dice, deadline: Instant) -> Outcome {
+    let wire = &mut open.wire;
     let outcome = match target.kind {
         Kind::New | Kind::Keep => request(target, wire, dice, deadline),
         Kind::Tcp => Wire::connect(&target.address, deadline).and_then(|mut wire| line(&mut wire)),
         Kind::TcpKeep | Kind::Ws => return long_lived(target, wire, deadline),
+        Kind::H2 | Kind::Grpc | Kind::GrpcStream => return over_http2(target, &mut open.http2, &dice.fill(&target.path), deadline),
     };
     match outcome {
         Ok(word) => Outcome::Answered(word),
@@ -62,6 +78,28 @@ fn exchange(target: &Target, wire: &mut Option<Wire>, dice: &mut Dice, deadline:
             *wire = None;
             Outcome::Failed(problem)
         }
+    }
+}
+
+/// One request, call or message over HTTP/2.
+fn over_http2(target: &Target, client: &mut http2::Client, path: &str, deadline: Instant) -> Outcome {
+    let fresh = !client.follows();
+    let outcome = match target.kind {
+        Kind::H2 => client.get(target, path, deadline).and_then(|answer| word(answer.status, &answer.body).map_err(Ended::Failed)),
+        Kind::GrpcStream => match client.next(target, path, deadline) {
+            Ok(Next::Message(text)) => Ok(first_word(&text)),
+            Ok(Next::End(text)) => return Outcome::Cut(text),
+            Err(Ended::Failed(Failed::Closed(how))) if !fresh => return Outcome::Cut(format!("the connection {how}")),
+            Err(problem) => Err(problem),
+        },
+        Kind::New | Kind::Keep | Kind::Tcp | Kind::TcpKeep | Kind::Ws | Kind::Grpc => {
+            client.call(target, path, "ping", deadline).map(|text| first_word(&text))
+        }
+    };
+    match outcome {
+        Ok(word) => Outcome::Answered(word),
+        Err(Ended::Refused) => Outcome::Refused,
+        Err(Ended::Failed(problem)) => Outcome::Failed(problem),
     }
 }
 
@@ -77,12 +115,17 @@ fn request(target: &Target, wire: &mut Option<Wire>, dice: &mut Dice, deadline: 
     if target.kind == Kind::Keep && !answer.closes {
         *wire = Some(connection);
     }
-    let text = String::from_utf8_lossy(&answer.body);
-    if (200..300).contains(&answer.status) {
+    word(answer.status, &answer.body)
+}
+
+/// The first word of a good answer.
+fn word(status: u16, body: &[u8]) -> Result<String, Failed> {
+    let text = String::from_utf8_lossy(body);
+    if (200..300).contains(&status) {
         Ok(first_word(&text))
     } else {
         let excerpt: String = text.split_whitespace().collect::<Vec<_>>().join(" ").chars().take(80).collect();
-        Err(Failed::Answer(format!("status {}: {excerpt}", answer.status)))
+        Err(Failed::Answer(format!("status {status}: {excerpt}")))
     }
 }
 

@@ -1,13 +1,14 @@
 //! Clients that watch a deploy: every request is counted, and none is ever repeated.
 //!
 //! `start` sets the clients going, `Handle::stop` ends them after their present request and returns what they saw. Made of
-//! threads and std alone, so that a test can include this folder by `#[path]`. Deliberately absent: retries, connection pools
-//! that look before they send, and whatever else a kind client does to hide a failure.
+//! threads, and of h2 for HTTP/2, so that a test can include this folder by `#[path]`. Deliberately absent: retries, but of what an HTTP/2
+//! server says it has not begun with, connection pools that look before they send, and whatever else a kind client does to hide a failure.
 #![allow(unreachable_pub, unused_imports, dead_code, reason = "the load tool and each test include this folder, and use their part of it")]
 
 mod client;
 mod exchange;
 mod http;
+mod http2;
 mod summary;
 mod tally;
 mod target;
@@ -117,7 +118,7 @@ fn read_phase(shared: &Shared, file: &std::path::Path) {
 impl Handle {
     fn spawn(&mut self, work: impl FnOnce(&Shared) + Send + 'static) -> std::io::Result<()> {
         let shared = Arc::clone(&self.shared);
-        let spawned = thread::Builder::new().stack_size(256 * 1024).spawn(move || work(&shared));
+        let spawned = thread::Builder::new().stack_size(1024 * 1024).spawn(move || work(&shared));
         match spawned {
             Ok(thread) => {
                 self.threads.push(thread);

@@ -42,8 +42,11 @@ pub struct Counts {
     pub ok: u64,
     /// Refused, reset, timed out, answered with anything but 2xx.
     pub failed: u64,
-    /// Long-lived connections (tcpkeep, ws) that the other end closed. The line in flight, if any, is counted here and nowhere else.
+    /// Long-lived connections (tcpkeep, ws, grpcstream) that the other end closed. The line in flight, if any, is counted here and nowhere else.
     pub cuts: u64,
+    /// Requests over HTTP/2 that the server said it had not begun with: not sent, as it were, and asked again.
+    #[serde(default)]
+    pub refused: u64,
     /// Half of the answers took no longer.
     pub p50_ms: f64,
     /// 99 of 100 answers took no longer.

@@ -20,6 +20,7 @@ struct PhaseTally {
     ok: u64,
     failed: u64,
     cuts: u64,
+    refused: u64,
     slowest: Duration,
     /// Bucket → answers in it.
     latencies: BTreeMap<u32, u64>,
@@ -61,6 +62,11 @@ impl Tally {
         self.keep(phase, at, took, text);
     }
 
+    /// A request that the server did not begin with.
+    pub(super) fn refuse(&mut self, phase: &str) {
+        self.phase(phase).refused += 1;
+    }
+
     fn keep(&mut self, phase: &str, at: Duration, took: Duration, text: &str) {
         if self.failures.len() < FAILURES_KEPT {
             self.failures.push(Failure { at_ms: whole_ms(at), after_ms: whole_ms(took), phase: phase.to_owned(), text: text.to_owned() });
@@ -73,6 +79,7 @@ impl Tally {
             total.ok += phase.ok;
             total.failed += phase.failed;
             total.cuts += phase.cuts;
+            total.refused += phase.refused;
             total.slowest = total.slowest.max(phase.slowest);
             phase.latencies.iter().for_each(|(bucket, count)| *total.latencies.entry(*bucket).or_default() += count);
             phase.answers.iter().for_each(|(word, count)| *total.answers.entry(word.clone()).or_default() += count);
@@ -93,6 +100,7 @@ impl PhaseTally {
             ok: self.ok,
             failed: self.failed,
             cuts: self.cuts,
+            refused: self.refused,
             p50_ms: self.quantile(50),
             p99_ms: self.quantile(99),
             slowest_ms: self.slowest.as_secs_f64() * 1000.0,

@@ -15,12 +15,34 @@ pub enum Kind {
     TcpKeep,
     /// Lines over one HTTP connection after an upgrade. Its end is a cut, counted apart from failures.
     Ws,
+    /// HTTP/2, one connection as long as it lasts. What the server has refused before it began with it is asked again on the next one.
+    H2,
+    /// Unary calls of gRPC, over a connection as with `H2`.
+    Grpc,
+    /// Messages of a server's stream of gRPC. Its end is a cut, counted apart from failures.
+    GrpcStream,
 }
 
 impl Kind {
     /// All kinds, with their words.
-    const ALL: [(&'static str, Self); 5] =
-        [("new", Self::New), ("keep", Self::Keep), ("tcp", Self::Tcp), ("tcpkeep", Self::TcpKeep), ("ws", Self::Ws)];
+    const ALL: [(&'static str, Self); 8] = [
+        ("new", Self::New),
+        ("keep", Self::Keep),
+        ("tcp", Self::Tcp),
+        ("tcpkeep", Self::TcpKeep),
+        ("ws", Self::Ws),
+        ("h2", Self::H2),
+        ("grpc", Self::Grpc),
+        ("grpcstream", Self::GrpcStream),
+    ];
+
+    /// It asks for a path of a host, by whichever version of HTTP.
+    fn is_http(self) -> bool {
+        match self {
+            Self::New | Self::Keep | Self::Ws | Self::H2 | Self::Grpc | Self::GrpcStream => true,
+            Self::Tcp | Self::TcpKeep => false,
+        }
+    }
 }
 
 /// What a client aims at: `keep:http://10.77.0.11/slow?ms={200-2000}#shop.example.com`, `tcp:10.77.0.11:5228`.
@@ -42,13 +64,11 @@ pub struct Target {
 impl fmt::Display for Target {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
         let word = Kind::ALL.iter().find(|(_, kind)| *kind == self.kind).map_or("", |(word, _)| word);
-        match self.kind {
-            Kind::Tcp | Kind::TcpKeep => write!(formatter, "{word}:{}", self.address),
-            Kind::New | Kind::Keep | Kind::Ws => {
-                write!(formatter, "{word}:http://{}{}", self.address, self.path)?;
-                if self.host == self.address { Ok(()) } else { write!(formatter, "#{}", self.host) }
-            }
+        if !self.kind.is_http() {
+            return write!(formatter, "{word}:{}", self.address);
         }
+        write!(formatter, "{word}:http://{}{}", self.address, self.path)?;
+        if self.host == self.address { Ok(()) } else { write!(formatter, "#{}", self.host) }
     }
 }
 
@@ -64,22 +84,19 @@ impl FromStr for Target {
             .find(|(known, _)| *known == word)
             .map(|(_, kind)| kind)
             .ok_or_else(|| format!("\"{word}\" is no kind of target: there are {}", words()))?;
-        let (address, host, path) = match kind {
-            Kind::Tcp | Kind::TcpKeep => (rest, None, "/"),
-            Kind::New | Kind::Keep | Kind::Ws => {
-                let (url, host) = rest.split_once('#').map_or((rest, None), |(url, host)| (url, Some(host)));
-                let url = url.strip_prefix("http://").or_else(|| url.strip_prefix("ws://")).unwrap_or(url);
-                let slash = url.find('/').unwrap_or(url.len());
-                (&url[..slash], host, if slash == url.len() { "/" } else { &url[slash..] })
-            }
+        let (address, host, path) = if kind.is_http() {
+            let (url, host) = rest.split_once('#').map_or((rest, None), |(url, host)| (url, Some(host)));
+            let url = url.strip_prefix("http://").or_else(|| url.strip_prefix("ws://")).unwrap_or(url);
+            let slash = url.find('/').unwrap_or(url.len());
+            (&url[..slash], host, if slash == url.len() { "/" } else { &url[slash..] })
+        } else {
+            (rest, None, "/")
         };
         let port = address.rsplit_once(':').map(|(_, port)| port.parse::<u16>());
-        let address = match (port, kind) {
-            (Some(Ok(_)), _) => address.to_owned(),
-            (None, Kind::New | Kind::Keep | Kind::Ws) if !address.is_empty() => format!("{address}:80"),
-            (_, Kind::New | Kind::Keep | Kind::Tcp | Kind::TcpKeep | Kind::Ws) => {
-                return Err(format!("\"{text}\" names no address with a port"));
-            }
+        let address = match port {
+            Some(Ok(_)) => address.to_owned(),
+            None if kind.is_http() && !address.is_empty() => format!("{address}:80"),
+            Some(Err(_)) | None => return Err(format!("\"{text}\" names no address with a port")),
         };
         Ok(Self { kind, host: host.unwrap_or(&address).to_owned(), address, path: path.to_owned() })
     }
@@ -94,6 +111,7 @@ mod tests {
         for text in [
             "new:http://10.77.0.11:80/#shop.example.com",
             "keep:http://127.0.0.1:5228/slow?ms={1-9}",
+            "grpc:http://127.0.0.1:5228/fleet.Echo/Say",
             "tcp:localhost:5228",
             "tcpkeep:[::1]:9",
         ] {

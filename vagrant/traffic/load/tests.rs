@@ -97,3 +97,32 @@ fn a_long_connection_that_ends_is_cut_and_not_failed() {
     let seen = watch(format!("tcp:127.0.0.1:{port}"), 100);
     assert!(seen.failed() == 0 && seen.targets[0].total.cuts == 0, "{seen:?}");
 }
+
+/// A server of HTTP/2 that answers one request of each connection and says goodbye, or hangs up in the middle of it. Returns the port.
+fn http2_server(says_goodbye: bool) -> u16 {
+    server(move |reader| {
+        let stream = reader.into_inner();
+        stream.set_nonblocking(true).unwrap();
+        tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap().block_on(async {
+            let stream = tokio::net::TcpStream::from_std(stream).unwrap();
+            let Ok(mut connection) = h2::server::handshake(stream).await else { return };
+            let Some(Ok((_, mut respond))) = connection.accept().await else { return };
+            if says_goodbye {
+                respond.send_response(http::Response::new(()), false).unwrap().send_data("1.0\n".into(), true).unwrap();
+                connection.graceful_shutdown();
+                while connection.accept().await.is_some() {}
+            }
+        });
+    })
+}
+
+#[test]
+fn what_a_server_of_http2_has_not_begun_with_is_asked_again_and_what_it_has_is_lost() {
+    let seen = watch(format!("h2:http://127.0.0.1:{}/", http2_server(true)), 300);
+    let total = &seen.targets[0].total;
+    assert!(total.failed == 0 && total.ok > 1 && total.refused > 0, "{seen:?}");
+    let seen = watch(format!("h2:http://127.0.0.1:{}/", http2_server(false)), 300);
+    let total = &seen.targets[0].total;
+    assert!(total.ok == 0 && total.refused == 0 && total.failed > 1, "{seen:?}");
+    assert!(seen.targets[0].failures[0].text.starts_with("the connection"), "{seen:?}");
+}

@@ -1,0 +1,209 @@
+//! What clients speak with public hosts over TLS while they are deployed: HTTP/2, gRPC, WebSockets. And what each setting of a host does to a
+//! request. Deliberately absent: certificates, maintenance and pages, which are in `ingress`.
+use crate::fleet::Fleet;
+use crate::load::TargetSummary;
+use crate::project::Project;
+use crate::server::Server;
+use crate::shop::{deploy, header, ports};
+use crate::tls::{certify, curl_of, tunnel};
+use crate::traffic::{HOST, Traffic};
+use std::io::{Read, Write};
+use std::net::TcpStream;
+use std::process::Stdio;
+use std::time::{Duration, Instant};
+
+/// The host of the service that speaks gRPC.
+const CALLS: &str = "calls.example.com";
+
+/// A website with HTTP/2, and a service that speaks gRPC.
+fn speakers(version: &str) -> String {
+    let tls = "tls = { certificate = \"shop_cert\", key = \"shop_key\"";
+    header(version)
+        + &format!(
+            "
+[services.web]
+image = \"flipside/app:{version}\"
+port = 8000
+protocol = \"http\"
+servers_count = 2
+health_check = {{ path = \"/up\", interval = \"200ms\", deadline = \"8s\" }}
+proxy = {{ hosts = [\"{HOST}\"], {tls}, http2 = true }} }}
+
+[services.calls]
+image = \"flipside/app:{version}\"
+command = [\"--mode\", \"grpc\"]
+port = 8000
+protocol = \"http\"
+servers_count = 2
+health_check = {{ interval = \"200ms\", deadline = \"8s\" }}
+proxy = {{ hosts = [\"{CALLS}\"], grpc = true, {tls} }} }}
+"
+        )
+}
+
+/// What was answered in a phase, by version.
+fn answers(target: &TargetSummary, phase: &str) -> Vec<String> {
+    let of = target.phases.iter().filter(|counts| counts.phase == phase);
+    of.flat_map(|counts| counts.counts.answers.keys().cloned()).collect()
+}
+
+#[test]
+fn http2_grpc_and_websockets_over_tls_live_through_two_deploys() {
+    let fleet = Fleet::take();
+    let (one, three) = (fleet.server(1), fleet.server(3));
+    let project = Project::new(&fleet, &speakers("1.0"));
+    certify(&project, &[HOST, CALLS]);
+    deploy(&project).exits(0);
+    let (internal, ..) = ports(&project, "calls");
+
+    let [website, calls] = [HOST, CALLS].map(|host| tunnel(&project, &one, host, "h2"));
+    let old_website = tunnel(&project, &one, HOST, "http/1.1");
+    let outside = [
+        format!("h2:http://{website}/#{HOST}"),
+        format!("h2:http://{website}/slow?ms={{0-400}}#{HOST}"),
+        format!("new:http://{old_website}/#{HOST}"),
+        format!("ws:http://{old_website}/ws#{HOST}"),
+        format!("grpc:http://{calls}/fleet.Echo/Say#{CALLS}"),
+        format!("grpcstream:http://{calls}/fleet.Echo/Follow#{CALLS}"),
+    ];
+    let inside = ["grpc:http://ADDRESS/fleet.Echo/Say", "grpcstream:http://ADDRESS/fleet.Echo/Follow"]
+        .map(|target| target.replace("ADDRESS", &format!("127.0.0.1:{internal}")));
+    let traffic = Traffic::to(outside).and_inside(&three, &inside);
+    std::thread::sleep(Duration::from_secs(1));
+    for version in ["2.0", "3.0"] {
+        traffic.phase(&format!("deploying {version}"));
+        project.playbook(&speakers(version));
+        let mut run = project.start(&["deploy", "-y"]);
+        run.until("== drain");
+        traffic.phase(&format!("draining for {version}"));
+        run.until("== retire");
+        traffic.phase(&format!("retiring for {version}"));
+        run.end().exits(0).says(&["2 services switched"]);
+        traffic.phase(&format!("after {version}"));
+        std::thread::sleep(Duration::from_secs(1));
+    }
+
+    for target in &traffic.end().0.targets {
+        let total = &target.total;
+        println!("{}: {} answered, {} refused and asked again, {} cut", target.target, total.ok, total.refused, total.cuts);
+        assert!(total.ok >= 100 && total.failed == 0, "{target:#?}");
+        let is_long = ["ws:", "grpcstream:"].iter().any(|kind| target.target.starts_with(kind));
+        for (old, new) in [("1.0", "2.0"), ("2.0", "3.0")] {
+            // Who is connected stays where it is until the bound, and whoever comes new meets the new side alone.
+            let meanwhile = if is_long { old } else { new };
+            assert_eq!(answers(target, &format!("draining for {new}")), [meanwhile], "{target:#?}");
+            assert_eq!(answers(target, &format!("after {new}")), [new], "{target:#?}");
+        }
+        // Each of the two clients is cut when its old backend is stopped, and finds the new one.
+        assert_eq!(total.cuts, if is_long { 4 } else { 0 }, "{target:#?}");
+        if target.target.starts_with("grpcstream:") {
+            assert!(target.failures.iter().all(|cut| cut.text == "the stream ended with grpc-status 14"), "{target:#?}");
+        }
+    }
+}
+
+/// One website, with a setting of its own below each path.
+fn settings() -> String {
+    let services = [
+        ("web", "body_size = \"1m\""),
+        ("api", "path_prefix = \"/api.v1\", strip_prefix = true"),
+        ("quick", "path_prefix = \"/quick\", strip_prefix = true, timeout = { read = \"1s\" }"),
+        ("events", "path_prefix = \"/events\", strip_prefix = true, buffering = false"),
+        ("large", "path_prefix = \"/large\", strip_prefix = true, body_size = \"unlimited\""),
+    ];
+    let service = |(name, more): (&str, &str)| {
+        format!(
+            "
+[services.{name}]
+image = \"flipside/app:1.0\"
+port = 8000
+protocol = \"http\"
+health_check = {{ path = \"/up\", interval = \"200ms\", deadline = \"8s\" }}
+proxy = {{ hosts = [\"{HOST}\", \"www.example.com\"], {more} }}
+"
+        )
+    };
+    header("1.0") + &services.map(service).concat()
+}
+
+/// The `Location` that an app's redirect arrives with.
+fn redirected(project: &Project, server: &Server, host: &str, path: &str, to: &str) -> String {
+    let url = format!("http://{host}{path}/redirect?to={to}");
+    let output = curl_of(project, server, host).args(["-o", "/dev/null", "-D", "-", &url]).output().expect("curl runs");
+    let head = String::from_utf8_lossy(&output.stdout).into_owned();
+    let location = head.lines().find_map(|line| line.strip_prefix("Location: "));
+    location.unwrap_or_else(|| panic!("no Location: {head}")).trim().to_owned()
+}
+
+/// When the first and when the last byte of a page came.
+fn times(project: &Project, server: &Server, path: &str) -> (Duration, Duration) {
+    let began = Instant::now();
+    let url = format!("http://{HOST}{path}");
+    let mut child = curl_of(project, server, HOST).args(["-N", &url]).stdout(Stdio::piped()).spawn().expect("curl runs");
+    let mut page = child.stdout.take().expect("its output");
+    page.read_exact(&mut [0]).expect("a byte");
+    let first = began.elapsed();
+    let mut rest = String::new();
+    page.read_to_string(&mut rest).expect("the rest");
+    assert!(child.wait().expect("a child").success() && rest.lines().count() == 4, "{rest}");
+    (first, began.elapsed())
+}
+
+/// What is said within a second to somebody who is going to send so many bytes, and has sent none: the status, or nothing.
+fn announced(server: &Server, path: &str, length: u64) -> Option<String> {
+    let mut stream = TcpStream::connect((server.address.as_str(), 80)).expect("a connection");
+    stream.set_read_timeout(Some(Duration::from_secs(1))).expect("a bound");
+    write!(stream, "POST {path}/echo HTTP/1.1\r\nHost: {HOST}\r\nContent-Length: {length}\r\n\r\n").expect("a request");
+    let mut answer = [0; 64];
+    let read = stream.read(&mut answer).ok().filter(|read| *read > 0)?;
+    String::from_utf8_lossy(&answer[..read]).split(' ').nth(1).map(str::to_owned)
+}
+
+#[test]
+fn each_setting_of_a_host_holds_below_its_path_alone() {
+    let fleet = Fleet::take();
+    let server = fleet.server(1);
+    let project = Project::new(&fleet, &settings());
+    deploy(&project).exits(0);
+
+    // A redirect leads to where the client can go. What the app says of other places is left as it is.
+    for (host, path, to, wanted) in [
+        (HOST, "/api.v1", "/login", "/api.v1/login"),
+        (HOST, "/api.v1", "/", "/api.v1/"),
+        (HOST, "/api.v1", "/login%3Fback=/a", "/api.v1/login?back=/a"),
+        (HOST, "/api.v1", "http://shop.example.com/login", "http://shop.example.com/api.v1/login"),
+        ("www.example.com", "/api.v1", "https://www.example.com/login", "https://www.example.com/api.v1/login"),
+        (HOST, "/api.v1", "/api.v1/login", "/api.v1/login"),
+        (HOST, "/api.v1", "/apixv1/login", "/api.v1/apixv1/login"),
+        (HOST, "/api.v1", "login", "login"),
+        (HOST, "/api.v1", "//other.example.com/login", "//other.example.com/login"),
+        (HOST, "/api.v1", "https://other.example.com/login", "https://other.example.com/login"),
+        (HOST, "", "/login", "/login"),
+    ] {
+        assert_eq!(redirected(&project, &server, host, path, to), wanted, "{path}: {to}");
+    }
+
+    // An app that is silent for longer than `read` is given up, below that path alone.
+    let began = Instant::now();
+    let (status, _) = server.get(HOST, "/quick/slow?ms=3000");
+    let given_up = began.elapsed();
+    assert_eq!((status, server.get(HOST, "/quick/slow?ms=300").0, server.get(HOST, "/slow?ms=3000").0), (504, 200, 200));
+    assert!((0.9..2.0).contains(&given_up.as_secs_f64()), "given up after {given_up:?}");
+
+    // Chunks reach a client as they come. Of a page whose length is told before it has the first piece only without buffering.
+    let first = |path: &str| {
+        let (first, all) = times(&project, &server, path);
+        assert!(all.as_secs_f64() > 1.4, "{path}: {all:?}");
+        first.as_secs_f64()
+    };
+    let (chunks, whole) = ("/pieces?n=4&ms=500", "/pieces?n=4&ms=500&length=1");
+    let seen = [chunks, whole].map(|pieces| (first(pieces), first(&format!("/events{pieces}"))));
+    let [(chunks, chunks_unbuffered), (whole, whole_unbuffered)] = seen;
+    assert!(chunks < 0.5 && chunks_unbuffered < 0.5 && whole_unbuffered < 0.5 && whole > 1.4, "{seen:?}");
+
+    // What is too large is refused before it is sent: more than 1 MiB, than the usual 100, than nothing.
+    let (mib, seen) = (1 << 20, |path: &str, length| announced(&server, path, length));
+    assert_eq!((seen("", mib + 1).as_deref(), seen("", mib)), (Some("413"), None));
+    assert_eq!((seen("/api.v1", 100 * mib + 1).as_deref(), seen("/api.v1", 100 * mib)), (Some("413"), None));
+    assert_eq!(seen("/large", 1000 * mib), None);
+}
