@@ -39,7 +39,7 @@ pub use inventory::read_inventory;
 pub use playbook::read_playbook;
 pub use problem::{Place, Problem, Problems};
 pub use proxy::{Proxy, ProxyTls};
-pub use rolling::{Rolling, Share};
+pub use rolling::{Amount, Rolling};
 pub use starter::{starter_inventory, starter_playbook};
 pub use types::{
     Balance, EnvPrefix, HealthCheck, HostKeyPolicy, Ingress, Inventory, Keep, Mesh, NginxSettings, OnFailure, Playbook, Rollout,
