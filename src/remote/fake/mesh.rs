@@ -74,7 +74,9 @@ impl FakeServer {
         for (path, text) in all.iter().filter(|(path, _)| is_hosts_file(path)) {
             let names = text.lines().filter_map(|line| line.trim().strip_prefix("proxy_pass http://"));
             for name in names.map(|name| name.trim_end_matches([';', '/'])) {
-                if !all.values().any(|text| text.contains(&format!("\nupstream {name} {{\n"))) {
+                // A canary's variable, or an upstream.
+                let definition = if name.starts_with('$') { format!(" {name} {{\n") } else { format!("\nupstream {name} {{\n") };
+                if !all.values().any(|text| text.contains(&definition)) {
                     return refuse(format!("{path}: host not found in upstream \"{name}\""));
                 }
             }
