@@ -123,10 +123,11 @@ pub(super) async fn plan(global: &Global, services: &[ServiceName], with_command
         Err(outcome) => return outcome,
     };
     surveyed.servers.release().await;
-    let (plan, findings) = match make(&surveyed, wanted, &BTreeSet::new()) {
+    let (plan, mut findings) = match make(&surveyed, wanted, &BTreeSet::new()) {
         Ok(made) => made,
         Err(outcome) => return outcome,
     };
+    findings.extend(held(global, &surveyed));
     match global.output {
         Output::Json => {
             let around = hooks_around(&surveyed.loaded.playbook);
@@ -143,6 +144,12 @@ pub(super) async fn plan(global: &Global, services: &[ServiceName], with_command
         }
     }
     if is_fatal(&findings) { surveyed.fatal(&findings) } else { Outcome::Done }
+}
+
+/// A run of this workstation that is held: until somebody has decided, no other begins.
+fn held(global: &Global, surveyed: &Surveyed) -> Option<Finding> {
+    let text = held_here(global, &surveyed.loaded)?;
+    Some(Finding { level: Level::Warning, server: None, service: None, text, hint: String::new() })
 }
 
 /// `flipside status`.
@@ -167,8 +174,7 @@ pub(super) async fn status(global: &Global, services: &[ServiceName]) -> Outcome
         return Outcome::Usage;
     }
     findings.extend(revert_notes(&surveyed.fleet));
-    let held = held_here(global, &surveyed.loaded);
-    findings.extend(held.map(|text| Finding { level: Level::Warning, server: None, service: None, text, hint: String::new() }));
+    findings.extend(held(global, &surveyed));
     match global.output {
         Output::Json => print_json(&serde_json::json!({ "services": all, "silent": surveyed.silent, "findings": findings })),
         Output::Text => {

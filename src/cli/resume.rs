@@ -9,6 +9,7 @@ use super::print::complain;
 use super::reverts::{others, until_put_back};
 use super::secrets::read_secrets;
 use super::survey::{Surveyed, read_files, state_folder, survey_for};
+use crate::ledger::Ledger;
 use crate::model::{HookPoint, Millis, Verdict};
 use crate::plan::{
     Plan, back_by_themselves, is_same_inventory, is_tried_again, other_secrets, overtaken, past_undoing, prose, rebased, secrets_of,
@@ -66,6 +67,10 @@ async fn take_up(global: &Global, way: Way, mut patience: Patience, began: Insta
         return Outcome::FatalFindings;
     }
     if matches!(way, Way::Promote(_)) && waits_for_promotion(&run.plan, &run.ledger).is_none() {
+        if let Some((failed, outcome)) = held_words(&run.plan, &run.ledger, &run.folder, &program(global)) {
+            complain(&format!("{failed}. Nothing waits for promotion"));
+            return outcome;
+        }
         complain(&format!("no run of {}/{} waits for promotion on this workstation", run.plan.project, run.plan.env));
         return Outcome::Configuration;
     }
@@ -235,8 +240,15 @@ pub(super) async fn cut_off_here(global: &Global, loaded: &Loaded, word: &str, p
 
 /// What is to be said of a run that is held: the failure is nobody's but a person's to decide.
 pub(super) fn held(run: &LeftRun, program: &str) -> Option<(String, Outcome)> {
-    let (plan, ledger) = run.read.as_ref().ok().filter(|(_, ledger)| ledger.held)?;
-    let place = format!("{}{}", began(&run.folder), run.folder.display());
+    let (plan, ledger) = run.read.as_ref().ok()?;
+    held_words(plan, ledger, &run.folder, program)
+}
+
+fn held_words(plan: &Plan, ledger: &Ledger, folder: &Path, program: &str) -> Option<(String, Outcome)> {
+    if !ledger.held {
+        return None;
+    }
+    let place = format!("{}{}", began(folder), folder.display());
     let Some(failed) = &ledger.first_failure else {
         let text = format!(
             "a {} tries a canary here, and waits for promotion ({place}). `{program} promote` gives it all requests, `{program} abort` takes it back",

@@ -1,16 +1,20 @@
 //! `[rollout.canary]`: the part of the traffic that tries a release first. Deliberately absent: which services can be tried so.
 use super::keys::Part;
+use super::node::Value;
 use super::walk::{Section, Walk};
 use crate::model::{Millis, Share};
 use serde::{Deserialize, Serialize};
 
 /// The part of the traffic that tries a release first.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Canary {
     /// Of the requests or connections of each server. Default 10 %.
     pub share: Share,
     /// On so many servers alone. Default: on all.
     pub servers: Option<u32>,
+    /// On the servers with one of these tags alone. Empty: whatever their tags.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub tags: Vec<String>,
     /// How long it is tried. Default 5 min.
     pub time: Millis,
     /// The new side may fail by so much more of its requests than the old side. Default 1 %.
@@ -46,6 +50,7 @@ impl Default for Canary {
         Canary {
             share: Share(1_000),
             servers: None,
+            tags: Vec::new(),
             time: Millis::seconds(300),
             max_error_rate: Share(100),
             min_requests: 50,
@@ -65,6 +70,7 @@ pub(super) fn read(walk: &mut Walk<'_>, rollout: &Section<'_>) -> Canary {
     if let Some((servers, _)) = walk.number(&section, "servers", 1..=1000, why) {
         canary.servers = Some(servers);
     }
+    canary.tags = tags(walk, &section);
     let why = "so long the new side has its part of the requests, before it gets all";
     if let Some((time, _)) = walk.duration(&section, "time", Millis::seconds(5)..=Millis::seconds(24 * 3600), why) {
         canary.time = time;
@@ -81,6 +87,20 @@ pub(super) fn read(walk: &mut Walk<'_>, rollout: &Section<'_>) -> Canary {
         canary.promote = promote;
     }
     canary
+}
+
+/// The tags of the servers that try it, which is another way to say which they are than `servers`.
+fn tags(walk: &mut Walk<'_>, section: &Section<'_>) -> Vec<String> {
+    let tags = walk.texts(section, "tags");
+    let Some(entry) = section.table.get("tags") else { return Vec::new() };
+    if tags.as_ref().is_some_and(Vec::is_empty) && matches!(&entry.node.value, Value::List(items) if items.is_empty()) {
+        walk.report(entry.node.span, format!("`tags` in {} is empty", section.what), "remove it, or name at least one");
+    }
+    if section.table.get("servers").is_some() {
+        let title = format!("{} has both `servers` and `tags`", section.what);
+        walk.report(entry.key_span, title, "each of them alone says which servers try a release first: keep one");
+    }
+    tags.unwrap_or_default().into_iter().map(|(tag, _)| tag).collect()
 }
 
 fn share(walk: &mut Walk<'_>, section: &Section<'_>, key: &str, range: std::ops::RangeInclusive<Share>, why: &str) -> Option<Share> {

@@ -70,7 +70,7 @@ impl Part {
                 "max_unreachable",
                 "canary",
             ],
-            Part::Canary => &["share", "servers", "time", "max_error_rate", "min_requests", "promote"],
+            Part::Canary => &["share", "servers", "tags", "time", "max_error_rate", "min_requests", "promote"],
             Part::Service => &[
                 "image",
                 "command",

@@ -40,7 +40,7 @@ pub use inventory::read_inventory;
 pub use playbook::read_playbook;
 pub use problem::{Place, Problem, Problems};
 pub use proxy::{Proxy, ProxyTls};
-pub use rolling::{Rolling, Share};
+pub use rolling::{Amount, Rolling};
 pub use snippet::hides_requests;
 pub use starter::{starter_inventory, starter_playbook};
 pub use types::{

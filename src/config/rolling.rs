@@ -10,16 +10,16 @@ use serde::{Deserialize, Serialize};
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Rolling {
     /// Servers that start and switch together. Default 25%.
-    pub batch: Share,
+    pub batch: Amount,
     /// Between two batches, 0 s to 1 h. Default 10 s.
     pub pause: Millis,
     /// So many servers of the inventory may be missing, instead of `max_unreachable`. Default: as that says.
-    pub max_failures: Option<Share>,
+    pub max_failures: Option<Amount>,
 }
 
 impl Default for Rolling {
     fn default() -> Self {
-        Self { batch: Share::Percent(25), pause: Millis::seconds(10), max_failures: None }
+        Self { batch: Amount::Percent(25), pause: Millis::seconds(10), max_failures: None }
     }
 }
 
@@ -30,23 +30,23 @@ impl Rolling {
     }
 }
 
-/// Some of many.
+/// Some of many servers.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
-pub enum Share {
+pub enum Amount {
     /// So many.
     Number(u32),
     /// So many of a hundred: 0 to 100.
     Percent(u32),
 }
 
-impl Share {
+impl Amount {
     /// Of so many, rounded up: at least one.
     #[must_use]
     pub fn at_least_one_of(self, n_all: usize) -> usize {
         let n = match self {
-            Share::Number(number) => number as usize,
-            Share::Percent(percent) => (n_all * percent as usize).div_ceil(100),
+            Amount::Number(number) => number as usize,
+            Amount::Percent(percent) => (n_all * percent as usize).div_ceil(100),
         };
         n.max(1)
     }
@@ -55,8 +55,8 @@ impl Share {
     #[must_use]
     pub fn at_most_of(self, n_all: usize) -> usize {
         match self {
-            Share::Number(number) => number as usize,
-            Share::Percent(percent) => n_all * percent as usize / 100,
+            Amount::Number(number) => number as usize,
+            Amount::Percent(percent) => n_all * percent as usize / 100,
         }
     }
 }
@@ -67,7 +67,7 @@ impl Rollout {
     #[must_use]
     pub fn budget(&self, n_servers: usize) -> u32 {
         let failures = self.rolling.max_failures.filter(|_| self.strategy == Strategy::Rolling);
-        failures.map_or(self.max_unreachable, |share| u32::try_from(share.at_most_of(n_servers)).unwrap_or(u32::MAX))
+        failures.map_or(self.max_unreachable, |amount| u32::try_from(amount.at_most_of(n_servers)).unwrap_or(u32::MAX))
     }
 }
 
@@ -77,14 +77,14 @@ pub(super) fn strategy(walk: &mut Walk<'_>, section: &Section<'_>, rollout: &mut
     if let Some((strategy, _)) = walk.choice(section, "strategy", &words) {
         rollout.strategy = strategy;
     }
-    if let Some(batch) = share(walk, section, "batch", 1, "servers that start and switch together") {
+    if let Some(batch) = amount(walk, section, "batch", 1, "servers that start and switch together") {
         rollout.rolling.batch = batch;
     }
     let why = "the time between two batches; 0s for none";
     if let Some((pause, _)) = walk.duration(section, "pause", Millis(0)..=Millis::seconds(3600), why) {
         rollout.rolling.pause = pause;
     }
-    rollout.rolling.max_failures = share(walk, section, "max_failures", 0, "so many servers may be missing; 0 for none");
+    rollout.rolling.max_failures = amount(walk, section, "max_failures", 0, "so many servers may be missing; 0 for none");
     for key in ["batch", "pause", "max_failures"] {
         // An environment may have another strategy than the rest of the playbook.
         if let (Some(entry), None) = (section.table.get(key), section.table.get("strategy")) {
@@ -99,14 +99,14 @@ pub(super) fn strategy(walk: &mut Walk<'_>, section: &Section<'_>, rollout: &mut
 }
 
 /// A number of servers, or a percentage of them in quotes.
-fn share(walk: &mut Walk<'_>, section: &Section<'_>, key: &str, least: u32, why: &str) -> Option<Share> {
+fn amount(walk: &mut Walk<'_>, section: &Section<'_>, key: &str, least: u32, why: &str) -> Option<Amount> {
     let entry = section.table.get(key)?;
     let Value::Text(text) = &entry.node.value else {
-        return walk.number(section, key, least..=1000, why).map(|(number, _)| Share::Number(number));
+        return walk.number(section, key, least..=1000, why).map(|(number, _)| Amount::Number(number));
     };
     let percent = text.strip_suffix('%').filter(|digits| digits.chars().all(|c| c.is_ascii_digit()));
     match percent.and_then(|digits| digits.parse().ok()) {
-        Some(percent) if (least..=100).contains(&percent) => Some(Share::Percent(percent)),
+        Some(percent) if (least..=100).contains(&percent) => Some(Amount::Percent(percent)),
         Some(percent) => {
             let title = format!("`{key}` in {} must be from {least}% to 100%, not {percent}%", section.what);
             walk.report(entry.node.span, title, why);
@@ -151,14 +151,14 @@ mod tests {
 
     #[test]
     fn a_batch_is_rounded_up_and_what_may_be_missing_down() {
-        let batches = [(Share::Percent(25), 10, 3), (Share::Percent(1), 3, 1), (Share::Percent(100), 7, 7), (Share::Number(5), 3, 5)];
-        for (share, n_all, wanted) in batches {
-            assert_eq!(share.at_least_one_of(n_all), wanted, "{share:?} of {n_all}");
+        let batches = [(Amount::Percent(25), 10, 3), (Amount::Percent(1), 3, 1), (Amount::Percent(100), 7, 7), (Amount::Number(5), 3, 5)];
+        for (amount, n_all, wanted) in batches {
+            assert_eq!(amount.at_least_one_of(n_all), wanted, "{amount:?} of {n_all}");
         }
-        for (share, n_all, wanted) in
-            [(Share::Percent(10), 25, 2), (Share::Percent(34), 3, 1), (Share::Percent(33), 3, 0), (Share::Number(2), 9, 2)]
+        for (amount, n_all, wanted) in
+            [(Amount::Percent(10), 25, 2), (Amount::Percent(34), 3, 1), (Amount::Percent(33), 3, 0), (Amount::Number(2), 9, 2)]
         {
-            assert_eq!(share.at_most_of(n_all), wanted, "{share:?} of {n_all}");
+            assert_eq!(amount.at_most_of(n_all), wanted, "{amount:?} of {n_all}");
         }
     }
 }

@@ -1,7 +1,8 @@
 //! A release that is tried on a part of the traffic: how much, and what it must show. Deliberately absent: counting.
-use super::names::ServiceName;
+use super::names::{ServerName, ServiceName};
 use super::time::Millis;
 use serde::{Deserialize, Serialize};
+use std::collections::BTreeMap;
 use std::fmt;
 
 /// A part of a whole, in hundredths of a percent: 1 000 is 10 %.
@@ -37,13 +38,13 @@ impl fmt::Display for Share {
     }
 }
 
-/// What one server's NGINX has written down of a canary, and when it is too much.
+/// What the servers' NGINXs have written down of a canary, and when it is too much: all servers' requests are judged together.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct CanaryCheck {
     /// The service, for messages.
     pub service: ServiceName,
-    /// The log, as an absolute path on the server: the upstream's name, the status, and that of each backend that was tried.
-    pub log: String,
+    /// The log of each server that splits, as an absolute path there: the upstream's name, the status, and that of each backend that was tried.
+    pub logs: BTreeMap<ServerName, String>,
     /// The name of the new side's upstream.
     pub new: String,
     /// The name of the old side's upstream.

@@ -2,6 +2,7 @@
 //! counting what comes of it.
 use super::build::all_generations;
 use super::routes::{Generation, Routing};
+use super::show::describe;
 use super::soak::watch_for;
 use super::steps::plain;
 use super::switching::switch_steps;
@@ -30,7 +31,7 @@ pub(super) struct Trial {
 fn wanted(routing: &Routing<'_>) -> Option<Canary> {
     match routing.playbook.rollout.strategy {
         Strategy::AllAtOnce | Strategy::Rolling => None,
-        Strategy::Canary => Some(routing.playbook.rollout.canary.unwrap_or_default()),
+        Strategy::Canary => Some(routing.playbook.rollout.canary.clone().unwrap_or_default()),
     }
 }
 
@@ -74,11 +75,31 @@ fn uncounted(desired: &Desired<'_>) -> Option<Finding> {
     })
 }
 
+/// `canary`, or `canary` or `edge`.
+fn one_of(tags: &[String]) -> String {
+    tags.iter().map(|tag| format!("`{tag}`")).collect::<Vec<_>>().join(" or ")
+}
+
 /// What of a turn is tried first, and where. What cannot be is told.
 fn split(routing: &Routing<'_>, services: &[&Desired<'_>], findings: &mut Vec<Finding>) -> Option<Split> {
     let canary = wanted(routing)?;
     let mut chosen = BTreeSet::new();
-    for desired in services.iter().filter(|desired| matches!(desired.change, Change::Create | Change::Toggle)) {
+    let new = || services.iter().filter(|desired| matches!(desired.change, Change::Create | Change::Toggle));
+    let has_tag = |server: &ServerName| {
+        let tags = routing.inventory.servers.get(server).map(|server| &server.tags);
+        canary.tags.is_empty() || tags.is_some_and(|tags| canary.tags.iter().any(|tag| tags.contains(tag)))
+    };
+    if new().next().is_some() && !routing.inventory.servers.keys().any(has_tag) {
+        findings.push(Finding {
+            level: Level::Fatal,
+            server: None,
+            service: None,
+            text: format!("no server has the tag {}, and those that do are to try a release first", one_of(&canary.tags)),
+            hint: "tag a server in the inventory, or take `tags` out of `[rollout.canary]`".to_owned(),
+        });
+        return None;
+    }
+    for desired in new() {
         match obstacle(routing, desired) {
             None => {
                 chosen.insert(desired.name.clone());
@@ -101,7 +122,17 @@ fn split(routing: &Routing<'_>, services: &[&Desired<'_>], findings: &mut Vec<Fi
         })
     };
     let n_servers = canary.servers.map_or(usize::MAX, |n| usize::try_from(n).unwrap_or(usize::MAX));
-    let servers: BTreeSet<ServerName> = routing.fleet.keys().filter(routes).take(n_servers).cloned().collect();
+    let servers: BTreeSet<ServerName> =
+        routing.fleet.keys().filter(routes).filter(|server| has_tag(server)).take(n_servers).cloned().collect();
+    if servers.is_empty() && !canary.tags.is_empty() {
+        findings.extend(chosen.iter().map(|name| Finding {
+            level: Level::Warning,
+            server: None,
+            service: Some(name.clone()),
+            text: format!("it is not tried by a canary first: no server with the tag {} routes it now", one_of(&canary.tags)),
+            hint: "tag a server that does, or go on without a canary".to_owned(),
+        }));
+    }
     let is_any = !chosen.is_empty() && !servers.is_empty();
     is_any.then_some(Split { services: chosen, servers, share: canary.share })
 }
@@ -157,9 +188,10 @@ impl Trial {
         let canary = wanted(turn.routing)?;
         let tried = self.tried(turn);
         let mut servers = watch_for(canary.time, waves, &tried);
-        for server in self.generations.keys() {
-            let checks = tried.iter().filter_map(|desired| self.check(turn.routing, &canary, server, desired));
-            servers.entry(server.clone()).or_default().extend(checks);
+        // One step counts on all servers: their requests are judged together.
+        if let Some(first) = self.generations.keys().next() {
+            let checks = tried.iter().filter_map(|desired| self.check(turn.routing, &canary, desired));
+            servers.entry(first.clone()).or_default().extend(checks);
         }
         Some(Wave { name: format!("try the canary{suffix}"), kind: WaveKind::Work, servers })
     }
@@ -172,7 +204,7 @@ impl Trial {
         }
     }
 
-    fn check(&self, routing: &Routing<'_>, canary: &Canary, server: &ServerName, desired: &Desired<'_>) -> Option<Step> {
+    fn check(&self, routing: &Routing<'_>, canary: &Canary, desired: &Desired<'_>) -> Option<Step> {
         let (from, to) = (desired.from?, desired.to?);
         // A datagram that gets no answer says nothing.
         match routing.protocol(desired, to) {
@@ -180,18 +212,19 @@ impl Trial {
             Protocol::Udp => return None,
         }
         let (project, env) = (&routing.playbook.project, &routing.playbook.env);
-        let root = &routing.inventory.servers.get(server)?.remote_root;
+        let root = |server: &ServerName| Some(&routing.inventory.servers.get(server)?.remote_root);
+        let log = |server: &ServerName| Some((server.clone(), layout::canary_log(root(server)?, project, env, desired.name)));
         let stem = layout::stem(project, env, desired.name);
         let check = CanaryCheck {
             service: desired.name.clone(),
-            log: layout::canary_log(root, project, env, desired.name),
+            logs: self.generations.keys().filter_map(log).collect(),
             new: upstream_name(&stem, to),
             old: upstream_name(&stem, from),
             time: canary.time,
             max_error_rate: canary.max_error_rate,
             min_requests: canary.min_requests,
         };
-        let title = format!("count the requests to the canary of {} for {}", desired.name, canary.time);
-        Some(plain(title, Action::JudgeCanary(Box::new(check))).of(desired.name))
+        let action = Action::JudgeCanary(Box::new(check));
+        Some(plain(describe(&action), action).of(desired.name))
     }
 }

@@ -1,7 +1,7 @@
 //! The waves of a deploy, in their order. Reads as a table of contents. Deliberately absent: what goes into the plan beside them (see `build`).
 use super::adopt;
 use super::aliases;
-use super::batches;
+use super::batches::{self, Stage};
 use super::build::{all_generations, locked, participants};
 use super::canary::{self, Trial};
 use super::certificates;
@@ -21,7 +21,7 @@ use super::steps::plain;
 use super::switching::{drain_steps, stage, switch_steps};
 use super::target::{Desired, Wanted};
 use super::turn::{Turn, finish_steps, hand_over_steps, retire_steps, start_steps};
-use super::types::{Change, Finding, Step, Wave, WaveKind};
+use super::types::{Change, Finding, Step, UndoKind, Wave, WaveKind};
 use crate::model::{Action, ServerName, ServiceName};
 use crate::nginx::RenderError;
 use std::collections::{BTreeMap, BTreeSet};
@@ -110,7 +110,9 @@ pub(super) fn deploy_waves(routing: &Routing<'_>, wanted: &Wanted, findings: &mu
         }
         let stops = merged(hand_over_steps(&turn), adopt::first_steps(&turn));
         waves.push(Wave { name: name("stop"), kind: WaveKind::Work, servers: stops });
-        waves.push(Wave { name: name("start"), kind: WaveKind::Work, servers: start_steps(&turn, findings) });
+        let starts = start_steps(&turn, findings);
+        let before = stages.get(..position - n_announced).unwrap_or_default();
+        waves.push(Wave { name: name("start"), kind: start_kind(&turn, before, &starts), servers: starts });
         if stage.is_first() {
             waves.extend(hooks.waves(At::BeforeSwitch, services, &suffix, findings)?);
             switches.clear();
@@ -191,6 +193,16 @@ pub(super) fn turns<'a>(desired: &'a [Desired<'a>]) -> Vec<Vec<&'a Desired<'a>>>
         turns.entry((depth, !hands_over)).or_default().push(service);
     }
     turns.into_values().collect()
+}
+
+/// What is started behind the switches of stages before it is undone after those: unless requests hang on it, or clients of a handover wait
+/// for an old side that is started again after the switch back. Nor where a service is new: nobody is routed to any side of it then, so that
+/// after a crash what still runs would count as live.
+fn start_kind(turn: &Turn<'_>, before: &[Stage<'_>], starts: &BTreeMap<ServerName, Vec<Step>>) -> WaveKind {
+    let mut so_far = before.iter().flat_map(|stage| stage.services).chain(turn.services);
+    let bars = so_far.any(|desired| turn.hands_over(desired) || desired.from.is_none());
+    let restores = starts.values().flatten().any(|step| step.undo_kind == UndoKind::Restores && !step.undo.is_empty());
+    if before.is_empty() || bars || restores { WaveKind::Work } else { WaveKind::Unrouted }
 }
 
 fn merged(mut steps: BTreeMap<ServerName, Vec<Step>>, more: BTreeMap<ServerName, Vec<Step>>) -> BTreeMap<ServerName, Vec<Step>> {

@@ -43,7 +43,7 @@ fn is_armed(plan: &Plan, ledger: &Ledger, id: &StepId) -> bool {
 pub(super) fn waits(ledger: &Ledger, index: WaveIndex, wave: &Wave) -> bool {
     match wave.kind {
         WaveKind::AfterPromotion => !ledger.promoted.contains(&index),
-        WaveKind::Work | WaveKind::Cleanup => false,
+        WaveKind::Work | WaveKind::Unrouted | WaveKind::Cleanup => false,
     }
 }
 

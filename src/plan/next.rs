@@ -97,6 +97,8 @@ fn backward(plan: &Plan, ledger: &Ledger) -> Vec<Move> {
     let left = Left::of(plan, ledger);
     let stuck = !left.servers.is_empty();
     let gone = left.old_side_gone();
+    // What a wave has started that nobody is routed to, until everybody has switched back who serves what was switched to before it.
+    let mut later = Vec::new();
     for (index, wave) in plan.waves.iter().enumerate().rev() {
         let mut moves = Vec::new();
         let mut busy = false;
@@ -125,11 +127,23 @@ fn backward(plan: &Plan, ledger: &Ledger) -> Vec<Move> {
         if busy {
             return Vec::new();
         }
-        if !moves.is_empty() {
-            return moves;
+        match (moves.is_empty(), later.is_empty()) {
+            (true, _) => {}
+            (false, true) if wave.kind == WaveKind::Unrouted => later = moves,
+            (false, true) => return moves,
+            (false, false) if wave.kind == WaveKind::Unrouted => {}
+            (false, false) => return if switches_back(plan, &moves) { moves } else { later },
         }
     }
-    vec![Move::Close(if stuck { Verdict::Stuck } else { Verdict::PutBack })]
+    match later.is_empty() {
+        true => vec![Move::Close(if stuck { Verdict::Stuck } else { Verdict::PutBack })],
+        false => later,
+    }
+}
+
+fn switches_back(plan: &Plan, moves: &[Move]) -> bool {
+    let undone = moves.iter().filter_map(|one| if let Move::Undo(id) = one { plan.step(id) } else { None });
+    undone.flat_map(|step| &step.undo).any(|action| matches!(action, Action::SwitchBack { .. }))
 }
 
 /// What is not taken back any more. Found once for every question: a big fleet has ten thousand steps, and all of them may be undone.

@@ -334,12 +334,15 @@ fn judge(desired: &mut Desired<'_>, fleet: &Fleet, wanted: &Wanted, findings: &m
     if desired.present.is_some_and(PresentService::is_split) {
         desired.reason = format!("{HALF_SWITCHED}: every server is brought to the {live} side");
         let tries = desired.present.is_some_and(|present| present.level_routes().any(|route| route.canary.is_some()));
-        let seen = if tries { "a canary is tried, and nobody is at it" } else { "servers route different sides" };
+        let seen = match tries {
+            true => "a canary is tried, and nobody is at it: its run was cut off, is held or waits for promotion",
+            false => "servers route different sides: a run was cut off",
+        };
         findings.push(Finding {
             level: Level::Warning,
             server: None,
             service: Some(desired.name.clone()),
-            text: format!("{seen}: a run was cut off. This plan brings them all to the {live} side, and no further"),
+            text: format!("{seen}. This plan brings them all to the {live} side, and no further"),
             hint: "`deploy` goes on to the playbook's version by itself, with a plan of its own".to_owned(),
         });
         return;

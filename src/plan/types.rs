@@ -172,6 +172,9 @@ pub struct Wave {
 pub enum WaveKind {
     /// A failure undoes the run.
     Work,
+    /// As work, while servers serve what earlier waves have switched to and nobody is routed to what this one starts: it is undone once they
+    /// have switched back, which is what clients wait for.
+    Unrouted,
     /// As work; and it begins only when somebody has said so.
     AfterPromotion,
     /// The run is past undoing: a failure is reported and the rest goes on.

@@ -261,7 +261,7 @@ impl Servers {
         for item in items {
             work.begin(item.call);
         }
-        let answers = await_healthy(&connection, &site.context, asked, work.tell.clone()).await;
+        let answers = await_healthy(self, &connection, &site.context, asked, work.tell.clone()).await;
         let mut failed = None;
         for (item, answer) in items.iter().zip(answers) {
             match answer {

@@ -4,6 +4,7 @@ mod judging;
 mod staying;
 
 use super::perform::Update;
+use super::servers::Servers;
 use super::ssh::{Connection, TunnelError};
 use super::standing::{Standing, standing};
 use super::words::Words;
@@ -35,6 +36,7 @@ struct Sights {
 /// Waits for all of them side by side, until the first that fails. Answers in the order of the question: what was seen, or why not;
 /// None where another one failed first.
 pub(super) async fn await_healthy(
+    servers: &Servers,
     connection: &Connection,
     context: &ScriptContext,
     asked: Vec<(StepId, Action)>,
@@ -75,7 +77,8 @@ pub(super) async fn await_healthy(
     let n_asked = asked.len();
     let mut tasks = JoinSet::new();
     for (number, (id, action)) in asked.into_iter().enumerate() {
-        let (connection, context, tell, seen) = (connection.clone(), context.clone(), tell.clone(), seen.clone());
+        let (servers, connection, context) = (servers.clone(), connection.clone(), context.clone());
+        let (tell, seen) = (tell.clone(), seen.clone());
         tasks.spawn(async move {
             let answer = match container(&action) {
                 Some((name, probe, policy, stays)) => {
@@ -88,7 +91,7 @@ pub(super) async fn await_healthy(
                     }
                 }
                 None => match &action {
-                    Action::JudgeCanary(check) => judging::judge(&connection, &id, check, &tell).await,
+                    Action::JudgeCanary(check) => judging::judge(&servers, &id, check, &tell).await,
                     _ => Err(Failure { seen: "this action is not a health check".to_owned(), ..Failure::default() }),
                 },
             };

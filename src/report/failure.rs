@@ -209,7 +209,7 @@ fn state_text(plan: &Plan, ledger: &Ledger, state: &Serving) -> String {
     match state {
         Serving::Before => format!("as before the run: {}", versions(plan, Serving::Before)),
         Serving::After => format!("as planned: {}", versions(plan, Serving::After)),
-        Serving::Between(_) if ledger.closed == Some(Verdict::Waiting) => {
+        Serving::Between(_) if tries_a_canary(plan, ledger) => {
             format!("the canary's part: {}; the rest: {}", versions(plan, Serving::After), versions(plan, Serving::Before))
         }
         Serving::Between(ids) => format!("between the two; done so far: {}", titles(ids)),
@@ -221,6 +221,19 @@ fn state_text(plan: &Plan, ledger: &Ledger, state: &Serving) -> String {
             let seen = ids.first().and_then(|id| ledger.undo_failures.get(id)).map_or("", |failure| failure.seen.as_str());
             format!("NOT PUT BACK: {}: {}", titles(ids), prose::clean(seen))
         }
+    }
+}
+
+/// The run has ended for now, and a canary has its part: it waits for promotion, or has failed and is held.
+fn tries_a_canary(plan: &Plan, ledger: &Ledger) -> bool {
+    let judged = |id: &StepId| {
+        let mut steps = plan.waves.get(id.wave).into_iter().flat_map(|wave| wave.servers.values()).flatten();
+        steps.any(|step| matches!(step.action, Action::JudgeCanary(_)))
+    };
+    match ledger.closed {
+        Some(Verdict::Waiting) => true,
+        Some(Verdict::Held) => ledger.first_failure.as_ref().is_some_and(judged),
+        Some(Verdict::Done | Verdict::DoneWithLeftovers | Verdict::PutBack | Verdict::Stuck) | None => false,
     }
 }
 
@@ -296,7 +309,7 @@ fn still_running(plan: &Plan, ledger: &Ledger) -> BTreeMap<String, BTreeSet<Serv
 }
 
 /// Containers that are worth a look: those that failed, which undos have set aside under their failed name. A failure that names no
-/// container is about all of its service's on that server. One that could not even be started left no container to look at.
+/// container is about all of its service's on that server, one of a canary on every server. One that could not even be started left no container to look at.
 fn kept_containers(plan: &Plan, ledger: &Ledger) -> BTreeMap<String, BTreeSet<ServerName>> {
     let failed: Vec<(&ServerName, &Step)> = ledger
         .failures
@@ -306,7 +319,8 @@ fn kept_containers(plan: &Plan, ledger: &Ledger) -> BTreeMap<String, BTreeSet<Se
         .collect();
     let is_about = |server: &ServerName, service: Option<&ServiceName>, name: &str| {
         failed.iter().any(|(at, step)| {
-            *at == server && step.service.as_ref() == service && step.action.container().is_none_or(|container| container == name)
+            let is_here = *at == server || matches!(step.action, Action::JudgeCanary(_));
+            is_here && step.service.as_ref() == service && step.action.container().is_none_or(|container| container == name)
         })
     };
     let mut kept: BTreeMap<String, BTreeSet<ServerName>> = BTreeMap::new();

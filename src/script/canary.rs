@@ -17,17 +17,17 @@ pub struct CanaryCounts {
     pub bad_old: u64,
 }
 
-/// A script that prints one line of counts. A request has failed when its answer was 5xx, or when a backend had to be passed by: then
+/// A script that prints one line of counts of one server's log. A request has failed when its answer was 5xx, or when a backend had to be passed by: then
 /// several statuses stand in its line. Without `from` nothing is counted, and only the log's length is told. NGINX writes whole lines.
 #[must_use]
-pub fn count_canary(check: &CanaryCheck, from: Option<u64>) -> String {
+pub fn count_canary(check: &CanaryCheck, log: &str, from: Option<u64>) -> String {
     let from = from.map_or_else(|| "$end".to_owned(), |from| from.to_string());
     format!(
         "echo\nlog={}\nend=$(wc -c <\"$log\" 2>/dev/null) || end=0\nfrom={from}\n[ \"$from\" -le \"$end\" ] || from=0\n\
          tail -c \"+$((from + 1))\" \"$log\" 2>/dev/null | head -c \"$((end - from))\" | awk -v new={} -v old={} -v end=\"$((end))\" '\n\
          {{ bad = ($2 >= 500 || index($0, \",\")) }}\n$1 == new {{ n += 1; b += bad }}\n$1 == old {{ m += 1; c += bad }}\n\
          END {{ printf \"counts %d %d %d %d %d\\n\", end, n, b, m, c }}'\n",
-        quote(&check.log),
+        quote(log),
         quote(&check.new),
         quote(&check.old),
     )
@@ -41,16 +41,17 @@ pub fn read_canary_counts(line: &str) -> Option<CanaryCounts> {
     Some(CanaryCounts { end: next()?, n_new: next()?, bad_new: next()?, n_old: next()?, bad_old: next()? })
 }
 
-/// Empties the log, which NGINX goes on writing to until its next reload: of one that is removed nobody would see how long it grows.
+/// Empties a log, which NGINX goes on writing to until its next reload: of one that is removed nobody would see how long it grows.
 #[must_use]
-pub fn forget_canary(check: &CanaryCheck) -> String {
-    format!("[ ! -e {0} ] || : >{0}\n", quote(&check.log))
+pub fn forget_canary(log: &str) -> String {
+    format!("[ ! -e {0} ] || : >{0}\n", quote(log))
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
     use crate::model::{Millis, ServiceName, Share};
+    use std::collections::BTreeMap;
     use std::process::Command;
 
     #[test]
@@ -59,15 +60,16 @@ mod tests {
         let log = folder.path().join("it's a log");
         let check = CanaryCheck {
             service: ServiceName::new("api").unwrap(),
-            log: log.display().to_string(),
+            logs: BTreeMap::new(),
             new: "shop_prod_api_secondary".to_owned(),
             old: "shop_prod_api".to_owned(),
             time: Millis::seconds(1),
             max_error_rate: Share(100),
             min_requests: 1,
         };
+        let path = log.display().to_string();
         let count = |from| {
-            let output = Command::new("sh").arg("-c").arg(count_canary(&check, from)).output().unwrap();
+            let output = Command::new("sh").arg("-c").arg(count_canary(&check, &path, from)).output().unwrap();
             let said = String::from_utf8(output.stdout).unwrap();
             said.lines().find_map(read_canary_counts).unwrap_or_else(|| panic!("{said}{}", String::from_utf8_lossy(&output.stderr)))
         };
@@ -84,7 +86,7 @@ mod tests {
         assert_eq!(count(Some(all)), CanaryCounts { end: all, ..CanaryCounts::default() });
         std::fs::write(&log, early).unwrap();
         assert_eq!(count(Some(all)).bad_new, 1, "a log that was cut is read from its beginning");
-        let forget = || Command::new("sh").arg("-c").arg(forget_canary(&check)).status().unwrap().success();
+        let forget = || Command::new("sh").arg("-c").arg(forget_canary(&path)).status().unwrap().success();
         assert!(forget() && std::fs::read(&log).unwrap().is_empty());
         std::fs::remove_file(&log).unwrap();
         assert!(forget() && !log.exists());

@@ -48,7 +48,9 @@ pub fn commands(context: &ScriptContext, action: &Action) -> Vec<String> {
             ProbeKind::Command(command) => format!("in the container: {command}"),
             ProbeKind::Running => format!("{docker} inspect"),
         }],
-        Action::JudgeCanary(check) => vec![format!("count the lines of {}", quote(&check.log))],
+        Action::JudgeCanary(check) => {
+            check.logs.iter().map(|(server, log)| format!("on {server}: count the lines of {}", quote(log))).collect()
+        }
         Action::BootNginx { generation, files } => {
             files.iter().map(|(path, text)| format!("write {nginx}/releases/{generation}/{path} ({} bytes)", text.len())).collect()
         }

@@ -65,7 +65,7 @@ fn a_canary_gets_its_share_and_goes_on_or_back_by_what_comes_of_it() {
     let bad = release("1.0").replace("version = \"1.0\"", "version = \"3.0\"").replace("uses = [\"echo\"]\n", "");
     project.playbook(&bad);
     deploy(&project).exits(5).says(&[
-        "failed: count the requests to the canary of api for 10s",
+        "failed: count the requests to the canary of api through 3 servers for 10s",
         "requests to the canary of api fail: new side: ",
         "old side: 0 of",
         "everything was put back",

@@ -42,6 +42,7 @@ mod secrets;
 mod server_fails;
 mod strategies;
 mod sweep;
+mod trials;
 mod trouble;
 mod volumes;
 mod warm;

@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::io::{Read, Write};
 use std::net::TcpStream;
 use std::process::{Command, Stdio};
+use std::thread;
 use std::time::Duration;
 
 /// No command on a server may take longer, seconds: a loop that waits for what never comes ends its test, and no later one.
@@ -146,12 +147,52 @@ impl Server {
         self.run(&format!("perl -e {} {port} {line} 2>&1", in_quotes(program))).trim().to_owned()
     }
 
+    /// So many lines or datagrams from a process of this server to a port of its localhost, each over a new connection, or from a new port:
+    /// how many of them each first word answered. `closed` stands for no answer.
+    pub(crate) fn answers_of_localhost(&self, protocol: &str, port: u16, n: u64) -> BTreeMap<String, u64> {
+        let program = "use IO::Socket::INET; my %seen; for (1 .. $ARGV[2]) { my $s = IO::Socket::INET->new(PeerAddr => '127.0.0.1', \
+                       PeerPort => $ARGV[1], Proto => $ARGV[0], Timeout => 5); my $line = ''; if ($s) { $s->send(\"hello\\n\"); \
+                       eval { local $SIG{ALRM} = sub { die }; alarm 5; $s->recv($line, 4096); alarm 0 } } \
+                       $seen{(split / /, $line)[0] // 'closed'}++ } print \"$_ $seen{$_}\\n\" for keys %seen;";
+        let said = self.must(&format!("perl -e {} {protocol} {port} {n}", in_quotes(program)));
+        said.lines().filter_map(|line| line.split_once(' ')).map(|(word, n)| (word.to_owned(), n.parse().expect("a number"))).collect()
+    }
+
     /// A datagram from a process of this server to a port of its localhost, and the one that comes back within five seconds.
     pub(crate) fn datagram_to_localhost(&self, port: u16, text: &str) -> String {
         let program = "use IO::Socket::INET; my $s = IO::Socket::INET->new(PeerAddr => '127.0.0.1', PeerPort => $ARGV[0], Proto => 'udp') \
                        or die \"cannot connect: $!\\n\"; $SIG{ALRM} = sub { print 'no answer'; exit 0 }; alarm 5; $s->send($ARGV[1]); \
                        $s->recv(my $answer, 4096); print $answer;";
         self.run(&format!("perl -e {} {port} {text} 2>&1", in_quotes(program))).trim().to_owned()
+    }
+}
+
+/// A port that NGINX reaches on no server, and that answers the servers' own processes: what asks a container whether it is healthy is one.
+/// Dropped, it is reached again.
+pub(crate) struct Blocked {
+    servers: Vec<Server>,
+    port: u16,
+}
+
+impl Blocked {
+    pub(crate) fn new(servers: &[Server], port: u16) -> Self {
+        let blocked = Self { servers: servers.to_vec(), port };
+        let rules = blocked.rules("-I");
+        thread::scope(|scope| blocked.servers.iter().for_each(|server| drop(scope.spawn(|| server.must(&rules)))));
+        blocked
+    }
+
+    /// What comes from containers and other servers is forwarded, or taken in by Docker's own proxy.
+    fn rules(&self, word: &str) -> String {
+        let reject = "-j REJECT --reject-with tcp-reset";
+        let forwarded = format!("iptables {word} FORWARD -p tcp -m conntrack --ctorigdstport {} --ctdir ORIGINAL {reject}", self.port);
+        format!("{forwarded} && iptables {word} INPUT ! -i lo -p tcp --dport {} {reject}", self.port)
+    }
+}
+
+impl Drop for Blocked {
+    fn drop(&mut self) {
+        self.servers.iter().for_each(|server| drop(server.run(&self.rules("-D"))));
     }
 }
 

@@ -52,7 +52,12 @@ impl Deed {
             Deed::Tidy(_) => (Action::RemoveContainer { name, timeout }, UndoKind::Cleans),
         };
         let service = (!matches!(self, Deed::Switch(_))).then(|| ServiceName::new(format!("service{}", self.service())).unwrap());
-        let undo = if matches!(self, Deed::Tidy(_)) { Vec::new() } else { vec![Action::Lock] };
+        let generation = |id: &str| GenerationId(id.to_owned());
+        let undo = match self {
+            Deed::Tidy(_) => Vec::new(),
+            Deed::Switch(_) => vec![Action::SwitchBack { from: generation("a1"), to: generation("a0") }],
+            Deed::Stop(_) | Deed::Start(_) | Deed::Retire(_) => vec![Action::Lock],
+        };
         Step { title: "step".to_owned(), service, first: Vec::new(), action, undo, undo_kind, within: timeout }
     }
 }
@@ -99,7 +104,11 @@ fn plan(shape: Shape) -> (Plan, BTreeMap<StepId, Deed>) {
             let steps: Vec<Step> = here.iter().map(|deed| deed.step(handed_over == Some(deed.service()))).collect();
             servers.extend((!steps.is_empty()).then_some((at, steps)));
         }
-        let kind = if matches!(all[0], Deed::Tidy(_)) { WaveKind::Cleanup } else { WaveKind::Work };
+        let kind = match all[0] {
+            Deed::Tidy(_) => WaveKind::Cleanup,
+            Deed::Start(service) if service > 0 && !(0..=service).any(|service| handed_over == Some(service)) => WaveKind::Unrouted,
+            Deed::Start(_) | Deed::Stop(_) | Deed::Switch(_) | Deed::Retire(_) => WaveKind::Work,
+        };
         Wave { name: format!("w{wave}"), kind, servers }
     });
     let waves = waves.collect();

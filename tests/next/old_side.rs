@@ -1,7 +1,7 @@
 //! An undo that cannot start the old side again: who is switched back to it all the same, and who is not.
 //! Deliberately absent: everything that holds for any step (see `main`).
 use super::*;
-use flipside::model::ServiceName;
+use flipside::model::{GenerationId, ServiceName};
 
 /// Goes on until nothing is next. The verdict, and what was taken back, in order.
 fn run(plan: &Plan, fails: impl Fn(&StepId) -> bool, undo_fails: impl Fn(&StepId) -> bool) -> (Option<Verdict>, Vec<StepId>) {
@@ -51,6 +51,29 @@ fn nobody_is_switched_back_to_an_old_side_that_runs_nowhere_any_more() {
     assert_eq!(close(0), (Some(Verdict::PutBack), vec![server(0), server(1)]));
     assert_eq!(close(1), (Some(Verdict::Stuck), vec![server(1)]), "the old side answers on the other server");
     assert_eq!(close(2), (Some(Verdict::Stuck), Vec::new()));
+}
+
+#[test]
+fn who_has_switched_goes_back_before_anything_is_stopped_that_nobody_is_routed_to() {
+    // Started, switched, and the same for a second batch.
+    let (start, switch) = (|| vec![vec![(true, false)]], || vec![vec![(true, true)]]);
+    let mut plan = plan(&[start(), switch(), start(), switch()], 0);
+    let order = |plan: &Plan, fails: usize| {
+        let (verdict, undone) = run(plan, |step| step.wave == fails, |_| false);
+        assert_eq!(verdict, Some(Verdict::PutBack));
+        undone.into_iter().map(|step| step.wave).collect::<Vec<_>>()
+    };
+    plan.waves[2].kind = WaveKind::Unrouted;
+    assert_eq!(order(&plan, 2), [2, 1, 0], "what is not switched back hangs on nothing behind it");
+    let generation = |id: &str| GenerationId(id.to_owned());
+    for wave in [1, 3] {
+        let step = &mut plan.waves[wave].servers.get_mut(&server(0)).unwrap()[0];
+        step.undo = vec![Action::SwitchBack { from: generation("a1"), to: generation("a0") }];
+    }
+    assert_eq!(order(&plan, 2), [1, 2, 0]);
+    assert_eq!(order(&plan, 3), [3, 1, 2, 0]);
+    plan.waves[2].kind = WaveKind::Work;
+    assert_eq!(order(&plan, 3), [3, 2, 1, 0]);
 }
 
 #[test]

@@ -139,6 +139,31 @@ fn an_undo_is_watched_over_too() {
 }
 
 #[test]
+fn a_later_batch_that_fails_is_stopped_once_everybody_before_it_has_switched_back() {
+    let case = case("rolling");
+    let (plan, _) = plan(&case.playbook, &case.inventory, &case.servers, &case.ask);
+    let old = |servers: &Servers| servers.values().map(|server| server.base.nginx.live.clone()).collect::<Vec<_>>();
+    let before = old(&case.servers);
+    let mut n_seen = 0;
+    for number in [2, 3] {
+        let start = format!("start, batch {number} of 3");
+        let wave = plan.waves.iter().position(|wave| wave.name == start).unwrap();
+        for fails in plan.step_ids().filter(|id| id.wave == wave) {
+            let trouble = Trouble { fails: Some((fails, Effect::Whole)), cut_after: None };
+            let mut servers = case.servers.clone();
+            let ended = drive(&plan, &mut servers, &trouble, &mut |step, servers| {
+                if step.contains("undo of: start") {
+                    assert_eq!(old(servers), before, "batch {number}: {step}");
+                    n_seen += 1;
+                }
+            });
+            assert_eq!(ended.verdict, Some(Verdict::PutBack));
+        }
+    }
+    assert!(n_seen > 10, "{n_seen} undos");
+}
+
+#[test]
 fn everybody_is_told_of_a_run_that_was_cut_off_and_the_next_run_takes_over() {
     let case = case("second_to_secondary_three_servers");
     let (cut_off, _) = plan(&case.playbook, &case.inventory, &case.servers, &case.ask);

@@ -67,7 +67,13 @@ pub fn describe(action: &Action) -> String {
         Action::StartAdopted { container } => format!("start {} again, as it was", container.name),
         Action::RemoveContainer { name, .. } => format!("remove {name}"),
         Action::AwaitHealthy { container, probe, .. } => format!("wait for {container}{}", at(probe)),
-        Action::JudgeCanary(check) => format!("count the requests to the canary of {} for {}", check.service, check.time),
+        Action::JudgeCanary(check) => {
+            let through = match check.logs.len() {
+                0 | 1 => String::new(),
+                n_servers => format!(" through {n_servers} servers"),
+            };
+            format!("count the requests to the canary of {}{through} for {}", check.service, check.time)
+        }
         Action::StayHealthy { container, probe, policy } => format!("watch {container} for {}{}", policy.time, at(probe)),
         Action::BootNginx { generation, .. } => format!("boot NGINX with generation {generation}"),
         Action::ReloadDoor { container } => format!("reload {container}"),

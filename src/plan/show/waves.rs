@@ -8,7 +8,7 @@ pub(super) fn lines(plan: &Plan, view: &View<'_>) -> Vec<String> {
     let mut lines = Vec::new();
     for (index, wave) in plan.waves.iter().enumerate() {
         let note = match wave.kind {
-            WaveKind::Work => "",
+            WaveKind::Work | WaveKind::Unrouted => "",
             WaveKind::AfterPromotion => "  (waits for `flipside promote`: until then the run ends here)",
             WaveKind::Cleanup => "  (past undoing: a failure is reported and the rest goes on)",
         };

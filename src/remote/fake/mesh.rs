@@ -73,9 +73,14 @@ impl FakeServer {
         }
         for (path, text) in all.iter().filter(|(path, _)| is_hosts_file(path) || is_app_file(path)) {
             let names = text.lines().filter_map(|line| line.trim().strip_prefix("proxy_pass http://"));
-            // What a variable names is looked for when a request comes.
-            for name in names.map(|name| name.trim_end_matches([';', '/'])).filter(|name| !name.starts_with('$')) {
-                if !all.values().any(|text| text.contains(&format!("\nupstream {name} {{\n"))) {
+            for name in names.map(|name| name.trim_end_matches([';', '/'])) {
+                // A canary's variable, with what is the same of both sides behind it, or an upstream.
+                let definition = match name.strip_prefix("${").and_then(|name| name.split_once('}')) {
+                    Some((variable, _)) => format!(" ${variable} {{\n"),
+                    None if name.starts_with('$') => format!(" {name} {{\n"),
+                    None => format!("\nupstream {name} {{\n"),
+                };
+                if !all.values().any(|text| text.contains(&definition)) {
                     return refuse(format!("{path}: host not found in upstream \"{name}\""));
                 }
             }

@@ -98,6 +98,11 @@ async fn whatever_fails_is_held_and_goes_on_or_back() {
     held("held").await;
 }
 
+#[tokio::test]
+async fn a_canary_that_fails_is_held_and_goes_on_or_back() {
+    held("canary_held").await;
+}
+
 /// Our process dies at every action of a run that comes to be held; servers go back by themselves meanwhile, or not. Then the cause is gone.
 #[tokio::test]
 async fn a_run_that_dies_before_it_is_held_goes_on_or_back() {
