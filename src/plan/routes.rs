@@ -1,5 +1,5 @@
 //! What each server's NGINX should route, and the generation that says so. Deliberately absent: when it is switched.
-use super::balancing::{assign_roles, upstream};
+use super::balancing::{as_routed, assign_roles, upstream};
 use super::batches::Batch;
 use super::behind::Behind;
 use super::canary::Split;
@@ -224,7 +224,7 @@ impl Routing<'_> {
         };
         let protocol = self.protocol(desired, side);
         let (hosts, front) = front(self, server, desired, protocol);
-        Some(MeshService {
+        let service = MeshService {
             project: self.playbook.project.clone(),
             env: self.playbook.env.clone(),
             service: desired.name.clone(),
@@ -237,7 +237,8 @@ impl Routing<'_> {
             upstream: upstream(self.inventory, desired),
             canary: None,
             backends,
-        })
+        };
+        Some(as_routed(server, desired, service))
     }
 
     /// The fleet shrinks to one server, and there a service moves from published ports to names: NGINX has to know the new names before

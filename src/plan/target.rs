@@ -43,6 +43,8 @@ pub(super) struct Desired<'a> {
     pub spec: String,
     /// Its public hosts get the maintenance page.
     pub maintenance: bool,
+    /// It is not this plan's matter: what the playbook says by now of its hosts and its balance is not deployed with it.
+    pub as_routed: bool,
     /// Why its secrets are not what the live side was given, where they are not.
     pub secret_change: Option<String>,
     /// What happens to it.
@@ -68,19 +70,20 @@ impl Desired<'_> {
     /// Whatever the playbook says, it is left as it is: something else is taken away.
     pub(super) fn stays(&mut self) {
         (self.change, self.to, self.held_back) = (Change::Keep, self.from, None);
+        self.as_routed = true;
         "not selected".clone_into(&mut self.reason);
         self.missed.clear();
     }
 
-    /// Its containers are replaced, or started for the first time.
-    #[must_use]
-    pub(super) fn moves(&self) -> bool {
     /// Somebody may use what runs of it: it is routed, or works by itself.
     #[must_use]
     pub(super) fn has_clients(&self) -> bool {
         self.service.port.is_none() || self.present.is_some_and(|present| !present.routes.is_empty())
     }
 
+    /// Its containers are replaced, or started for the first time.
+    #[must_use]
+    pub(super) fn moves(&self) -> bool {
         match self.change {
             Change::Create | Change::Toggle | Change::Restore => true,
             Change::Keep | Change::CatchUp | Change::Remove => false,
@@ -241,6 +244,7 @@ pub(super) fn desire<'a>(
             from: None,
             to: None,
             maintenance: is_in_maintenance(present.services.get(name)),
+            as_routed: !wanted.selects(name),
             secret_change: None,
             taking: Taking::default(),
         };
