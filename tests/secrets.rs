@@ -24,6 +24,10 @@ fn playbook(secrets: &[(&str, &str)]) -> String {
 /// The exit code of a deploy, and all that it says, which is no value.
 fn deploy(folder: &Path, secrets: &[(&str, &str)]) -> (Option<i32>, String) {
     fs::write(folder.join("playbook.toml"), playbook(secrets)).unwrap();
+    run(folder)
+}
+
+fn run(folder: &Path) -> (Option<i32>, String) {
     let output = Command::new(env!("CARGO_BIN_EXE_flipside"))
         .args(["--state-dir", "state", "-p", "playbook.toml", "-i", "inventory.toml", "deploy", "-y"])
         .current_dir(folder)
@@ -107,4 +111,31 @@ fn every_secret_that_is_not_to_be_had_is_named_at_once() {
     let given = [("mine", ""), ("own", "file = \"own\""), ("given", "env = \"GIVEN\""), ("said", "command = [\"cat\", \"own\"]")];
     let (exit, text) = deploy(folder, &given);
     assert!(exit == Some(4) && text.contains("nothing was changed on any server"), "{exit:?}: {text}");
+}
+
+/// What certbot writes: everybody may read the certificate, which everybody is shown anyway. Never a key, nor what an app is given.
+#[test]
+fn a_certificate_may_be_read_by_others_and_its_key_may_not() {
+    let dir = tempfile::tempdir().unwrap();
+    let folder = dir.path();
+    write(&folder.join("inventory.toml"), INVENTORY, 0o644);
+    write(&folder.join("cert.pem"), VALUE, 0o644);
+    let tls = "[\"cert\"]\nprotocol = \"http\"\nproxy = { hosts = [\"a.example.com\"], tls = { certificate = \"cert\", key = \"key\" } }\n";
+    let files = [("cert", "file = \"cert.pem\""), ("key", "file = \"key.pem\"")];
+    let deploy = |secrets: &str, key_mode: u32| {
+        write(&folder.join("key.pem"), VALUE, key_mode);
+        let text = playbook(&files).replace("[\"cert\", \"key\"]\n", &tls.replacen("[\"cert\"]", secrets, 1));
+        assert!(text.contains("certificate = "), "{text}");
+        fs::write(folder.join("playbook.toml"), text).unwrap();
+        run(folder)
+    };
+    let (exit, text) = deploy("[]", 0o600);
+    assert!(exit == Some(4) && !text.contains("secret "), "{exit:?}: {text}");
+    let (exit, text) = deploy("[]", 0o644);
+    assert!(
+        exit == Some(2) && text.contains("secret key: ./key.pem can be read by others") && !text.contains("secret cert"),
+        "{exit:?}: {text}"
+    );
+    let (exit, text) = deploy("[\"cert\"]", 0o600);
+    assert!(exit == Some(2) && text.contains("secret cert: ./cert.pem can be read by others"), "{exit:?}: {text}");
 }

@@ -76,9 +76,12 @@ fn watch_ends_by_a_signal_also_before_it_watches_and_that_is_no_failure() {
         [("", "TERM", "", 0), ("", "INT", "", 0), ("", "TERM", "--once", 130), (hook, "TERM", "", 0), (hook, "INT", "--once", 130)]
     {
         let dir = folder();
-        let api = "port = 8000\nprotocol = \"http\"\n\n[services.api.balance]\nactive_checks = true\n";
+        let api = "port = 8000\nprotocol = \"http\"\n\n[services.api.balance]\nactive_checks = { path = \"/up\" }\n";
         fs::write(dir.path().join("playbooks/shop.toml"), format!("{PLAYBOOK}{api}{hook}")).unwrap();
-        fs::write(dir.path().join("inventory/fleet.toml"), INVENTORY.replace("port = 1\n", &format!("port = {port}\n"))).unwrap();
+        let key = dir.path().join("key");
+        assert!(Command::new("ssh-keygen").args(["-q", "-t", "ed25519", "-N", "", "-f"]).arg(&key).status().unwrap().success());
+        let server = format!("port = {port}\nidentity_file = \"{}\"\n", key.display());
+        fs::write(dir.path().join("inventory/fleet.toml"), INVENTORY.replace("port = 1\n", &server)).unwrap();
         let mut command = Command::new(env!("CARGO_BIN_EXE_flipside"));
         command.current_dir(dir.path()).args(["watch", "--state-dir", "state"]).stdin(Stdio::null()).stderr(Stdio::piped());
         command.args((!once.is_empty()).then_some(once));

@@ -24,6 +24,7 @@ pub(super) async fn connecting(loaded: &Loaded, point: HookPoint, command: &str)
     let services = ("FLIPSIDE_SERVICES", hook_words(loaded.playbook.services.keys()));
     let variables = variables(loaded, point, command, [servers, services]);
     let ended = tokio::select! {
+        biased;
         () = stop_asked() => {
             complain(&format!("hook {} was stopped; nothing was changed on any server", point.as_str()));
             return Err(Outcome::Interrupted);
@@ -51,6 +52,7 @@ pub(super) async fn after_failure(surveyed: &Surveyed, plan: &Plan, ledger: &Led
     let told = of_failure(plan, ledger, verdict).into_iter().chain([(HOOK_RUN, run.to_owned())]);
     let variables = variables(loaded, point, plan.intent.as_str(), told);
     let ended = tokio::select! {
+        biased;
         () = stop_asked() => return complain("hook after_failure was stopped"),
         ended = run_all(loaded, point, &variables) => ended,
     };

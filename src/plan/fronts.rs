@@ -43,6 +43,10 @@ pub(super) fn front(
     protocol: Protocol,
     backends: &[MeshBackend],
 ) -> (Vec<String>, Front) {
+    let routed = desired.present.and_then(|present| present.routes.get(server)).filter(|_| desired.as_routed);
+    if let Some(route) = routed.filter(|_| is_edge(routing.inventory, server)) {
+        return (route.hosts.clone(), Front { maintenance: desired.maintenance, ..route.front.clone() });
+    }
     let has_app_port = backends.iter().any(|backend| backend.app_port.is_some());
     let Some(proxy) = desired.service.proxy.as_ref().filter(|_| protocol == Protocol::Http || has_app_port) else {
         return (Vec::new(), Front::default());
@@ -66,9 +70,16 @@ pub(super) fn front(
     (hosts, Front { tls, maintenance: desired.maintenance, grpc, ..proxy.front.clone() })
 }
 
-/// The service is served with TLS, and this run has not read the certificate for a server that does not serve its hosts yet: nobody is to
-/// be answered in plain text there.
+/// A host of the service is served with TLS, its own or that of another one on the same host, and this run has not read the certificate for
+/// a server that does not serve it yet: nobody is to be answered in plain text there.
 fn lacks_certificate(routing: &Routing<'_>, server: &ServerName, desired: &Desired<'_>) -> bool {
+    let Some(hosts) = desired.service.proxy.as_ref().map(|proxy| &proxy.hosts) else { return false };
+    let meets = |other: &&Desired<'_>| other.service.proxy.iter().flat_map(|proxy| &proxy.hosts).any(|host| hosts.contains(host));
+    let mut on_it = routing.desired.iter().filter(|other| other.to.is_some()).filter(meets);
+    on_it.any(|other| lacks_its_own(routing, server, other))
+}
+
+fn lacks_its_own(routing: &Routing<'_>, server: &ServerName, desired: &Desired<'_>) -> bool {
     let Some(proxy) = desired.service.proxy.as_ref().filter(|proxy| proxy.tls.is_some() && !proxy.hosts.is_empty()) else { return false };
     let serves = desired.present.and_then(|present| present.routes.get(server)).is_some_and(|route| !route.hosts.is_empty());
     is_edge(routing.inventory, server) && !serves && front_tls(routing, server, desired, proxy).is_none()
@@ -92,7 +103,9 @@ pub(super) fn add_hosts(
     for service in services.iter().filter(|service| !service.hosts.is_empty()) {
         for kind in page_kinds(&service.front) {
             let path = page_path(service, &kind);
-            let text = page(routing, service, &kind).or_else(|| live.get(&path).cloned()).unwrap_or_else(|| usual_page(&kind));
+            let is_as_routed = routing.desired.iter().any(|desired| *desired.name == service.service && desired.as_routed);
+            let (own, there) = (page(routing, service, &kind), live.get(&path).cloned());
+            let text = if is_as_routed { there.or(own) } else { own.or(there) }.unwrap_or_else(|| usual_page(&kind));
             made.insert(path, text);
         }
     }

@@ -27,7 +27,7 @@ pub fn overtaken(plan: &Plan, ledger: &Ledger, inventory: &Inventory, fleet: &Fl
         let known = generations(plan, ledger, server);
         // Where the run is to lead the link back, it found one that leads elsewhere.
         let restores = actions(plan).any(|(at, action)| at == server && matches!(action, Action::RestoreGeneration { .. }));
-        if let Some(live) = facts.nginx.live.as_ref().filter(|live| !restores && !known.is_empty() && !known.contains(&live)) {
+        if let Some(live) = facts.nginx.live.as_ref().filter(|live| !restores && !known.is_empty() && !known.contains(live)) {
             reasons.push(format!("{server}: NGINX serves generation {live}, which the run neither found nor made"));
         }
         let later = facts.containers.iter().find(|container| {

@@ -1,6 +1,6 @@
 //! What each server's NGINX should route, and the generation that says so. Deliberately absent: when it is switched.
 use super::backends::is_name;
-use super::balancing::{assign_roles, upstream};
+use super::balancing::{as_routed, assign_roles, upstream};
 use super::batches::Batch;
 use super::behind::Behind;
 use super::canary::Split;
@@ -132,7 +132,7 @@ impl Routing<'_> {
             let routed = || desired.present?.level_routes().next().map(|route| route.version.as_str());
             unit.and_then(|unit| unit.label(label::VERSION)).or_else(routed).unwrap_or_default().to_owned()
         };
-        Some(MeshService {
+        let service = MeshService {
             project: self.playbook.project.clone(),
             env: self.playbook.env.clone(),
             service: desired.name.clone(),
@@ -145,7 +145,8 @@ impl Routing<'_> {
             upstream: upstream(self.inventory, desired),
             canary: None,
             backends,
-        })
+        };
+        Some(as_routed(server, desired, service))
     }
 
     /// The generation of one server in which the services of `switched` have moved and the others have not. Where the new side cannot be

@@ -43,6 +43,8 @@ pub(super) struct Desired<'a> {
     pub spec: String,
     /// Its public hosts get the maintenance page.
     pub maintenance: bool,
+    /// It is not this plan's matter: what the playbook says by now of its hosts and its balance is not deployed with it.
+    pub as_routed: bool,
     /// Why its secrets are not what the live side was given, where they are not.
     pub secret_change: Option<String>,
     /// What happens to it.
@@ -68,6 +70,7 @@ impl Desired<'_> {
     /// Whatever the playbook says, it is left as it is: something else is taken away.
     pub(super) fn stays(&mut self) {
         (self.change, self.to, self.held_back) = (Change::Keep, self.from, None);
+        self.as_routed = true;
         "not selected".clone_into(&mut self.reason);
         self.missed.clear();
     }
@@ -244,6 +247,7 @@ pub(super) fn desire<'a>(
             from: None,
             to: None,
             maintenance: is_in_maintenance(present.services.get(name)),
+            as_routed: !wanted.selects(name),
             secret_change: None,
             taking: Taking::default(),
         };

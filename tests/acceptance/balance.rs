@@ -12,7 +12,19 @@ use std::time::{Duration, Instant};
 const API: &str = "api.example.com";
 const LEADER: &str = "leader.example.com";
 const CACHE: &str = "cache.example.com";
+const WIDE: &str = "wide.example.com";
 const PLAYBOOK: &str = include_str!("../../playbooks/balance.toml");
+/// As `api`, but that every server's NGINX asks the copies of all zones alike.
+const GLOBAL: &str = "
+[services.wide]
+image = \"flipside/app:1.0\"
+port = 8000
+protocol = \"http\"
+servers_count = 3
+health_check = { path = \"/up\", interval = \"200ms\" }
+proxy = { hosts = [\"wide.example.com\"] }
+balance = { zone_routing = \"global\", tries = 3 }
+";
 
 /// Which server's copy says which name. A container that is started again is the same one.
 struct Copies(Vec<(String, String)>);
@@ -57,13 +69,14 @@ fn zones_reserves_and_hashes_lead_to_the_right_copies_and_a_dead_one_costs_nothi
     let fleet = Fleet::take();
     let servers = fleet.servers();
     let (one, two, three) = (&servers[0], &servers[1], &servers[2]);
-    let project = Project::new(&fleet, PLAYBOOK);
+    let project = Project::new(&fleet, &format!("{PLAYBOOK}{GLOBAL}"));
     project.inventory(&(inventory(&fleet, "root", &[1, 2, 3]) + "zone = \"fra1\"\n"));
     deploy(&project).exits(0);
     let copies = Copies::of(&fleet);
     assert_eq!(copies.who(one, API, "/"), names(&[1, 2]), "its own zone");
     assert_eq!(copies.who(three, API, "/"), names(&[3]), "its own zone");
     for server in &servers {
+        assert_eq!(copies.who(server, WIDE, "/"), names(&[1, 2, 3]), "all zones");
         assert_eq!(copies.who(server, LEADER, "/"), names(&[2]), "the first of `servers`, for {} too", server.name);
     }
     let pages: Vec<_> =
@@ -73,7 +86,7 @@ fn zones_reserves_and_hashes_lead_to_the_right_copies_and_a_dead_one_costs_nothi
 
     // A copy dies, and comes back. Who asks does not notice, in its zone or in another.
     let target = |server: &Server, host: &str| ["new", "keep"].map(|kind| format!("{kind}:http://{}/#{host}", server.address));
-    let traffic = Traffic::to([one, three].into_iter().flat_map(|server| [API, LEADER].map(|host| target(server, host))).flatten());
+    let traffic = Traffic::to([one, three].into_iter().flat_map(|server| [API, LEADER, WIDE].map(|host| target(server, host))).flatten());
     traffic.phase("copies die");
     two.must("docker kill spread_prod_leader");
     three.must("docker kill spread_prod_api");
@@ -87,13 +100,15 @@ fn zones_reserves_and_hashes_lead_to_the_right_copies_and_a_dead_one_costs_nothi
     // The zone of server1 loses a server to a power cut and the other copy to a crash: the other zone serves its clients.
     traffic.phase("a zone is lost");
     two.fault("stop", &[]);
-    one.must("docker kill spread_prod_api");
+    one.must("docker kill spread_prod_api spread_prod_wide");
     copies.until(one, API, &[3]);
+    copies.until(one, WIDE, &[3]);
     thread::sleep(Duration::from_secs(5));
     traffic.phase("a zone comes back");
     two.fault("start", &[]);
-    one.must("docker start spread_prod_api");
+    one.must("docker start spread_prod_api spread_prod_wide");
     copies.until(one, API, &[1, 2]);
+    copies.until(one, WIDE, &[1, 2, 3]);
     let seen = traffic.end().none_failed();
     for target in &seen.0.targets {
         let slowest: Vec<_> = target.phases.iter().map(|phase| format!("{}: {:?} ms", phase.phase, phase.counts.slowest_ms)).collect();
@@ -104,7 +119,7 @@ fn zones_reserves_and_hashes_lead_to_the_right_copies_and_a_dead_one_costs_nothi
     let before: Vec<_> = servers.iter().map(Server::containers).collect();
     let tries = "balance = { tries = 3 }";
     assert!(PLAYBOOK.contains(tries), "the playbook says it otherwise");
-    project.playbook(&PLAYBOOK.replace(tries, "balance = { tries = 3, zone_routing = \"global\" }"));
+    project.playbook(&(PLAYBOOK.replace(tries, "balance = { tries = 3, zone_routing = \"global\" }") + GLOBAL));
     deploy(&project).exits(0);
     assert_eq!(servers.iter().map(Server::containers).collect::<Vec<_>>(), before);
     for server in &servers {

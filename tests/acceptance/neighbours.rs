@@ -167,7 +167,7 @@ fn a_run_that_is_held_and_a_canary_that_waits_outlast_what_a_neighbour_deploys()
     is(&blog, "api", "RUNNING", "secondary", "2.0");
 
     // A canary waits on all servers, the neighbour deploys again, and the canary is promoted.
-    let canary = "\n[rollout.canary]\nshare = \"30%\"\ntime = \"3s\"\npromote = \"manual\"\n";
+    let canary = "\n[rollout.canary]\nshare = \"30%\"\ntime = \"5s\"\npromote = \"manual\"\n";
     let tried = release("2.0", "strategy = \"canary\"") + canary;
     shop.playbook(&tried);
     deploy(&shop).exits(9).says(&["waits for promotion"]);

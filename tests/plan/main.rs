@@ -5,6 +5,7 @@
 #![expect(clippy::unwrap_used, unreachable_pub, reason = "a case that cannot be read is a broken test; its parts are written like rooms")]
 mod adopted;
 mod baseline;
+mod beside;
 mod by_hand;
 mod cases;
 mod driver;
