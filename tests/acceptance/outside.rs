@@ -76,7 +76,13 @@ fn http2_grpc_and_websockets_over_tls_live_through_two_deploys() {
         let mut run = project.start(&["deploy", "-y"]);
         run.until("== drain");
         traffic.phase(&format!("draining for {version}"));
+        let began = Instant::now();
         run.until("== retire");
+        assert!(
+            began.elapsed() > Duration::from_secs(10),
+            "streams that never end were waited for {:?}, and not until the bound",
+            began.elapsed()
+        );
         traffic.phase(&format!("retiring for {version}"));
         run.end().exits(0).says(&["2 services switched"]);
         traffic.phase(&format!("after {version}"));
