@@ -6,7 +6,7 @@ use super::record::Record;
 use super::types::{Found, Plan, Step, Wave};
 use super::warm::Warm;
 use crate::facts::Facts;
-use crate::ledger::Ledger;
+use crate::ledger::{Ledger, StepState};
 use crate::model::{Action, EnvName, GenerationId, ProjectName, ServerName, StagedListener};
 use crate::nginx::{generation_file, generation_id, hosts_path};
 use crate::script::layout::GENERATION_FILE;
@@ -94,11 +94,12 @@ impl Anew {
         let now = &facts.nginx.files;
         let ours = |path: &str| is_ours(&plan.project, &plan.env, path);
         let all_ours: BTreeSet<&String> = paths.iter().copied().chain(now.keys()).filter(|path| ours(path)).collect();
+        // One that the run has left behind is live again where another run of this project was there, which is none of its.
         let is_like = |generation: &&GenerationId| {
             (staged.contains_key(*generation) || *generation == base)
                 && all_ours.iter().all(|path| text(generation, path) == now.get(*path))
         };
-        let like = known.iter().rev().copied().find(is_like)?;
+        let like = *current(plan, ledger, server).iter().find(|generation| is_like(generation))?;
         let mut made = BTreeMap::new();
         for generation in staged.keys().copied().chain([base]).filter(|generation| *generation != like) {
             let mut all = now.clone();
@@ -183,6 +184,26 @@ impl Anew {
         };
         self.made.values().find(|(new, _)| new == target).map(|(_, stage)| stage.clone())
     }
+}
+
+/// What the run has live on the server, by its journal: one generation, or either of two where nobody saw how a switch ended.
+fn current<'a>(plan: &'a Plan, ledger: &Ledger, server: &ServerName) -> Vec<&'a GenerationId> {
+    let mut now = Vec::new();
+    for id in plan.step_ids().filter(|id| id.server == *server) {
+        let Some(Action::Switch { expect: Some(before), to }) = plan.step(&id).map(|step| &step.action) else { continue };
+        match ledger.state(&id) {
+            // An undo that was cut off reads as one that is yet to be done.
+            StepState::Done if ledger.unwinding() => now = vec![to, before],
+            StepState::Done => now = vec![to],
+            StepState::Pending if now.is_empty() => now = vec![before],
+            StepState::Pending => {}
+            StepState::Undone => now = vec![before],
+            StepState::Running | StepState::Unknown | StepState::Failed | StepState::Undoing | StepState::UndoFailed => {
+                now = vec![to, before];
+            }
+        }
+    }
+    now
 }
 
 /// The generations that the steps stage on this one, wherever they do.

@@ -96,8 +96,11 @@ impl Neighbours {
             self.station.rewind(&held.journal);
             let Some(ran) = self.taken_up(&held.servers, 2, way, &what).await else { continue };
             for (number, moment) in ran.moments.iter().enumerate().step_by(stride(ran.moments.len(), n_deaths)) {
-                // The other one deploys once the servers are back where they were.
+                // Where servers put themselves back meanwhile, a later generation may as well be another run's of this project: it is refused.
                 let mut servers = unleased(&moment.servers);
+                if servers.values().any(will_go_back) {
+                    continue;
+                }
                 servers.values_mut().filter(|server| server.base.revert.is_some()).for_each(FakeServer::grace_is_over);
                 self.station.cut(&ran.journal[..moment.journal]);
                 if self.station.is_past_undoing() {
