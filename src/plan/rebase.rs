@@ -8,7 +8,7 @@ use super::warm::Warm;
 use crate::facts::Facts;
 use crate::ledger::{Ledger, StepState};
 use crate::model::{Action, EnvName, GenerationId, ProjectName, ServerName, StagedListener};
-use crate::nginx::{generation_file, generation_id, hosts_path};
+use crate::nginx::{generation_file, generation_id, hosts_path, is_app_file_of};
 use crate::script::layout::GENERATION_FILE;
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -54,6 +54,7 @@ fn is_ours(project: &ProjectName, env: &EnvName, path: &str) -> bool {
     let folders = ["http.d", "stream.d"].map(|folder| format!("{folder}/{project}_{env}_"));
     folders.iter().any(|prefix| path.starts_with(prefix))
         || path.starts_with(&format!("pages/{project}.{env}."))
+        || is_app_file_of(project, env, path)
         || [hosts_path(project, env), Record::path(project, env), Warm::path(project, env)].iter().any(|ours| ours == path)
 }
 

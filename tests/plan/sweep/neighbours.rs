@@ -4,7 +4,7 @@ use super::*;
 use crate::cases::Ask;
 use crate::driver::{Trouble, drive};
 use crate::engine::Way;
-use flipside::config::read_playbook;
+use flipside::config::{OnFailure, read_playbook};
 use flipside::remote::fake::Fate;
 use std::fs;
 
@@ -32,8 +32,9 @@ struct Neighbours {
 
 impl Neighbours {
     /// A run of the case has begun on these servers, beside a project that is there already or not, and would end like this.
-    async fn new(name: &str, is_there: bool) -> (Neighbours, Plan, Ran) {
+    async fn new(name: &str, on_failure: OnFailure, is_there: bool) -> (Neighbours, Plan, Ran) {
         let mut case = case(name);
+        case.playbook.rollout.on_failure = on_failure;
         if is_there {
             blog(&self::case(name), &mut case.servers, 1);
         }
@@ -119,8 +120,8 @@ impl Neighbours {
     }
 }
 
-async fn held_beside(is_there: bool) {
-    let (mut sweep, plan, calm) = Neighbours::new("held", is_there).await;
+async fn held_beside(name: &str, is_there: bool) {
+    let (mut sweep, plan, calm) = Neighbours::new(name, OnFailure::Hold, is_there).await;
     let failing = calm.steps.iter().enumerate().filter(|(_, step)| step.wave > 0);
     let failing: Vec<_> = failing.step_by(stride(calm.steps.len(), 24)).collect();
     for (number, step) in failing {
@@ -136,17 +137,22 @@ async fn held_beside(is_there: bool) {
 
 #[tokio::test]
 async fn a_run_that_is_held_goes_on_or_back_after_another_project_has_deployed() {
-    held_beside(true).await;
+    held_beside("held", true).await;
+}
+
+#[tokio::test]
+async fn a_run_that_is_held_with_an_app_port_goes_on_or_back_after_another_project_has_deployed() {
+    held_beside("app_port_added_two_servers", true).await;
 }
 
 #[tokio::test]
 async fn a_run_that_is_held_goes_on_or_back_after_another_project_has_come() {
-    held_beside(false).await;
+    held_beside("held", false).await;
 }
 
 #[tokio::test]
 async fn a_canary_is_promoted_or_taken_back_after_another_project_has_deployed() {
-    let (mut sweep, plan, _) = Neighbours::new("canary_that_waits", true).await;
+    let (mut sweep, plan, _) = Neighbours::new("canary_that_waits", OnFailure::Rollback, true).await;
     let (case, base) = (Arc::clone(&sweep.case), sweep.base.clone());
     let waits = sweep.station.run(&case, &base, &plan, case.servers.clone(), Mishap::None).await;
     assert_eq!(waits.verdict, Some(Verdict::Waiting));
