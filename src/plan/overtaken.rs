@@ -25,8 +25,7 @@ pub fn overtaken(plan: &Plan, ledger: &Ledger, inventory: &Inventory, fleet: &Fl
     let release = releases(plan).max();
     for (server, facts) in fleet {
         let known = generations(plan, ledger, server);
-        // Where the run is to lead the link back, it found one that leads elsewhere.
-        let restores = actions(plan).any(|(at, action)| at == server && matches!(action, Action::RestoreGeneration { .. }));
+        let restores = is_to_restore(plan, ledger, server);
         if let Some(live) = facts.nginx.live.as_ref().filter(|live| !restores && !known.is_empty() && !known.contains(live)) {
             reasons.push(format!("{server}: NGINX serves generation {live}, which the run neither found nor made"));
         }
@@ -128,6 +127,12 @@ fn taken_over(plan: &Plan, ledger: &Ledger, server: &ServerName, facts: &Facts) 
     let live = facts.nginx.live.as_ref()?;
     let taken = !ledger.unwinding() && !ledger.held && facts.revert.is_none() && armed?.contains(live);
     taken.then(|| format!("{server}: another run has taken it over since this one was cut off"))
+}
+
+/// The run is yet to lead the server's link back: it found one that leads elsewhere.
+pub(super) fn is_to_restore(plan: &Plan, ledger: &Ledger, server: &ServerName) -> bool {
+    let mut here = plan.step_ids().filter(|id| id.server == *server && ledger.state(id) != StepState::Done);
+    here.any(|id| plan.step(&id).is_some_and(|step| matches!(step.action, Action::RestoreGeneration { .. })))
 }
 
 /// The generations that this run found on the server, first, and has begun to make live there, in order.

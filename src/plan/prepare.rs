@@ -250,7 +250,8 @@ pub(super) fn host_door_text(
 /// What the host door's file begins with: the digest of what follows tells whether somebody edited it.
 const SEAL: &str = "# digest of what follows: ";
 
-fn sealed(text: &str) -> String {
+/// A text of the host's door that tells whether somebody edited it.
+pub(super) fn sealed(text: &str) -> String {
     format!("{SEAL}{}\n{text}", text_digest(text))
 }
 

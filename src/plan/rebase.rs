@@ -1,6 +1,7 @@
 //! A run that is taken up where other projects have deployed since: what it has still to make live, forward or back, is made anew from what
 //! they have there now. Deliberately absent: whether the run may go on (see `overtaken`).
-use super::overtaken::generations;
+use super::overtaken::{generations, is_to_restore};
+use super::prepare::sealed;
 use super::present::Fleet;
 use super::record::Record;
 use super::types::{Found, Plan, Step, Wave};
@@ -9,7 +10,7 @@ use crate::facts::Facts;
 use crate::ledger::{Ledger, StepState};
 use crate::model::{Action, EnvName, GenerationId, ProjectName, ServerName, StagedListener};
 use crate::nginx::{generation_file, generation_id, hosts_path, is_app_file_of};
-use crate::script::layout::GENERATION_FILE;
+use crate::script::layout::{GENERATION_FILE, HOST_DOOR, host_door_file};
 use std::collections::{BTreeMap, BTreeSet};
 
 type Files = BTreeMap<String, String>;
@@ -26,8 +27,37 @@ pub fn rebased(plan: &Plan, ledger: &Ledger, fleet: &Fleet) -> Plan {
         if let Some(anew) = Anew::of(plan, ledger, server, facts) {
             anew.write(&mut new, server);
         }
+        let Some(there) = facts.nginx.doors.get(&format!("{HOST_DOOR}.conf")) else { continue };
+        for step in new.waves.iter_mut().filter_map(|wave| wave.servers.get_mut(server)).flatten() {
+            for action in step.undo.iter_mut().chain([&mut step.action]) {
+                if let Action::PutFile { path, content, .. } = action
+                    && path.ends_with(&host_door_file("/"))
+                {
+                    *content = beside_others(content, there, &format!("{}_{}_", plan.project, plan.env));
+                }
+            }
+        }
     }
     new
+}
+
+/// The planned text of the host's door, with the ports of others as they have them there now. Ours begin with this.
+fn beside_others(planned: &str, there: &str, ours: &str) -> String {
+    // `read_door` knows a service by the comment above its ports.
+    let parts = |text: &str| -> Option<(String, BTreeSet<String>)> {
+        let (_, text) = text.split_once('\n')?;
+        let mut parts = text.trim_end().strip_suffix("\n}")?.split("\n\n    # ");
+        Some((parts.next()?.to_owned(), parts.map(str::to_owned).collect()))
+    };
+    let (Some((head, mut all)), Some((_, others))) = (parts(planned), parts(there)) else { return planned.to_owned() };
+    let foreign = |parts: &BTreeSet<String>| -> BTreeSet<String> { parts.iter().filter(|part| !part.starts_with(ours)).cloned().collect() };
+    if foreign(&all) == foreign(&others) {
+        return planned.to_owned();
+    }
+    all.retain(|part| part.starts_with(ours));
+    all.extend(foreign(&others));
+    let parts: String = all.iter().map(|part| format!("\n\n    # {part}")).collect();
+    sealed(&format!("{head}{parts}\n}}\n"))
 }
 
 /// What the live generations hold that the way back is made from, should another project deploy meanwhile: the files of this project, and
@@ -81,7 +111,7 @@ impl Anew {
         let known = generations(plan, ledger, server);
         let Found { generation: base, files: found } = plan.found.get(server)?;
         let steps = || plan.waves.iter().filter_map(|wave| wave.servers.get(server)).flatten();
-        if known.contains(&live) || steps().any(|step| matches!(step.action, Action::RestoreGeneration { .. })) {
+        if known.contains(&live) || is_to_restore(plan, ledger, server) {
             return None;
         }
         let staged = staged(base, steps());
@@ -110,7 +140,9 @@ impl Anew {
                 if text(like, path) == now.get(path) {
                     match text(generation, path) {
                         Some(text) => drop(all.insert(path.clone(), text.clone())),
-                        None => drop(all.remove(path)),
+                        // What is nobody's own, such as the main file, others need by now.
+                        None if ours(path) => drop(all.remove(path)),
+                        None => {}
                     }
                 }
             }
@@ -187,21 +219,26 @@ impl Anew {
     }
 }
 
-/// What the run has live on the server, by its journal: one generation, or either of two where nobody saw how a switch ended.
+/// What the run has live on the server, by its journal: one generation, or any of some where nobody saw how a switch ended.
 fn current<'a>(plan: &'a Plan, ledger: &Ledger, server: &ServerName) -> Vec<&'a GenerationId> {
     let mut now = Vec::new();
     for id in plan.step_ids().filter(|id| id.server == *server) {
-        let Some(Action::Switch { expect: Some(before), to }) = plan.step(&id).map(|step| &step.action) else { continue };
+        let Some(step) = plan.step(&id) else { continue };
+        let Action::Switch { expect: Some(before), to } = &step.action else { continue };
+        // The way back of a later batch leads past what earlier ones have switched to.
+        let back = step.undo.iter().filter_map(|action| match action {
+            Action::SwitchBack { to, .. } => Some(to),
+            _ => None,
+        });
+        let either = || [to, before].into_iter().chain(back).collect();
         match ledger.state(&id) {
             // An undo that was cut off reads as one that is yet to be done.
-            StepState::Done if ledger.unwinding() => now = vec![to, before],
+            StepState::Done if ledger.unwinding() => now = either(),
             StepState::Done => now = vec![to],
-            StepState::Pending if now.is_empty() => now = vec![before],
-            StepState::Pending => {}
-            StepState::Undone => now = vec![before],
-            StepState::Running | StepState::Unknown | StepState::Failed | StepState::Undoing | StepState::UndoFailed => {
-                now = vec![to, before];
-            }
+            // What is undone went back to what an earlier switch led to, or further.
+            StepState::Pending | StepState::Undone if now.is_empty() => now = vec![before],
+            StepState::Pending | StepState::Undone => {}
+            StepState::Running | StepState::Unknown | StepState::Failed | StepState::Undoing | StepState::UndoFailed => now = either(),
         }
     }
     now
@@ -228,4 +265,27 @@ fn stage<'a>(live: &GenerationId, now: &Files, all: &Files, new: impl Iterator<I
     let remove = now.keys().filter(|path| *path != GENERATION_FILE && !all.contains_key(*path)).cloned().collect();
     let action = Action::StageNginx { generation: id.clone(), base: Some(live.clone()), files, remove, listeners: new.cloned().collect() };
     (id, action)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::nginx::read_door;
+
+    fn door(services: &[(&str, u16)]) -> String {
+        let part = |(stem, port): &(&str, u16)| format!("\n\n    # {stem}\n    server {{\n        listen 127.0.0.1:{port};\n    }}");
+        sealed(&format!("# A door.\nstream {{\n    proxy_timeout 24h;{}\n}}\n", services.iter().map(part).collect::<String>()))
+    }
+
+    #[test]
+    fn a_door_that_is_written_later_keeps_what_others_have_opened_and_closed_meanwhile() {
+        let planned = door(&[("blog_prod_old", 5001), ("shop_prod_api", 5100)]);
+        let there = door(&[("blog_prod_new", 5002), ("shop_prod_web", 5101)]);
+        let text = beside_others(&planned, &there, "shop_prod_");
+        assert_eq!(text, door(&[("blog_prod_new", 5002), ("shop_prod_api", 5100)]));
+        assert_eq!(read_door(&text).keys().copied().collect::<Vec<_>>(), [5002, 5100]);
+        let alone = door(&[("shop_prod_api", 5100)]);
+        assert_eq!(beside_others(&alone, &door(&[]), "shop_prod_"), alone, "nobody else is there");
+        assert_eq!(beside_others(&planned, "not a door", "shop_prod_"), planned);
+    }
 }

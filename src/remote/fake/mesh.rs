@@ -56,6 +56,9 @@ impl FakeServer {
         if found != *generation {
             return refuse(format!("the files amount to {found}, not {generation}"));
         }
+        if !all.contains_key("nginx.conf") {
+            return refuse("nginx.conf: no such file".to_owned());
+        }
         let mut owners: BTreeMap<u16, String> = BTreeMap::new();
         for (path, text) in all.iter().filter(|(path, _)| is_service_file(path)) {
             let service = match read_service(text) {

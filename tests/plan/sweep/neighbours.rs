@@ -141,6 +141,11 @@ async fn a_run_that_is_held_goes_on_or_back_after_another_project_has_deployed()
 }
 
 #[tokio::test]
+async fn a_first_deploy_that_is_held_goes_on_or_back_after_another_project_has_come() {
+    held_beside("first_three_servers", false).await;
+}
+
+#[tokio::test]
 async fn a_run_that_is_held_with_an_app_port_goes_on_or_back_after_another_project_has_deployed() {
     held_beside("app_port_added_two_servers", true).await;
 }
