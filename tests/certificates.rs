@@ -71,6 +71,8 @@ fn a_certificate_goes_when_no_generation_that_is_kept_names_it_and_a_canarys_log
     for digest in ["aa", "bb", "cc"] {
         fs::create_dir_all(certificates.join(digest)).unwrap();
     }
+    let theirs = certificates.join("../../tls/blog_prod_web/dd");
+    fs::create_dir_all(&theirs).unwrap();
     // A canary that is tried by what is live, and one that is over.
     let run = nginx.join("../run");
     fs::create_dir_all(&run).unwrap();
@@ -79,10 +81,11 @@ fn a_certificate_goes_when_no_generation_that_is_kept_names_it_and_a_canarys_log
         fs::write(run.join(format!("shop_prod_{service}.canary.log")), "").unwrap();
     }
     symlink("releases/g1", nginx.join("current")).unwrap();
-    let pruned = Command::new("sh").arg("-c").arg(prune_generations(&context, 5)).output().unwrap();
+    let pruned = Command::new("sh").arg("-c").arg(prune_generations(&context, 5, "shop_prod_")).output().unwrap();
     assert!(pruned.status.success() && pruned.stderr.is_empty(), "{pruned:?}");
     let mut left: Vec<_> = fs::read_dir(&certificates).unwrap().map(|entry| entry.unwrap().file_name()).collect();
     left.sort();
     assert_eq!(left, ["aa", "bb"]);
+    assert!(theirs.exists(), "what a held run of another project needs is not ours to remove");
     assert!(run.join("shop_prod_api.canary.log").exists() && !run.join("shop_prod_old.canary.log").exists());
 }

@@ -101,7 +101,7 @@ fn a_run_that_is_written_is_neither_taken_up_nor_superseded() {
 #[test]
 fn a_run_of_another_version_says_so_and_a_new_run_can_take_its_place() {
     for (file, from, to, told) in [
-        ("plan.json", "\"format\": 3", "\"format\": 4, \"more\": [1]", "it has format 4, this version reads 3"),
+        ("plan.json", "\"format\": 4", "\"format\": 5, \"more\": [1]", "it has format 5, this version reads 4"),
         ("plan.json", "\"lock\"", "\"levitate\"", "levitate"),
         ("journal.jsonl", "run_opened", "run_dreamt_of", "line 1 of"),
     ] {
@@ -120,7 +120,7 @@ fn a_run_of_another_version_says_so_and_a_new_run_can_take_its_place() {
     // Both at once: a plan of another format is what is said.
     let state = tempfile::tempdir().unwrap();
     let folder = cut_off(state.path());
-    for (file, from, to) in [("plan.json", "\"format\": 3", "\"format\": 9"), ("journal.jsonl", "run_opened", "run_dreamt_of")] {
+    for (file, from, to) in [("plan.json", "\"format\": 4", "\"format\": 9"), ("journal.jsonl", "run_opened", "run_dreamt_of")] {
         let text = fs::read_to_string(folder.join(file)).unwrap();
         fs::write(folder.join(file), text.replace(from, to)).unwrap();
     }

@@ -129,7 +129,7 @@ fn the_live_generation_is_neither_dropped_nor_pruned() {
     assert!(!done && output.starts_with("error: generation a1 is live"), "{output}");
     let gone = "seen: generation zz is not there\n".to_owned();
     assert_eq!(server.run(&drop_generation(&server.context(), &GenerationId("zz".to_owned()))), (true, gone));
-    assert_eq!(server.run(&prune_generations(&server.context(), 1)), (true, "seen: 3 old generations removed\n".to_owned()));
+    assert_eq!(server.run(&prune_generations(&server.context(), 1, "")), (true, "seen: 3 old generations removed\n".to_owned()));
     let mut left: Vec<_> = fs::read_dir(server.nginx().join("releases")).unwrap().map(|entry| entry.unwrap().file_name()).collect();
     left.sort();
     assert_eq!(left, ["a1", "a4", "bootstrap"]);
@@ -174,7 +174,7 @@ fn a_generation_comes_back_from_its_copy_and_the_link_leads_to_it_again() {
     symlink(format!("releases/{id}"), &current).unwrap();
     fs::remove_dir_all(&release).unwrap();
     fs::create_dir(server.nginx().join("sealed/00old")).unwrap();
-    assert!(server.run(&prune_generations(&server.context(), 1)).0);
+    assert!(server.run(&prune_generations(&server.context(), 1, "")).0);
     let left: Vec<_> = fs::read_dir(server.nginx().join("sealed")).unwrap().map(|entry| entry.unwrap().file_name()).collect();
     assert_eq!(left, [id.0.as_str()]);
     fs::remove_file(&current).unwrap();

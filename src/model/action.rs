@@ -234,10 +234,12 @@ pub enum Action {
     },
     /// A command of the user's own. Only he knows whether it may run twice; a run that is taken up repeats one whose end nobody saw.
     Hook(Box<HookRun>),
-    /// Keep the newest generations, remove the others; the live one always stays.
+    /// Keep the newest generations, remove the others; the live one always stays. And with them the certificates that none of them names.
     PruneGenerations {
         /// How many to keep.
         keep: u32,
+        /// What the services' stems begin with whose certificates may go: a run of another project that is held may need its own.
+        stems: String,
     },
 }
 

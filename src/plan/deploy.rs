@@ -17,12 +17,12 @@ use super::revert::{Stretches, guard};
 use super::routes::{Generation, Moment, Routing};
 use super::secrets;
 use super::soak::soak;
-use super::steps::plain;
+use super::steps::prune;
 use super::switching::{drain_steps, stage, switch_steps};
 use super::target::{Desired, Wanted};
 use super::turn::{Turn, finish_steps, hand_over_steps, retire_steps, start_steps};
 use super::types::{Change, Finding, Step, UndoKind, Wave, WaveKind};
-use crate::model::{Action, ServerName, ServiceName};
+use crate::model::{ServerName, ServiceName};
 use crate::nginx::RenderError;
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -169,8 +169,7 @@ pub(super) fn deploy_waves(routing: &Routing<'_>, wanted: &Wanted, findings: &mu
     given.extend(caught_up().map(|(name, release)| (name.as_str(), release)));
     secrets::tidy(routing, &moved, &given, &mut tidy);
     for server in live.keys() {
-        let prune = plain("prune NGINX generations", Action::PruneGenerations { keep: 5 });
-        tidy.entry(server.clone()).or_default().push(prune);
+        tidy.entry(server.clone()).or_default().push(prune(routing.playbook));
     }
     doors::close(routing, live.keys(), &mut tidy)?;
     waves.push(Wave { name: "finish".to_owned(), kind: WaveKind::Cleanup, servers: tidy });

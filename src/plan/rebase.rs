@@ -10,7 +10,7 @@ use crate::facts::Facts;
 use crate::ledger::{Ledger, StepState};
 use crate::model::{Action, EnvName, GenerationId, ProjectName, ServerName, StagedListener};
 use crate::nginx::{generation_file, generation_id, hosts_path, is_app_file_of};
-use crate::script::layout::{GENERATION_FILE, HOST_DOOR, host_door_file};
+use crate::script::layout::{GENERATION_FILE, HOST_DOOR, host_door_file, stems};
 use std::collections::{BTreeMap, BTreeSet};
 
 type Files = BTreeMap<String, String>;
@@ -33,7 +33,7 @@ pub fn rebased(plan: &Plan, ledger: &Ledger, fleet: &Fleet) -> Plan {
                 if let Action::PutFile { path, content, .. } = action
                     && path.ends_with(&host_door_file("/"))
                 {
-                    *content = beside_others(content, there, &format!("{}_{}_", plan.project, plan.env));
+                    *content = beside_others(content, there, &stems(&plan.project, &plan.env));
                 }
             }
         }

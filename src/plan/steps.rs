@@ -1,11 +1,12 @@
 //! One step each: title, action, undo, deadline. Deliberately absent: which steps there are.
 use super::types::{Step, UndoKind};
-use crate::config::HealthCheck;
+use crate::config::{HealthCheck, Playbook};
 use crate::facts::ContainerFact;
 use crate::model::{
     Action, ContainerSpec, GenerationId, HealthPolicy, Labels, Millis, Probe, ProbeKind, Protocol, ServiceName, failed_name, label,
     previous_name,
 };
+use crate::script::layout::stems;
 use std::net::Ipv4Addr;
 
 /// The time that a short docker command may take.
@@ -21,6 +22,12 @@ const PULL: Millis = Millis::seconds(900);
 pub(super) fn plain(title: impl Into<String>, action: Action) -> Step {
     let within = within(&action);
     Step { title: title.into(), service: None, first: Vec::new(), action, undo: Vec::new(), undo_kind: UndoKind::Cleans, within }
+}
+
+/// Generations that nobody goes back to any more go, and this project's certificates with them.
+#[must_use]
+pub(super) fn prune(playbook: &Playbook) -> Step {
+    plain("prune NGINX generations", Action::PruneGenerations { keep: 5, stems: stems(&playbook.project, &playbook.env) })
 }
 
 /// The deadline of an action.

@@ -84,7 +84,7 @@ fn plan() -> Plan {
         wave("stop", work, &[("s1", stop("db"))]),
         wave("switch", work, &[("s1", vec![switch(), check("api"), check("db"), check("web")]), ("s2", vec![switch(), check("api")])]),
         wave("retire", work, &[("s1", stop("api"))]),
-        wave("finish", WaveKind::Cleanup, &[("s1", vec![step(None, Action::PruneGenerations { keep: 5 })])]),
+        wave("finish", WaveKind::Cleanup, &[("s1", vec![step(None, Action::PruneGenerations { keep: 5, stems: String::new() })])]),
     ];
     deploy_of(services, waves)
 }

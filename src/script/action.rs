@@ -64,7 +64,7 @@ pub fn body(context: &ScriptContext, action: &Action, secrets: &Secrets) -> Resu
         Action::CheckRoute(check) => nginx::check_route(context, check),
         Action::Drain { backends, policy } => nginx::drain(context, backends, policy),
         Action::Hook(run) => hook::hook(context, run, DOOR_DEADLINE).ok_or(BodyError::NotAScript)?,
-        Action::PruneGenerations { keep } => nginx::prune_generations(context, *keep),
+        Action::PruneGenerations { keep, stems } => nginx::prune_generations(context, *keep, stems),
     };
     Ok(text)
 }

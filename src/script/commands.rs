@@ -89,6 +89,6 @@ pub fn commands(context: &ScriptContext, action: &Action) -> Vec<String> {
                 door.chain([line(&docker::run_once(docker, app))]).collect()
             }
         },
-        Action::PruneGenerations { keep } => vec![format!("keep the {keep} newest folders in {nginx}/releases")],
+        Action::PruneGenerations { keep, .. } => vec![format!("keep the {keep} newest folders in {nginx}/releases")],
     }
 }

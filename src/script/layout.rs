@@ -88,6 +88,12 @@ pub fn stem(project: &ProjectName, env: &EnvName, service: &ServiceName) -> Stri
     format!("{project}_{env}_{service}")
 }
 
+/// What the stems of all services of a project in one environment begin with.
+#[must_use]
+pub fn stems(project: &ProjectName, env: &EnvName) -> String {
+    format!("{project}_{env}_")
+}
+
 /// A service's unix socket, as an absolute path on the server.
 #[must_use]
 pub fn socket(remote_root: &str, project: &ProjectName, env: &EnvName, service: &ServiceName) -> String {

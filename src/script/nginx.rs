@@ -179,11 +179,12 @@ pub fn drain(context: &ScriptContext, backends: &[Backend], policy: &DrainPolicy
     inside(context, NGINX_CONTAINER, &format!("{LIB}{DRAIN}"), &arguments, "")
 }
 
-/// PruneGenerations: keeps the newest `keep`, the live one, and the one that NGINX was set up with.
+/// PruneGenerations: keeps the newest `keep`, the live one, and the one that NGINX was set up with; and what certificates they name. Those
+/// of services whose stem does not begin with `stems` stay in any case.
 #[must_use]
-pub fn prune_generations(context: &ScriptContext, keep: u32) -> String {
+pub fn prune_generations(context: &ScriptContext, keep: u32, stems: &str) -> String {
     let folder = layout::nginx_folder(&context.remote_root);
-    subshell(&format!("{}set -- {keep}\n{LIB}{PRUNE}", assignments(&[("folder", &folder)])))
+    subshell(&format!("{}set -- {keep} {}\n{LIB}{PRUNE}", assignments(&[("folder", &folder)]), quote(stems)))
 }
 
 /// Waits until a door that was just run listens on all its ports. `docker run -d` returns earlier: run this before the app starts.

@@ -65,7 +65,7 @@ pub(crate) fn plan() -> Plan {
                 vec![Step { undo_kind: UndoKind::Restores, ..step("stop shop_prod_api", Some("api"), stop, undo) }]
             }),
             wave("finish", WaveKind::Cleanup, &|_| {
-                vec![step("prune NGINX generations", None, Action::PruneGenerations { keep: 5 }, vec![])]
+                vec![step("prune NGINX generations", None, Action::PruneGenerations { keep: 5, stems: "shop_prod_".to_owned() }, vec![])]
             }),
         ],
     }

@@ -4,7 +4,7 @@
 use super::copies::level;
 use super::out::{apply, copy_at, out_of};
 use crate::config::{OnFailure, Rollout};
-use crate::model::{Action, Backend, BackendMode, CopyAt, ServerName, ServiceName, Side, Standing, label};
+use crate::model::{Backend, BackendMode, CopyAt, ServerName, ServiceName, Side, Standing, label};
 use crate::nginx::{MeshService, RenderError, generation_file, generation_id, render_app, render_service};
 use crate::plan::build::{Inputs, lock_wave};
 use crate::plan::containers::digest;
@@ -14,7 +14,7 @@ use crate::plan::rebase;
 use crate::plan::revert::{Stretches, guard};
 use crate::plan::routes::{Generation, base_generation};
 use crate::plan::show::prose::clean;
-use crate::plan::steps::{plain, switch};
+use crate::plan::steps::{prune, switch};
 use crate::plan::switching::stage_on;
 use crate::plan::target::Repair;
 use crate::plan::types::{Basis, Change, Finding, Intent, Level, PLAN_FORMAT, Plan, ServicePlan, Step, Wave, WaveKind};
@@ -59,7 +59,7 @@ pub fn check_plan(inputs: Inputs<'_>, verdicts: &BTreeMap<CopyAt, Standing>) -> 
         let base = base_generation(Some(facts));
         staged.insert(server.clone(), vec![stage_on(base.clone(), &generation)]);
         switched.insert(server.clone(), vec![switch(Some(base), &generation.id, None)]);
-        tidy.insert(server.clone(), vec![plain("prune NGINX generations", Action::PruneGenerations { keep: 5 })]);
+        tidy.insert(server.clone(), vec![prune(playbook)]);
     }
     let servers: BTreeSet<ServerName> = staged.keys().cloned().collect();
     findings.extend(servers.iter().filter_map(|server| armed(server, seen.get(server)?)));

@@ -92,7 +92,7 @@ pub fn describe(action: &Action) -> String {
         }
         Action::Pause { time } => format!("pause for {time}"),
         Action::Hook(hook) => format!("run {}", hook.point.as_str()),
-        Action::PruneGenerations { keep } => format!("prune NGINX generations to the newest {keep}"),
+        Action::PruneGenerations { keep, .. } => format!("prune NGINX generations to the newest {keep}"),
     }
 }
 
@@ -118,7 +118,7 @@ mod tests {
             Action::DisarmRevert,
             Action::Pause { time: crate::model::Millis::seconds(10) },
             Action::DropGeneration { generation },
-            Action::PruneGenerations { keep: 5 },
+            Action::PruneGenerations { keep: 5, stems: "shop_prod_".to_owned() },
         ] {
             let json = serde_json::to_value(&action).unwrap();
             assert_eq!(json["action"], action_name(&action));

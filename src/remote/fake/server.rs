@@ -198,7 +198,7 @@ impl FakeServer {
             Action::Drain { backends, .. } => self.drain(backends),
             Action::Pause { .. } => seen("it is over"),
             Action::Hook(hook) => self.run_hook(&hook.place),
-            Action::PruneGenerations { keep } => {
+            Action::PruneGenerations { keep, .. } => {
                 let live = self.base.nginx.live.clone();
                 let surplus = self.releases.len().saturating_sub(*keep as usize);
                 let mut position = 0;

@@ -1,5 +1,6 @@
-# On the server: $1 how many generations to keep, besides the live one and the one NGINX starts with.
-keep=$1
+# On the server: $1 how many generations to keep, besides the live one and the one NGINX starts with; $2 what the stems of services begin
+# with whose certificates may go.
+keep=$1 stems=$2
 cd "$folder/releases" 2>/dev/null || fail "the folder $folder/releases is missing: NGINX was set up in it" 'run `flipside deploy`: it sets NGINX up again'
 live=$(readlink ../current)
 live=${live##*/}
@@ -21,8 +22,8 @@ for seal in ../sealed/*; do
     seal=${seal##*/}
     [ -d "./$seal" ] || [ "$seal" = "$live" ] || rm -rf "../sealed/$seal"
 done
-# Certificates that no generation names any more.
-for certificate in ../../tls/*/*; do
+# Certificates that no generation names any more. Those of others may be needed by a run of theirs that is held.
+for certificate in ../../tls/"$stems"*/*; do
     [ -d "$certificate" ] && command -v grep >/dev/null 2>&1 || continue
     grep -rqsF "/${certificate#../../}/" . ../sealed
     [ $? -ne 1 ] || rm -rf "$certificate"
