@@ -1,7 +1,8 @@
 //! Facts: every folder of `facts_cases` holds an answer of a real server and what must be read from it; and the question
 //! itself is asked to the shells of this machine. Run with `UPDATE=1` to write `expected.json` anew, then read the diff.
 #![expect(clippy::unwrap_used, reason = "a test may panic")]
-use flipside::facts::{Facts, FactsError, question, read};
+use flipside::facts::{Facts, FactsError, digest, question, question_again, read, read_digest};
+use flipside::model::{EnvName, ProjectName};
 use std::fs;
 use std::path::Path;
 use std::process::Command;
@@ -177,6 +178,49 @@ fn a_switch_that_goes_on_meanwhile_is_not_taken_for_somebody_who_moved_the_link(
         let seen = read(ask(&shell, &docker, folder.path())).unwrap().nginx;
         assert_eq!((seen.live.unwrap().0.as_str(), seen.served.unwrap().0.as_str()), ("bb", "bb"), "{shell:?}");
     }
+    // A process of this machine is not asked by way of its container.
+    fs::write(&docker, format!("#!/bin/sh\ncase $1 in inspect) echo {} ;; version) echo 1.2.3 ;; esac\n", std::process::id())).unwrap();
+    for shell in shells() {
+        let seen = read(ask(&shell, &docker, folder.path())).unwrap().nginx;
+        assert_eq!(seen.served.unwrap().0, "aa", "{shell:?}");
+    }
+}
+
+#[test]
+fn what_a_plan_relies_on_is_asked_for_again_by_itself_and_reads_the_same() {
+    let folder = tempfile::tempdir().unwrap();
+    let live = folder.path().join("flipside/nginx/releases/00aa");
+    fs::create_dir_all(&live).unwrap();
+    fs::write(live.join("nginx.conf"), "events {}").unwrap();
+    std::os::unix::fs::symlink("releases/00aa", folder.path().join("flipside/nginx/current")).unwrap();
+    let docker = stand_in(folder.path());
+    let of = |state: &str| {
+        format!(
+            "#!/bin/sh\ncase $1$2 in\nversion*) echo 1.2.3 ;;\nps*) echo ab ;;\nnetworkls) echo cd ;;\ninspect*) cat <<'END'\n{{\"id\":\"ab\",\
+             \"name\":\"/shop_prod_api\",\"image\":\"x\",\"image_id\":\"y\",\"status\":\"{state}\",\"pid\":0,\"exit_code\":0,\"oom_killed\":false,\"restarts\":0,\
+             \"labels\":{{\"flipside.project\":\"shop\",\"flipside.env\":\"prod\"}},\"networks\":{{}},\"mode\":\"x\",\"bindings\":{{}},\
+             \"ports\":{{}},\"restart\":\"no\",\"memory\":0,\"mounts\":[],\"variables\":[]}}\nEND\n;;\nesac\n"
+        )
+    };
+    let (project, env) = (ProjectName::new("shop").unwrap(), EnvName::new("prod").unwrap());
+    let root = folder.path().to_str().unwrap();
+    let again = |shell: &[&str]| {
+        let output = Command::new(shell[0]).args(&shell[1..]).args(["-c", &question_again(&docker, root)]).output().unwrap();
+        read_digest(output.stdout, &project, &env).unwrap()
+    };
+    for shell in shells() {
+        fs::write(&docker, of("running")).unwrap();
+        let facts = read(ask(&shell, &docker, folder.path())).unwrap();
+        assert_eq!(facts.containers.len(), 1);
+        let planned = digest(&facts, &project, &env);
+        assert_eq!(again(&shell), planned, "{shell:?}");
+        fs::write(&docker, of("exited")).unwrap();
+        assert_ne!(again(&shell), planned, "{shell:?}: a container has stopped");
+        fs::write(&docker, of("running")).unwrap();
+        fs::write(live.join("nginx.conf"), "events { }").unwrap();
+        assert_ne!(again(&shell), planned, "{shell:?}: a file was edited");
+        fs::write(live.join("nginx.conf"), "events {}").unwrap();
+    }
 }
 
 #[test]
@@ -185,10 +229,7 @@ fn the_tools_of_busybox_are_enough() {
     let tools = folder.path().join("tools");
     fs::create_dir(&tools).unwrap();
     let installed = Command::new("busybox").args(["--install", "-s", tools.to_str().unwrap()]).status();
-    if !installed.is_ok_and(|status| status.success()) {
-        eprintln!("left out: this machine has no busybox");
-        return;
-    }
+    assert!(installed.is_ok_and(|status| status.success()), "this machine has no busybox: `make test` installs it");
     let live = folder.path().join("flipside/nginx/releases/00aa");
     fs::create_dir_all(&live).unwrap();
     fs::write(live.join("a"), "1").unwrap();

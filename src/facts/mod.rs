@@ -16,8 +16,8 @@ mod digest;
 pub use digest::digest;
 pub use error::FactsError;
 pub use frames::unanswered;
-pub use question::question;
-pub use read::read;
+pub use question::{question, question_again};
+pub use read::{read, read_digest};
 pub use types::{
     ContainerFact, ContainerState, Facts, ImageFact, ListenerFact, NetworkFact, NginxFact, PublishedFact, RevertFact, RevertState,
 };

@@ -26,8 +26,20 @@ done </proc/net/unix"#;
 /// nothing from its standard input and writes nothing to the disk. `docker` is split on blanks (`sudo docker`).
 #[must_use]
 pub fn question(docker: &str, remote_root: &str) -> String {
+    asking(docker, remote_root, "true")
+}
+
+/// The same script, which asks for no more than [`super::read_digest`] reads: half the work for the server.
+#[must_use]
+pub fn question_again(docker: &str, remote_root: &str) -> String {
+    asking(docker, remote_root, "false")
+}
+
+/// `more` is the command that says whether all is asked for.
+fn asking(docker: &str, remote_root: &str, more: &str) -> String {
     let engine = Command::new(docker).0.iter().map(|word| quote(word)).collect::<Vec<_>>().join(" ");
     SCRIPT
+        .replace("@MORE@", more)
         .replace("@CONTAINER@", &quote(CONTAINER))
         .replace("@BOUND@", &quote(BOUND))
         .replace("@ENGINE@", &engine)

@@ -1,9 +1,10 @@
 //! The reader of an answer: sections → [`Facts`]. Deliberately absent: the formats of single sections, which have files of their own.
+use super::digest::Relied;
 use super::error::FactsError;
 use super::frames::{Frames, Section};
-use super::types::{Facts, NginxFact};
+use super::types::{Facts, NginxFact, RevertFact};
 use super::{engine, revert, sockets, texts};
-use crate::model::{GenerationId, SecretsProof};
+use crate::model::{EnvName, GenerationId, ProjectName, SecretsProof};
 use std::collections::{BTreeMap, BTreeSet};
 
 /// What Linux hands out where it says nothing else.
@@ -35,9 +36,29 @@ pub fn read(answer: impl AsRef<[u8]>) -> Result<Facts, FactsError> {
         routes: sockets::routes(&plain(&frames, "routes")?)?,
         nginx: nginx(&frames)?,
         lease: Some(plain(&frames, "lease")?).filter(|holder| !holder.is_empty()),
-        revert: frames.find("revert").and_then(|section| revert::read(&section.text())),
+        revert: revert(&frames),
         secrets: secrets(&frames)?,
     })
+}
+
+/// Reads what the script of [`super::question_again`] printed, or that of [`super::question`], as the digest that [`super::digest`] makes
+/// of all facts.
+///
+/// # Errors
+/// As [`read`].
+pub fn read_digest(answer: impl AsRef<[u8]>, project: &ProjectName, env: &EnvName) -> Result<String, FactsError> {
+    let frames = Frames::cut(answer.as_ref())?;
+    engine_version(&frames, &plain(&frames, "user")?)?;
+    let (live, served, revert) = (live(&frames)?, served(&frames.get("served")?.text()), revert(&frames));
+    let relied = Relied {
+        containers: &engine::containers(&listed(&frames, "containers")?)?,
+        networks: &engine::networks(&listed(&frames, "networks")?)?,
+        live: live.as_ref(),
+        served: served.as_ref(),
+        files: &counted(&frames, "files")?,
+        revert: revert.as_ref(),
+    };
+    Ok(relied.digest(project, env))
 }
 
 /// The trimmed text of a section that exited 0.
@@ -116,27 +137,38 @@ fn ephemeral(text: &str) -> Result<(u16, u16), FactsError> {
     range.ok_or_else(|| FactsError::unreadable("ephemeral", text, "two ports"))
 }
 
+fn revert(frames: &Frames<'_>) -> Option<RevertFact> {
+    revert::read(&frames.find("revert")?.text())
+}
+
+/// Where `current` points.
+fn live(frames: &Frames<'_>) -> Result<Option<GenerationId>, FactsError> {
+    let link = plain(frames, "live")?;
+    Ok(generation(link.trim_end_matches('/').rsplit('/').next().unwrap_or_default()))
+}
+
+/// The files of a section: path → text.
+fn counted(frames: &Frames<'_>, name: &str) -> Result<BTreeMap<String, String>, FactsError> {
+    let section = frames.get(name)?;
+    section.succeeded(name)?;
+    texts::read(name, section.body)
+}
+
 fn nginx(frames: &Frames<'_>) -> Result<NginxFact, FactsError> {
-    let counted = |name: &str| {
-        let section = frames.get(name)?;
-        section.succeeded(name)?;
-        texts::read(name, section.body)
-    };
-    let live = plain(frames, "live")?;
     let mut generations: Vec<GenerationId> = plain(frames, "releases")?.lines().filter_map(generation).collect();
     generations.sort();
     // Answers that were kept by earlier versions do not have these.
-    let later = |name: &str| if frames.find(name).is_some() { counted(name) } else { Ok(BTreeMap::new()) };
+    let later = |name: &str| if frames.find(name).is_some() { counted(frames, name) } else { Ok(BTreeMap::new()) };
     let recorded = if frames.find("recorded").is_some() { plain(frames, "recorded")? } else { String::new() };
     Ok(NginxFact {
-        live: generation(live.trim_end_matches('/').rsplit('/').next().unwrap_or_default()),
+        live: live(frames)?,
         served: served(&frames.get("served")?.text()),
-        files: counted("files")?,
+        files: counted(frames, "files")?,
         generations,
         sealed: later("sealed")?,
         other: later("other")?,
         recorded: recorded.lines().filter_map(generation).collect(),
-        doors: counted("doors")?.into_iter().filter(|(path, _)| !path.contains('/')).collect(),
+        doors: counted(frames, "doors")?.into_iter().filter(|(path, _)| !path.contains('/')).collect(),
     })
 }
 

@@ -8,7 +8,6 @@ use super::perform::{Call, Remote, Update};
 use super::redact;
 use super::servers::{Servers, Site, SurveyError};
 use super::ssh::{ChannelError, Connection, ScriptEnd};
-use crate::facts::digest;
 use crate::model::{Action, Failure, HOOK_RUN, HookPlace, Outcome, ServerName, StepId};
 use crate::script::quote::quote;
 use crate::script::{Frame, Heard, Sound, Verdict, body, fence};
@@ -294,8 +293,8 @@ impl Servers {
                 }),
                 Err(error) => Err(Failure { seen: format!("the lock cannot be taken: {error}"), ..Failure::default() }),
             },
-            Action::ConfirmFacts { project, env, digest: expected } => match self.facts(site).await {
-                Ok(facts) if digest(&facts, project, env) == *expected => Ok("unchanged".to_owned()),
+            Action::ConfirmFacts { project, env, digest: expected } => match self.facts_digest(site, project, env).await {
+                Ok(digest) if digest == *expected => Ok("unchanged".to_owned()),
                 Ok(_) => Err(Failure {
                     seen: "its containers or its NGINX have changed since the plan was made".to_owned(),
                     wanted: "the server as the plan saw it".to_owned(),

@@ -3,8 +3,8 @@ use super::keeper::Keeper;
 use super::leases::LeaseError;
 use super::ssh::{ChannelError, ConnectError, Connection, Connector, Held, NoKeyAtAll, Target, TargetError, TunnelError};
 use crate::config::Inventory;
-use crate::facts::{Facts, FactsError, question, read};
-use crate::model::{Redactor, Secrets, ServerName};
+use crate::facts::{Facts, FactsError, question, question_again, read, read_digest};
+use crate::model::{EnvName, ProjectName, Redactor, Secrets, ServerName};
 use crate::script::{Claim, ScriptContext};
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
@@ -292,11 +292,21 @@ impl Servers {
 
     /// Asks one server for its facts: one round trip.
     pub(super) async fn facts(&self, site: &Site) -> Result<Facts, SurveyError> {
-        let connection = self.connection(site).await?;
         let script = question(&site.context.docker, &site.context.remote_root);
+        self.asked(site, &script, |answer| read(answer)).await
+    }
+
+    /// Asks one server for the digest of what a plan of this project relies on: one round trip.
+    pub(super) async fn facts_digest(&self, site: &Site, project: &ProjectName, env: &EnvName) -> Result<String, SurveyError> {
+        let script = question_again(&site.context.docker, &site.context.remote_root);
+        self.asked(site, &script, |answer| read_digest(answer, project, env)).await
+    }
+
+    async fn asked<T>(&self, site: &Site, script: &str, read: impl Fn(&str) -> Result<T, FactsError>) -> Result<T, SurveyError> {
+        let connection = self.connection(site).await?;
         let mut answer = String::from("\n");
         let asked = connection
-            .run_script(&script, FACTS_DEADLINE, &mut |line| {
+            .run_script(script, FACTS_DEADLINE, &mut |line| {
                 answer.push_str(line);
                 answer.push('\n');
             })
