@@ -120,6 +120,21 @@ pub(super) fn add_hosts(
     Ok(())
 }
 
+/// What this server's NGINX routes of the project, in the order of the files' names, once everything that moves has moved and what goes is
+/// gone.
+///
+/// # Errors
+/// [`RenderError`] where a template is at fault.
+pub(super) fn in_the_end(routing: &Routing<'_>, server: &ServerName) -> Result<Vec<MeshService>, RenderError> {
+    let moved = routing.desired.iter().filter(|desired| desired.moves()).map(|desired| desired.name).collect();
+    let mut files = routing.fleet.get(server).map(|facts| facts.nginx.files.clone()).unwrap_or_default();
+    if let Some(generation) = routing.generation(server, &moved)? {
+        files.retain(|path, _| !generation.remove.contains(path));
+        files.extend(generation.files);
+    }
+    Ok(services(routing, files.iter()))
+}
+
 /// The user's own page.
 fn page(routing: &Routing<'_>, service: &MeshService, kind: &str) -> Option<String> {
     let proxy = routing.playbook.services.get(&service.service)?.proxy.as_ref()?;
