@@ -160,7 +160,7 @@ fn usual_page(kind: &str) -> String {
 /// The services of this project among these files, of whatever projects, in the order of the files' names.
 fn services<'f>(routing: &Routing<'_>, files: impl Iterator<Item = (&'f String, &'f String)>) -> Vec<MeshService> {
     let (project, env) = (&routing.playbook.project, &routing.playbook.env);
-    let prefix = format!("{project}_{env}_");
+    let prefix = layout::stems(project, env);
     let named = files.filter(|(path, _)| is_service_file(path)).filter_map(|(path, text)| Some((path.split_once('/')?.1, text)));
     let ours = named.filter(|(name, _)| name.starts_with(&prefix)).filter_map(|(name, text)| Some((name, read_service(text).ok()?)));
     let ours: BTreeMap<&str, MeshService> = ours.filter(|(_, service)| service.project == *project && service.env == *env).collect();

@@ -81,7 +81,7 @@ pub(super) fn found(project: &ProjectName, env: &EnvName, waves: &[Wave], fleet:
 
 /// The path is that of a file of this project and environment. Names may hold `_`: one of another project may pass for ours.
 fn is_ours(project: &ProjectName, env: &EnvName, path: &str) -> bool {
-    let folders = ["http.d", "stream.d"].map(|folder| format!("{folder}/{project}_{env}_"));
+    let folders = ["http.d", "stream.d"].map(|folder| format!("{folder}/{}", stems(project, env)));
     folders.iter().any(|prefix| path.starts_with(prefix))
         || path.starts_with(&format!("pages/{project}.{env}."))
         || is_app_file_of(project, env, path)
