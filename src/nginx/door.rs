@@ -58,7 +58,7 @@ pub fn render_door(templates: &Templates, forwards: &[DoorForward], mesh: MeshAd
 /// # Errors
 /// [`RenderError::Template`] where a template of the user's is at fault.
 pub fn render_alias(templates: &Templates, stem: &str, port: u16) -> Result<String, RenderError> {
-    let context = context! { name => stem, port => port, target => format!("{}/run/{stem}.sock", layout::MOUNT) };
+    let context = context! { name => stem, port => port, target => layout::run_file_inside(stem, layout::SOCKET) };
     templates.render(ALIAS, context).map_err(|source| RenderError::Template { object: "an alias".to_owned(), source })
 }
 
@@ -80,7 +80,7 @@ pub fn read_door(text: &str) -> BTreeMap<u16, String> {
 fn forward_value(forward: &DoorForward, mesh: MeshAddress) -> Value {
     let name = layout::stem(&forward.project, &forward.env, &forward.service);
     let target = match (forward.protocol, mesh) {
-        (Protocol::Tcp | Protocol::Http, MeshAddress::Alias | MeshAddress::Fixed(_)) => format!("{}/run/{name}.sock", layout::MOUNT),
+        (Protocol::Tcp | Protocol::Http, MeshAddress::Alias | MeshAddress::Fixed(_)) => layout::run_file_inside(&name, layout::SOCKET),
         (Protocol::Udp, MeshAddress::Alias) => format!("{MESH_ALIAS}:{}", forward.internal_port),
         (Protocol::Udp, MeshAddress::Fixed(address)) => format!("{address}:{}", forward.internal_port),
     };
