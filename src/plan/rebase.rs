@@ -9,7 +9,7 @@ use super::warm::Warm;
 use crate::facts::Facts;
 use crate::ledger::{Ledger, StepState};
 use crate::model::{Action, EnvName, GenerationId, ProjectName, ServerName, StagedListener};
-use crate::nginx::{generation_file, generation_id, hosts_path, is_app_file_of};
+use crate::nginx::{cut_door, generation_file, generation_id, hosts_path, is_app_file_of};
 use crate::script::layout::{GENERATION_FILE, HOST_DOOR, host_door_file, stems};
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -42,22 +42,21 @@ pub fn rebased(plan: &Plan, ledger: &Ledger, fleet: &Fleet) -> Plan {
 }
 
 /// The planned text of the host's door, with the ports of others as they have them there now. Ours begin with this.
+///
+/// The others' are taken as they stand there, and not from what NGINX routes: a run of theirs that was cut off may have opened some first.
 fn beside_others(planned: &str, there: &str, ours: &str) -> String {
-    // `read_door` knows a service by the comment above its ports.
-    let parts = |text: &str| -> Option<(String, BTreeSet<String>)> {
-        let (_, text) = text.split_once('\n')?;
-        let mut parts = text.trim_end().strip_suffix("\n}")?.split("\n\n    # ");
-        Some((parts.next()?.to_owned(), parts.map(str::to_owned).collect()))
-    };
-    let (Some((head, mut all)), Some((_, others))) = (parts(planned), parts(there)) else { return planned.to_owned() };
-    let foreign = |parts: &BTreeSet<String>| -> BTreeSet<String> { parts.iter().filter(|part| !part.starts_with(ours)).cloned().collect() };
-    if foreign(&all) == foreign(&others) {
+    let bare = planned.split_once('\n').map_or("", |(_, text)| text);
+    let (Some(planned_parts), Some(parts)) = (cut_door(bare), cut_door(there)) else { return planned.to_owned() };
+    let is_foreign = |part: &&(&str, &str)| !part.0.starts_with(ours);
+    let mut all: BTreeSet<&(&str, &str)> = planned_parts.services.iter().collect();
+    let [was, is] = [&planned_parts, &parts].map(|parts| parts.services.iter().filter(is_foreign).collect::<BTreeSet<_>>());
+    if was == is {
         return planned.to_owned();
     }
-    all.retain(|part| part.starts_with(ours));
-    all.extend(foreign(&others));
-    let parts: String = all.iter().map(|part| format!("\n\n    # {part}")).collect();
-    sealed(&format!("{head}{parts}\n}}\n"))
+    all.retain(|part| !is_foreign(part));
+    all.extend(is);
+    let services: String = all.into_iter().map(|(_, text)| *text).collect();
+    sealed(&[planned_parts.head, &services, planned_parts.tail].concat())
 }
 
 /// What the live generations hold that the way back is made from, should another project deploy meanwhile: the files of this project, and
@@ -272,20 +271,23 @@ mod tests {
     use super::*;
     use crate::nginx::read_door;
 
-    fn door(services: &[(&str, u16)]) -> String {
-        let part = |(stem, port): &(&str, u16)| format!("\n\n    # {stem}\n    server {{\n        listen 127.0.0.1:{port};\n    }}");
-        sealed(&format!("# A door.\nstream {{\n    proxy_timeout 24h;{}\n}}\n", services.iter().map(part).collect::<String>()))
-    }
-
     #[test]
     fn a_door_that_is_written_later_keeps_what_others_have_opened_and_closed_meanwhile() {
-        let planned = door(&[("blog_prod_old", 5001), ("shop_prod_api", 5100)]);
-        let there = door(&[("blog_prod_new", 5002), ("shop_prod_web", 5101)]);
-        let text = beside_others(&planned, &there, "shop_prod_");
-        assert_eq!(text, door(&[("blog_prod_new", 5002), ("shop_prod_api", 5100)]));
-        assert_eq!(read_door(&text).keys().copied().collect::<Vec<_>>(), [5002, 5100]);
-        let alone = door(&[("shop_prod_api", 5100)]);
-        assert_eq!(beside_others(&alone, &door(&[]), "shop_prod_"), alone, "nobody else is there");
-        assert_eq!(beside_others(&planned, "not a door", "shop_prod_"), planned);
+        // As the built-in template has them, and as ones of somebody's own may.
+        for between in ["\n\n    ", "\n", "\n\n\n\t"] {
+            let door = |services: &[(&str, u16)]| {
+                let part =
+                    |(stem, port): &(&str, u16)| format!("{between}# {stem}\n    server {{\n        listen 127.0.0.1:{port};\n    }}");
+                sealed(&format!("# A door.\nstream {{\n    proxy_timeout 24h;{}\n}}\n", services.iter().map(part).collect::<String>()))
+            };
+            let planned = door(&[("blog_prod_old", 5001), ("shop_prod_api", 5100)]);
+            let there = door(&[("blog_prod_new", 5002), ("shop_prod_web", 5101)]);
+            let text = beside_others(&planned, &there, "shop_prod_");
+            assert_eq!(text, door(&[("blog_prod_new", 5002), ("shop_prod_api", 5100)]));
+            assert_eq!(read_door(&text).keys().copied().collect::<Vec<_>>(), [5002, 5100]);
+            let alone = door(&[("shop_prod_api", 5100)]);
+            assert_eq!(beside_others(&alone, &door(&[]), "shop_prod_"), alone, "nobody else is there");
+            assert_eq!(beside_others(&planned, "not a door", "shop_prod_"), planned);
+        }
     }
 }
