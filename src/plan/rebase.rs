@@ -1,7 +1,7 @@
 //! A run that is taken up where other projects have deployed since: what it has still to make live, forward or back, is made anew from what
 //! they have there now. Deliberately absent: whether the run may go on (see `overtaken`).
+use super::open_ports::keep_open;
 use super::overtaken::{generations, is_to_restore};
-use super::prepare::sealed;
 use super::present::Fleet;
 use super::record::Record;
 use super::types::{Found, Plan, Step, Wave};
@@ -9,8 +9,8 @@ use super::warm::Warm;
 use crate::facts::Facts;
 use crate::ledger::{Ledger, StepState};
 use crate::model::{Action, EnvName, GenerationId, ProjectName, ServerName, StagedListener};
-use crate::nginx::{cut_door, generation_file, generation_id, hosts_path, is_app_file_of};
-use crate::script::layout::{GENERATION_FILE, HOST_DOOR, host_door_file, stems};
+use crate::nginx::{generation_file, generation_id, hosts_path, is_app_file_of};
+use crate::script::layout::{GENERATION_FILE, stems};
 use std::collections::{BTreeMap, BTreeSet};
 
 type Files = BTreeMap<String, String>;
@@ -27,36 +27,9 @@ pub fn rebased(plan: &Plan, ledger: &Ledger, fleet: &Fleet) -> Plan {
         if let Some(anew) = Anew::of(plan, ledger, server, facts) {
             anew.write(&mut new, server);
         }
-        let Some(there) = facts.nginx.doors.get(&format!("{HOST_DOOR}.conf")) else { continue };
-        for step in new.waves.iter_mut().filter_map(|wave| wave.servers.get_mut(server)).flatten() {
-            for action in step.undo.iter_mut().chain([&mut step.action]) {
-                if let Action::PutFile { path, content, .. } = action
-                    && path.ends_with(&host_door_file("/"))
-                {
-                    *content = beside_others(content, there, &stems(&plan.project, &plan.env));
-                }
-            }
-        }
+        keep_open(&mut new, ledger, server, facts);
     }
     new
-}
-
-/// The planned text of the host's door, with the ports of others as they have them there now. Ours begin with this.
-///
-/// The others' are taken as they stand there, and not from what NGINX routes: a run of theirs that was cut off may have opened some first.
-fn beside_others(planned: &str, there: &str, ours: &str) -> String {
-    let bare = planned.split_once('\n').map_or("", |(_, text)| text);
-    let (Some(planned_parts), Some(parts)) = (cut_door(bare), cut_door(there)) else { return planned.to_owned() };
-    let is_foreign = |part: &&(&str, &str)| !part.0.starts_with(ours);
-    let mut all: BTreeSet<&(&str, &str)> = planned_parts.services.iter().collect();
-    let [was, is] = [&planned_parts, &parts].map(|parts| parts.services.iter().filter(is_foreign).collect::<BTreeSet<_>>());
-    if was == is {
-        return planned.to_owned();
-    }
-    all.retain(|part| !is_foreign(part));
-    all.extend(is);
-    let services: String = all.into_iter().map(|(_, text)| *text).collect();
-    sealed(&[planned_parts.head, &services, planned_parts.tail].concat())
 }
 
 /// What the live generations hold that the way back is made from, should another project deploy meanwhile: the files of this project, and
@@ -264,30 +237,4 @@ fn stage<'a>(live: &GenerationId, now: &Files, all: &Files, new: impl Iterator<I
     let remove = now.keys().filter(|path| *path != GENERATION_FILE && !all.contains_key(*path)).cloned().collect();
     let action = Action::StageNginx { generation: id.clone(), base: Some(live.clone()), files, remove, listeners: new.cloned().collect() };
     (id, action)
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::nginx::read_door;
-
-    #[test]
-    fn a_door_that_is_written_later_keeps_what_others_have_opened_and_closed_meanwhile() {
-        // As the built-in template has them, and as ones of somebody's own may.
-        for between in ["\n\n    ", "\n", "\n\n\n\t"] {
-            let door = |services: &[(&str, u16)]| {
-                let part =
-                    |(stem, port): &(&str, u16)| format!("{between}# {stem}\n    server {{\n        listen 127.0.0.1:{port};\n    }}");
-                sealed(&format!("# A door.\nstream {{\n    proxy_timeout 24h;{}\n}}\n", services.iter().map(part).collect::<String>()))
-            };
-            let planned = door(&[("blog_prod_old", 5001), ("shop_prod_api", 5100)]);
-            let there = door(&[("blog_prod_new", 5002), ("shop_prod_web", 5101)]);
-            let text = beside_others(&planned, &there, "shop_prod_");
-            assert_eq!(text, door(&[("blog_prod_new", 5002), ("shop_prod_api", 5100)]));
-            assert_eq!(read_door(&text).keys().copied().collect::<Vec<_>>(), [5002, 5100]);
-            let alone = door(&[("shop_prod_api", 5100)]);
-            assert_eq!(beside_others(&alone, &door(&[]), "shop_prod_"), alone, "nobody else is there");
-            assert_eq!(beside_others(&planned, "not a door", "shop_prod_"), planned);
-        }
-    }
 }
