@@ -6,7 +6,7 @@ use super::print::{complain, result_line};
 use super::survey::{read_files, survey_all};
 use crate::facts::ContainerState;
 use crate::model::ServiceName;
-use crate::plan::{Inputs, Paint, Proposal, Wanted, propose, prose};
+use crate::plan::{Paint, Proposal, Wanted, propose, prose};
 use std::collections::BTreeSet;
 
 pub(super) async fn adopt(global: &Global, services: &[ServiceName], wanted: &Wanted) -> Outcome {
@@ -22,17 +22,7 @@ pub(super) async fn adopt(global: &Global, services: &[ServiceName], wanted: &Wa
         Err(outcome) => return outcome,
     };
     surveyed.servers.release().await;
-    let loaded = &surveyed.loaded;
-    let inputs = Inputs {
-        playbook: &loaded.playbook,
-        inventory: &loaded.inventory,
-        fleet: &surveyed.fleet,
-        templates: &loaded.templates,
-        wanted,
-        removed: &BTreeSet::new(),
-        secrets: &loaded.secrets,
-    };
-    let proposals = match propose(inputs) {
+    let proposals = match propose(surveyed.inputs(wanted, &BTreeSet::new())) {
         Ok(proposals) => proposals,
         Err(error) => {
             complain(&error.to_string());

@@ -8,8 +8,8 @@ use super::survey::{Surveyed, commands_of, read_files, survey, survey_all, surve
 use crate::config::Playbook;
 use crate::model::{Action, CopyAt, ProbeKind, ServerName, ServiceName, Standing};
 use crate::plan::{
-    CommandsOf, Finding, Inputs, Level, NginxFiles, Plan, State, View, Wanted, build, check_plan, hooks_around, is_fatal, prose,
-    revert_notes, show, show_hooks_around,
+    CommandsOf, Finding, Level, NginxFiles, Plan, State, View, Wanted, build, check_plan, hooks_around, is_fatal, prose, revert_notes,
+    show, show_hooks_around,
 };
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -27,17 +27,7 @@ pub(super) fn unknown_services(playbook: &Playbook, services: &[ServiceName]) ->
 /// # Errors
 /// The outcome to exit with.
 pub(super) fn make(surveyed: &Surveyed, wanted: &Wanted, removed: &BTreeSet<ServiceName>) -> Result<(Plan, Vec<Finding>), Outcome> {
-    let loaded = &surveyed.loaded;
-    let inputs = Inputs {
-        playbook: &loaded.playbook,
-        inventory: &loaded.inventory,
-        fleet: &surveyed.fleet,
-        templates: &loaded.templates,
-        wanted,
-        removed,
-        secrets: &loaded.secrets,
-    };
-    let (plan, mut findings) = build(inputs).map_err(|error| {
+    let (plan, mut findings) = build(surveyed.inputs(wanted, removed)).map_err(|error| {
         complain(&error.to_string());
         Outcome::Configuration
     })?;
@@ -56,17 +46,7 @@ pub(super) fn make(surveyed: &Surveyed, wanted: &Wanted, removed: &BTreeSet<Serv
 /// # Errors
 /// The outcome to exit with.
 pub(super) fn make_checked(surveyed: &Surveyed, verdicts: &BTreeMap<CopyAt, Standing>) -> Result<(Plan, Vec<Finding>), Outcome> {
-    let loaded = &surveyed.loaded;
-    let inputs = Inputs {
-        playbook: &loaded.playbook,
-        inventory: &loaded.inventory,
-        fleet: &surveyed.fleet,
-        templates: &loaded.templates,
-        wanted: &Wanted::default(),
-        removed: &BTreeSet::new(),
-        secrets: &loaded.secrets,
-    };
-    check_plan(inputs, verdicts).map_err(|error| {
+    check_plan(surveyed.inputs(&Wanted::default(), &BTreeSet::new()), verdicts).map_err(|error| {
         complain(&error.to_string());
         Outcome::Configuration
     })

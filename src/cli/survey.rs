@@ -4,8 +4,8 @@ use super::exit::Outcome;
 use super::load::{Loaded, load};
 use super::passphrase::passphrase;
 use super::print::{complain, talk};
-use crate::model::{Action, EnvName, Millis, ProjectName, ServerName, day_of};
-use crate::plan::{Finding, Fleet, Level, Plan, cannot_do_without};
+use crate::model::{Action, EnvName, Millis, ProjectName, ServerName, ServiceName, day_of};
+use crate::plan::{Finding, Fleet, Inputs, Level, Plan, Wanted, cannot_do_without};
 use crate::remote::{ConnectOptions, Connector, Servers, Surroundings};
 use crate::script::{ScriptContext, commands};
 use std::collections::BTreeSet;
@@ -31,6 +31,12 @@ pub(super) struct Surveyed {
 }
 
 impl Surveyed {
+    /// What a plan is made from, of what was read and seen.
+    pub(super) fn inputs<'a>(&'a self, wanted: &'a Wanted, removed: &'a BTreeSet<ServiceName>) -> Inputs<'a> {
+        let Loaded { playbook, inventory, templates, secrets, .. } = &self.loaded;
+        Inputs { playbook, inventory, fleet: &self.fleet, templates, wanted, removed, secrets }
+    }
+
     /// Goes on with the servers that have answered, unless there is a reason not to.
     async fn or_refused(mut self, refusal: Option<String>) -> Result<Surveyed, Outcome> {
         if let Some(why) = refusal {

@@ -44,7 +44,7 @@ pub fn render_app(templates: &Templates, service: &MeshService) -> Result<Option
     }
     let name = layout::stem(&service.project, &service.env, &service.service);
     let has = |side: Side| service.has_app_port(side);
-    let socket = |ending: &str| format!("{}/run/{name}{ending}", layout::MOUNT);
+    let socket = |ending: &str| layout::run_file_inside(&name, ending);
     let split = canary(service, &name).filter(|_| has(service.live) && service.protocol != Protocol::Http);
     let path = app_path(&service.project, &service.env, &service.service);
     let context = context! {

@@ -17,7 +17,7 @@ mod types;
 
 pub use app::{app_path, is_app_file, is_app_file_of, render_app};
 pub use containers::{Alias, HostDoor, NginxContainer, ServiceDoor, alias_container, host_door, nginx_container, service_door};
-pub use door::{DoorForward, MeshAddress, read_door, render_alias, render_door};
+pub use door::{DoorForward, DoorParts, MeshAddress, cut_door, read_door, render_alias, render_door};
 pub use error::{ReadError, RenderError, TemplateError};
 pub use generation::{bootstrap, check_generation, generation_file, generation_id};
 pub use header::upstream_name;

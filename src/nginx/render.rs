@@ -73,7 +73,7 @@ pub fn render_service(templates: &Templates, service: &MeshService) -> Result<(S
         service => service.service.as_str(),
         protocol => service.protocol.as_str(),
         internal_port => service.internal_port,
-        socket => format!("{}/run/{name}.sock", layout::MOUNT),
+        socket => layout::run_file_inside(&name, layout::SOCKET),
         zone_kib => zone_kib,
         n_active => n_active,
         upstreams => upstreams.map(|side| upstream_value(&service, &name, side)).collect::<Vec<Value>>(),
@@ -82,7 +82,7 @@ pub fn render_service(templates: &Templates, service: &MeshService) -> Result<(S
         waiting => waits.then(|| context! {
             name => upstream_name(&name, service.live.other()),
             grpc => service.speaks_grpc(service.live.other()),
-            socket => format!("{}/run/{name}{}", layout::MOUNT, layout::WAITING_SOCKET),
+            socket => layout::run_file_inside(&name, layout::WAITING_SOCKET),
         }),
         method => method(&service, service.protocol, n_active),
         fails => fails(&service.upstream, n_active, n_serving),
@@ -252,7 +252,7 @@ pub(super) fn canary(service: &MeshService, name: &str) -> Option<Value> {
             variable => canary_variable(name),
             new => upstream_name(name, service.live.other()),
             old => upstream_name(name, service.live),
-            log => format!("{}/run/{name}{}", layout::MOUNT, layout::CANARY_LOG),
+            log => layout::run_file_inside(name, layout::CANARY_LOG),
             // NGINX wants a format before its first use, and reads the file of hosts first.
             is_format_here => service.hosts.is_empty(),
         }

@@ -46,7 +46,7 @@ pub(super) fn findings(routing: &Routing<'_>) -> Vec<Finding> {
 /// After the switch, through the upstream that public requests get.
 pub(super) fn route_check(routing: &Routing<'_>, server: &ServerName, desired: &Desired<'_>, side: Side) -> Option<Step> {
     let root = &routing.inventory.servers.get(server)?.remote_root;
-    let socket = layout::app_socket(root, &routing.playbook.project, &routing.playbook.env, desired.name);
+    let socket = layout::run_file(root, &routing.playbook.project, &routing.playbook.env, desired.name, layout::APP_SOCKET);
     let (port, check) = question(routing, server, desired, side, socket)?;
     let title = format!("check that public requests reach {} at {port}", desired.name);
     Some(plain(title, Action::CheckRoute(check)).of(desired.name))
@@ -71,7 +71,7 @@ pub(super) fn found_check(routing: &Routing<'_>, server: &ServerName, desired: &
         return None;
     }
     let root = &routing.inventory.servers.get(server)?.remote_root;
-    let socket = layout::app_waiting_socket(root, &routing.playbook.project, &routing.playbook.env, desired.name);
+    let socket = layout::run_file(root, &routing.playbook.project, &routing.playbook.env, desired.name, layout::APP_WAITING_SOCKET);
     let (port, check) = question(routing, server, desired, to, socket)?;
     let title = format!("check that NGINX finds the {to} side of {} at {port}", desired.name);
     Some(plain(title, Action::CheckRoute(check)).of(desired.name))

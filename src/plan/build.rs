@@ -112,6 +112,7 @@ pub fn build(inputs: Inputs<'_>) -> Result<(Plan, Vec<Finding>), RenderError> {
     let concerned = if removed.is_empty() { participants(&routing) } else { fleet.keys().collect() };
     findings.extend(drift.findings(|server| concerned.contains(server)));
     findings.extend(lint(&routing));
+    findings.extend(certificates::left_without(&routing)?);
     if removed.is_empty() && wanted.maintenance.is_none() {
         findings.extend(certificates::findings(&routing));
         findings.extend(maintenance::notes(&routing));

@@ -213,7 +213,8 @@ impl Trial {
         }
         let (project, env) = (&routing.playbook.project, &routing.playbook.env);
         let root = |server: &ServerName| Some(&routing.inventory.servers.get(server)?.remote_root);
-        let log = |server: &ServerName| Some((server.clone(), layout::canary_log(root(server)?, project, env, desired.name)));
+        let log =
+            |server: &ServerName| Some((server.clone(), layout::run_file(root(server)?, project, env, desired.name, layout::CANARY_LOG)));
         let stem = layout::stem(project, env, desired.name);
         let check = CanaryCheck {
             service: desired.name.clone(),

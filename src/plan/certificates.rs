@@ -1,13 +1,15 @@
 //! Certificates of public hosts: where their files lie, who has to be given them, and what is wrong with one. Each certificate has a folder
 //! of its own, named by its content, so that an undo finds the one before; those that no generation names any more go when generations are
-//! pruned, those of a service that is taken away go with it. Deliberately absent: keys, which are never a part of a plan.
-use super::fronts::is_edge;
+//! pruned, those of a service that is taken away go with it, and a host that others stay on has to have another by then. Deliberately absent:
+//! keys, which are never a part of a plan.
+use super::fronts::{in_the_end, is_edge};
 use super::routes::Routing;
 use super::steps::plain;
 use super::target::Desired;
 use super::types::{Finding, Level, Step, UndoKind};
 use crate::config::{Proxy, ProxyTls};
 use crate::model::{Action, Certificate, CertificateError, FrontTls, Protocol, ServerName, ServiceName, day_of};
+use crate::nginx::RenderError;
 use crate::script::layout;
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -166,4 +168,41 @@ pub(super) fn findings(routing: &Routing<'_>) -> Vec<Finding> {
         }
     }
     findings
+}
+
+/// The hosts for which a service that goes was the one with `tls`, and that others stay on: those would be asked in plain text, and a browser
+/// that was told to come over TLS alone would not get through at all. `tls` that a service loses in the playbook is what somebody wrote.
+///
+/// # Errors
+/// [`RenderError`] where a template is at fault.
+pub(super) fn left_without(routing: &Routing<'_>) -> Result<Vec<Finding>, RenderError> {
+    let gone = if routing.removed.is_empty() { routing.leaving } else { routing.removed };
+    let mut bare: BTreeMap<(&ServiceName, &String), BTreeSet<ServiceName>> = BTreeMap::new();
+    for server in routing.fleet.keys() {
+        let routed = gone.iter().filter_map(|name| Some((name, routing.present.services.get(name)?.routes.get(server)?)));
+        let with_tls: Vec<_> = routed.filter(|(_, route)| route.front.tls.is_some()).collect();
+        if with_tls.is_empty() {
+            continue;
+        }
+        let staying = in_the_end(&Routing { removed: gone, ..*routing }, server)?;
+        for (name, host) in with_tls.iter().flat_map(|(name, route)| route.hosts.iter().map(|host| (*name, host))) {
+            let mates: Vec<_> = staying.iter().filter(|mate| mate.hosts.contains(host)).collect();
+            if !mates.is_empty() && mates.iter().all(|mate| mate.front.tls.is_none()) {
+                bare.entry((name, host)).or_default().extend(mates.iter().map(|mate| mate.service.clone()));
+            }
+        }
+    }
+    let finding = |((name, host), mates): ((&ServiceName, &String), BTreeSet<ServiceName>)| {
+        let listed = |between: &str| mates.iter().map(ServiceName::as_str).collect::<Vec<_>>().join(between);
+        let all: BTreeSet<&str> = gone.iter().chain(&mates).map(ServiceName::as_str).collect();
+        let all = all.into_iter().collect::<Vec<_>>().join(" ");
+        Finding {
+            level: Level::Fatal,
+            server: None,
+            service: Some(name.clone()),
+            text: format!("the host {host} has its `tls` from it alone: without it {} would be served there in plain text", listed(", ")),
+            hint: format!("give `tls` to {} and deploy that first; or take all of them away: flipside remove {all}", listed(" or ")),
+        }
+    };
+    Ok(bare.into_iter().map(finding).collect())
 }

@@ -120,6 +120,21 @@ pub(super) fn add_hosts(
     Ok(())
 }
 
+/// What this server's NGINX routes of the project, in the order of the files' names, once everything that moves has moved and what goes is
+/// gone.
+///
+/// # Errors
+/// [`RenderError`] where a template is at fault.
+pub(super) fn in_the_end(routing: &Routing<'_>, server: &ServerName) -> Result<Vec<MeshService>, RenderError> {
+    let moved = routing.desired.iter().filter(|desired| desired.moves()).map(|desired| desired.name).collect();
+    let mut files = routing.fleet.get(server).map(|facts| facts.nginx.files.clone()).unwrap_or_default();
+    if let Some(generation) = routing.generation(server, &moved)? {
+        files.retain(|path, _| !generation.remove.contains(path));
+        files.extend(generation.files);
+    }
+    Ok(services(routing, files.iter()))
+}
+
 /// The user's own page.
 fn page(routing: &Routing<'_>, service: &MeshService, kind: &str) -> Option<String> {
     let proxy = routing.playbook.services.get(&service.service)?.proxy.as_ref()?;
@@ -145,7 +160,7 @@ fn usual_page(kind: &str) -> String {
 /// The services of this project among these files, of whatever projects, in the order of the files' names.
 fn services<'f>(routing: &Routing<'_>, files: impl Iterator<Item = (&'f String, &'f String)>) -> Vec<MeshService> {
     let (project, env) = (&routing.playbook.project, &routing.playbook.env);
-    let prefix = format!("{project}_{env}_");
+    let prefix = layout::stems(project, env);
     let named = files.filter(|(path, _)| is_service_file(path)).filter_map(|(path, text)| Some((path.split_once('/')?.1, text)));
     let ours = named.filter(|(name, _)| name.starts_with(&prefix)).filter_map(|(name, text)| Some((name, read_service(text).ok()?)));
     let ours: BTreeMap<&str, MeshService> = ours.filter(|(_, service)| service.project == *project && service.env == *env).collect();

@@ -26,6 +26,7 @@ mod level;
 mod lint;
 mod maintenance;
 mod next;
+mod open_ports;
 mod orphans;
 mod overtaken;
 mod place;

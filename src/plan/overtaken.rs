@@ -14,8 +14,9 @@ use crate::model::{Action, ContainerSpec, GenerationId, ServerName, StepId, labe
 /// It may when the inventory is the one of the plan, when each server's NGINX serves a generation that this run found or made there, and
 /// when no container of its project and environment is of a later release. What other projects have deployed since is no reason, in a plan
 /// that is [`super::rebased`] on it. A generation is named by its content: one that this run would have made, and by its ledger has not begun
-/// to, was made by somebody else's run of the same playbook. A server that does not answer gives no reason. And every container that it has started is still there, unless it is on its way back; and what it has not stopped of the
-/// old side runs; and no other run has taken away the revert of a server that has switched.
+/// to, was made by somebody else's run of the same playbook. A server that does not answer gives no reason. And every container that it has
+/// started is still there, unless it is on its way back; and what it has not stopped of the old side runs; and no other run has taken away
+/// the revert of a server that has switched.
 #[must_use]
 pub fn overtaken(plan: &Plan, ledger: &Ledger, inventory: &Inventory, fleet: &Fleet) -> Vec<String> {
     let mut reasons = Vec::new();

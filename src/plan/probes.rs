@@ -45,7 +45,7 @@ pub fn probes(plan: &Plan, playbook: &Playbook, inventory: &Inventory, fleet: &F
             let target = ProbeTarget {
                 at: ProbeAt { service: name.clone(), server: server.clone() },
                 door: door(plan, server, facts, name, port, route),
-                socket: layout::socket(&machine.remote_root, &plan.project, &plan.env, name),
+                socket: layout::run_file(&machine.remote_root, &plan.project, &plan.env, name, layout::SOCKET),
                 ask: ask(name, settings, route),
                 within: settings.health_check.timeout.max(AT_LEAST),
             };

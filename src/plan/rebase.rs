@@ -1,7 +1,7 @@
 //! A run that is taken up where other projects have deployed since: what it has still to make live, forward or back, is made anew from what
 //! they have there now. Deliberately absent: whether the run may go on (see `overtaken`).
+use super::open_ports::keep_open;
 use super::overtaken::{generations, is_to_restore};
-use super::prepare::sealed;
 use super::present::Fleet;
 use super::record::Record;
 use super::types::{Found, Plan, Step, Wave};
@@ -10,7 +10,7 @@ use crate::facts::Facts;
 use crate::ledger::{Ledger, StepState};
 use crate::model::{Action, EnvName, GenerationId, ProjectName, ServerName, StagedListener};
 use crate::nginx::{generation_file, generation_id, hosts_path, is_app_file_of};
-use crate::script::layout::{GENERATION_FILE, HOST_DOOR, host_door_file, stems};
+use crate::script::layout::{GENERATION_FILE, stems};
 use std::collections::{BTreeMap, BTreeSet};
 
 type Files = BTreeMap<String, String>;
@@ -27,37 +27,9 @@ pub fn rebased(plan: &Plan, ledger: &Ledger, fleet: &Fleet) -> Plan {
         if let Some(anew) = Anew::of(plan, ledger, server, facts) {
             anew.write(&mut new, server);
         }
-        let Some(there) = facts.nginx.doors.get(&format!("{HOST_DOOR}.conf")) else { continue };
-        for step in new.waves.iter_mut().filter_map(|wave| wave.servers.get_mut(server)).flatten() {
-            for action in step.undo.iter_mut().chain([&mut step.action]) {
-                if let Action::PutFile { path, content, .. } = action
-                    && path.ends_with(&host_door_file("/"))
-                {
-                    *content = beside_others(content, there, &stems(&plan.project, &plan.env));
-                }
-            }
-        }
+        keep_open(&mut new, ledger, server, facts);
     }
     new
-}
-
-/// The planned text of the host's door, with the ports of others as they have them there now. Ours begin with this.
-fn beside_others(planned: &str, there: &str, ours: &str) -> String {
-    // `read_door` knows a service by the comment above its ports.
-    let parts = |text: &str| -> Option<(String, BTreeSet<String>)> {
-        let (_, text) = text.split_once('\n')?;
-        let mut parts = text.trim_end().strip_suffix("\n}")?.split("\n\n    # ");
-        Some((parts.next()?.to_owned(), parts.map(str::to_owned).collect()))
-    };
-    let (Some((head, mut all)), Some((_, others))) = (parts(planned), parts(there)) else { return planned.to_owned() };
-    let foreign = |parts: &BTreeSet<String>| -> BTreeSet<String> { parts.iter().filter(|part| !part.starts_with(ours)).cloned().collect() };
-    if foreign(&all) == foreign(&others) {
-        return planned.to_owned();
-    }
-    all.retain(|part| part.starts_with(ours));
-    all.extend(foreign(&others));
-    let parts: String = all.iter().map(|part| format!("\n\n    # {part}")).collect();
-    sealed(&format!("{head}{parts}\n}}\n"))
 }
 
 /// What the live generations hold that the way back is made from, should another project deploy meanwhile: the files of this project, and
@@ -81,7 +53,7 @@ pub(super) fn found(project: &ProjectName, env: &EnvName, waves: &[Wave], fleet:
 
 /// The path is that of a file of this project and environment. Names may hold `_`: one of another project may pass for ours.
 fn is_ours(project: &ProjectName, env: &EnvName, path: &str) -> bool {
-    let folders = ["http.d", "stream.d"].map(|folder| format!("{folder}/{project}_{env}_"));
+    let folders = ["http.d", "stream.d"].map(|folder| format!("{folder}/{}", stems(project, env)));
     folders.iter().any(|prefix| path.starts_with(prefix))
         || path.starts_with(&format!("pages/{project}.{env}."))
         || is_app_file_of(project, env, path)
@@ -265,27 +237,4 @@ fn stage<'a>(live: &GenerationId, now: &Files, all: &Files, new: impl Iterator<I
     let remove = now.keys().filter(|path| *path != GENERATION_FILE && !all.contains_key(*path)).cloned().collect();
     let action = Action::StageNginx { generation: id.clone(), base: Some(live.clone()), files, remove, listeners: new.cloned().collect() };
     (id, action)
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::nginx::read_door;
-
-    fn door(services: &[(&str, u16)]) -> String {
-        let part = |(stem, port): &(&str, u16)| format!("\n\n    # {stem}\n    server {{\n        listen 127.0.0.1:{port};\n    }}");
-        sealed(&format!("# A door.\nstream {{\n    proxy_timeout 24h;{}\n}}\n", services.iter().map(part).collect::<String>()))
-    }
-
-    #[test]
-    fn a_door_that_is_written_later_keeps_what_others_have_opened_and_closed_meanwhile() {
-        let planned = door(&[("blog_prod_old", 5001), ("shop_prod_api", 5100)]);
-        let there = door(&[("blog_prod_new", 5002), ("shop_prod_web", 5101)]);
-        let text = beside_others(&planned, &there, "shop_prod_");
-        assert_eq!(text, door(&[("blog_prod_new", 5002), ("shop_prod_api", 5100)]));
-        assert_eq!(read_door(&text).keys().copied().collect::<Vec<_>>(), [5002, 5100]);
-        let alone = door(&[("shop_prod_api", 5100)]);
-        assert_eq!(beside_others(&alone, &door(&[]), "shop_prod_"), alone, "nobody else is there");
-        assert_eq!(beside_others(&planned, "not a door", "shop_prod_"), planned);
-    }
 }

@@ -80,7 +80,7 @@ pub(super) fn route_checks(routing: &Routing<'_>, server: &ServerName, desired: 
 
 fn route_check(routing: &Routing<'_>, server: &ServerName, desired: &Desired<'_>, side: Side) -> Option<Step> {
     let root = &routing.inventory.servers.get(server)?.remote_root;
-    let socket = layout::socket(root, &routing.playbook.project, &routing.playbook.env, desired.name);
+    let socket = layout::run_file(root, &routing.playbook.project, &routing.playbook.env, desired.name, layout::SOCKET);
     let check = question(routing, server, desired, side, socket)?;
     Some(plain(format!("check that the mesh reaches {}", desired.name), Action::CheckRoute(check)).of(desired.name))
 }
@@ -96,7 +96,7 @@ pub(super) fn found_check(routing: &Routing<'_>, server: &ServerName, desired: &
         return None;
     }
     let root = &routing.inventory.servers.get(server)?.remote_root;
-    let socket = layout::waiting_socket(root, &routing.playbook.project, &routing.playbook.env, desired.name);
+    let socket = layout::run_file(root, &routing.playbook.project, &routing.playbook.env, desired.name, layout::WAITING_SOCKET);
     let check = question(routing, server, desired, to, socket)?;
     Some(plain(format!("check that NGINX finds the {to} side of {}", desired.name), Action::CheckRoute(check)).of(desired.name))
 }

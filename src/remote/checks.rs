@@ -8,10 +8,8 @@ use crate::facts::Facts;
 use crate::model::{Checked, Millis, ServerName};
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::Ipv4Addr;
-use std::sync::Arc;
 use std::time::Duration;
 use tokio::io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader};
-use tokio::task::JoinSet;
 use tokio::time::timeout;
 
 /// Docker accepts a connection for a container that does not, and closes it at once.
@@ -43,22 +41,11 @@ impl Servers {
 
     /// As [`Servers::survey`], where each server has this long to answer.
     pub async fn survey_within(&self, within: Duration) -> BTreeMap<ServerName, Result<Facts, SurveyError>> {
-        let mut tasks = JoinSet::new();
-        for (name, site) in self.sites.iter() {
-            let (servers, name, site) = (self.clone(), name.clone(), Arc::clone(site));
-            tasks.spawn(async move {
-                let late = |_| SurveyError::StillOutOfReach { server: name.clone(), seconds: within.as_secs() };
-                let facts = timeout(within, servers.facts(&site)).await.map_err(late).flatten();
-                (name, facts)
-            });
-        }
-        let mut all = BTreeMap::new();
-        while let Some(done) = tasks.join_next().await {
-            if let Ok((name, facts)) = done {
-                all.insert(name, facts);
-            }
-        }
-        all
+        self.survey_by(|servers, site| async move {
+            let late = |_| SurveyError::StillOutOfReach { server: site.target.name.clone(), seconds: within.as_secs() };
+            timeout(within, servers.facts(&site)).await.map_err(late).flatten()
+        })
+        .await
     }
 
     /// The servers to which there is a connection that is not known to be lost.

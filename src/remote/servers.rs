@@ -256,19 +256,22 @@ impl Servers {
 
     /// Connects to all servers and asks each for its facts, in parallel.
     pub async fn survey(&self) -> BTreeMap<ServerName, Result<Facts, SurveyError>> {
+        self.survey_by(|servers, site| async move { servers.facts(&site).await }).await
+    }
+
+    /// What each server answers when it is asked in this way, in parallel.
+    pub(super) async fn survey_by<A>(&self, ask: impl Fn(Self, Arc<Site>) -> A) -> BTreeMap<ServerName, Result<Facts, SurveyError>>
+    where
+        A: Future<Output = Result<Facts, SurveyError>> + Send + 'static,
+    {
         let mut tasks = JoinSet::new();
         for (name, site) in self.sites.iter() {
-            let (servers, name, site) = (self.clone(), name.clone(), Arc::clone(site));
-            tasks.spawn(async move {
-                let facts = servers.facts(&site).await;
-                (name, facts)
-            });
+            let (name, answer) = (name.clone(), ask(self.clone(), Arc::clone(site)));
+            tasks.spawn(async move { (name, answer.await) });
         }
         let mut all = BTreeMap::new();
         while let Some(done) = tasks.join_next().await {
-            if let Ok((name, facts)) = done {
-                all.insert(name, facts);
-            }
+            all.extend(done.ok());
         }
         all
     }

@@ -94,48 +94,32 @@ pub fn stems(project: &ProjectName, env: &EnvName) -> String {
     format!("{project}_{env}_")
 }
 
-/// A service's unix socket, as an absolute path on the server.
+/// What is there of a service in the [`run_folder`], as an absolute path on the server: its stem, and one of these endings.
 #[must_use]
-pub fn socket(remote_root: &str, project: &ProjectName, env: &EnvName, service: &ServiceName) -> String {
-    format!("{}/{}.sock", run_folder(remote_root), stem(project, env, service))
+pub fn run_file(remote_root: &str, project: &ProjectName, env: &EnvName, service: &ServiceName, ending: &str) -> String {
+    format!("{}/{}{ending}", run_folder(remote_root), stem(project, env, service))
 }
 
-/// The unix socket that leads to a service's side that waits, as an absolute path on the server.
+/// The same, as NGINX and the doors see it.
 #[must_use]
-pub fn waiting_socket(remote_root: &str, project: &ProjectName, env: &EnvName, service: &ServiceName) -> String {
-    format!("{}/{}{WAITING_SOCKET}", run_folder(remote_root), stem(project, env, service))
+pub fn run_file_inside(stem: &str, ending: &str) -> String {
+    format!("{MOUNT}/run/{stem}{ending}")
 }
 
-/// What follows a service's stem in the name of [`waiting_socket`].
+/// The unix socket of a service.
+pub const SOCKET: &str = ".sock";
+
+/// The one that leads to its side that waits. It ends as [`SOCKET`] does.
 pub const WAITING_SOCKET: &str = ".waiting.sock";
 
-/// The unix socket that leads to where a service's public hosts are served from, where that is a port of its own, as an absolute path on
-/// the server.
-#[must_use]
-pub fn app_socket(remote_root: &str, project: &ProjectName, env: &EnvName, service: &ServiceName) -> String {
-    format!("{}/{}{APP_SOCKET}", run_folder(remote_root), stem(project, env, service))
-}
-
-/// The same of the side that waits.
-#[must_use]
-pub fn app_waiting_socket(remote_root: &str, project: &ProjectName, env: &EnvName, service: &ServiceName) -> String {
-    format!("{}/{}{APP_WAITING_SOCKET}", run_folder(remote_root), stem(project, env, service))
-}
-
-/// What follows a service's stem in the name of [`app_socket`].
+/// The one that leads to where its public hosts are served from, where that is a port of its own.
 pub const APP_SOCKET: &str = ".app.sock";
 
-/// What follows a service's stem in the name of [`app_waiting_socket`]: it ends as [`WAITING_SOCKET`] does.
+/// The same of the side that waits. It ends as [`WAITING_SOCKET`] does.
 pub const APP_WAITING_SOCKET: &str = ".app.waiting.sock";
 
-/// What follows a service's stem in the name of [`canary_log`].
+/// What NGINX writes of each request of it while a canary is tried.
 pub const CANARY_LOG: &str = ".canary.log";
-
-/// What NGINX writes of each request of a service while a canary is tried, as an absolute path on the server.
-#[must_use]
-pub fn canary_log(remote_root: &str, project: &ProjectName, env: &EnvName, service: &ServiceName) -> String {
-    format!("{}/{}{CANARY_LOG}", run_folder(remote_root), stem(project, env, service))
-}
 
 #[cfg(test)]
 mod tests {

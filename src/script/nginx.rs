@@ -120,7 +120,7 @@ pub fn check_route(context: &ScriptContext, check: &RouteCheck) -> String {
     let stem = check.socket.rsplit('/').next().unwrap_or(&check.socket);
     let (stem, waiting) = match stem.strip_suffix(layout::WAITING_SOCKET) {
         Some(stem) => (stem, "yes"),
-        None => (stem.strip_suffix(".sock").unwrap_or(stem), ""),
+        None => (stem.strip_suffix(layout::SOCKET).unwrap_or(stem), ""),
     };
     let docker = &context.docker;
     let (trouble, advice) = match waiting {

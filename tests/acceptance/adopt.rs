@@ -1,6 +1,7 @@
 //! Containers that somebody else started: proposed, taken over with traffic on them (`playbooks/adopt.toml`), and as they were where the
 //! deploy fails.
 use crate::fleet::Fleet;
+use crate::gap::Client;
 use crate::project::{Output, Project, inventory};
 use crate::server::{Server, in_quotes};
 use crate::shop::{api_on, deploy, header, is, ports};
@@ -94,47 +95,6 @@ fn a_container_of_others_is_taken_over_without_a_gap_and_is_as_it_was_where_the_
     project.flipside(&["rollback", "-y"]).exits(3).says(&["What it took over is no release"]);
 }
 
-/// A client that asks port 80 fifty times a second.
-struct Client {
-    enough: Arc<AtomicBool>,
-    longest: JoinHandle<Duration>,
-}
-
-impl Client {
-    fn of(server: &Server, host: &'static str) -> Self {
-        let (server, enough) = (server.clone(), Arc::new(AtomicBool::new(false)));
-        let until = Arc::clone(&enough);
-        let longest = thread::spawn(move || {
-            let (mut last, mut longest) = (Instant::now(), Duration::ZERO);
-            while !until.load(Ordering::Relaxed) {
-                if server.get(host, "/").0 == 200 {
-                    longest = longest.max(last.elapsed());
-                    last = Instant::now();
-                }
-                thread::sleep(Duration::from_millis(20));
-            }
-            longest
-        });
-        Self { enough, longest }
-    }
-
-    /// The longest time between two answers is what the run tells of this service, give or take what a busy machine needs.
-    #[track_caller]
-    fn judges(self, output: &Output, service: &str) {
-        thread::sleep(Duration::from_millis(500));
-        self.enough.store(true, Ordering::Relaxed);
-        let measured = self.longest.join().expect("a client");
-        let words = "no answer for ";
-        let told = output.all();
-        let line = told.lines().find(|line| line.trim_start().starts_with(service) && line.contains(words));
-        let number = line.and_then(|line| line.split(words).nth(1)?.split(" s").next()?.parse().ok());
-        let told = Duration::from_secs_f64(number.unwrap_or_else(|| panic!("no gap of {service} is told:\n{told}")));
-        eprintln!("the gap of {service}: {told:?} told, {measured:?} measured");
-        let bounds = measured.saturating_sub(Duration::from_secs(2))..measured + Duration::from_secs(4);
-        assert!(bounds.contains(&told), "{told:?} was told, {measured:?} measured: {}", output.all());
-    }
-}
-
 #[test]
 fn what_holds_port_80_and_what_keeps_data_is_taken_over_with_a_gap_that_is_told() {
     let fleet = Fleet::take();
@@ -168,7 +128,7 @@ fn what_holds_port_80_and_what_keeps_data_is_taken_over_with_a_gap_that_is_told(
     let store = format!("{store}\n{volumes}");
     let broken = playbook("2.0", &store, site).replacen("app:2.0", "app:3.0-unhealthy", 1).replacen("8s", "4s", 1);
     project.playbook(&broken);
-    let client = Client::of(&one, HOST);
+    let client = Client::of(&one, HOST, "/");
     let output = deploy(&project).exits(5).says(&["everything was put back", "no answer for"]);
     client.judges(&output, "store");
     has_its_data(&output);
@@ -182,7 +142,7 @@ fn what_holds_port_80_and_what_keeps_data_is_taken_over_with_a_gap_that_is_told(
     assert_eq!(two.get("site.example.com", "/").1.split(' ').next(), Some("1.0"));
 
     project.playbook(&playbook("2.0", &store, site));
-    let clients = (Client::of(&one, HOST), Client::of(&two, "site.example.com"));
+    let clients = (Client::of(&one, HOST, "/"), Client::of(&two, "site.example.com", "/"));
     let output = deploy(&project).exits(0).says(&["store_1", "site_1", "no answer for"]);
     clients.0.judges(&output, "store");
     clients.1.judges(&output, "site");

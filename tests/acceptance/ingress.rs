@@ -176,6 +176,14 @@ fn a_shared_host_over_tls_is_renewed_and_deployed_without_a_lost_request_and_wha
     assert!(curl(&project, one, &[&url("/")]).0.contains("\n3.0 "));
     maintenance("off").says(&["nothing to do"]);
 
+    // Whoever shares the host is not left there in plain text.
+    let (there, link) = (|| servers.iter().map(Server::containers).collect::<Vec<_>>(), "readlink /local/flipside/nginx/current");
+    let (containers, live) = (there(), one.must(link));
+    let bare = "web: the host shop.example.com has its `tls` from it alone: without it api would be served there in plain text";
+    project.flipside(&["remove", "web", "-y"]).exits(3).says(&[bare, "flipside remove api web"]);
+    assert_eq!((there(), one.must(link)), (containers, live));
+    assert!(curl(&project, one, &[&url("/api/")]).0.starts_with("http/1.1 200"));
+
     // A key that is not the certificate's is seen before anything is changed.
     fs::copy(project.path("secrets/prod/shop_cert"), project.path("kept")).expect("a copy");
     certify(&project, &[HOST]);

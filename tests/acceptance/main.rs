@@ -7,6 +7,7 @@
 mod load;
 
 mod fleet;
+mod gap;
 mod project;
 mod server;
 mod shop;

@@ -1,13 +1,10 @@
 //! Services that two containers must not run at once: a volume, a worker. Their gap is measured and printed.
 use crate::fleet::Fleet;
+use crate::gap::Client;
 use crate::project::{Output, Project, inventory};
 use crate::server::{Server, in_quotes};
 use crate::shop::{CHECK, deploy, header, is};
 use crate::traffic::HOST;
-use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
-use std::thread::{self, JoinHandle};
-use std::time::{Duration, Instant};
 
 /// What only the store can answer, from its volume.
 const FILE: &str = "/file?path=/data/log";
@@ -58,48 +55,6 @@ fn most_at_once(server: &Server, service: &str) -> i32 {
     most
 }
 
-/// A client that asks for the file fifty times a second, one request after the other.
-struct Client {
-    enough: Arc<AtomicBool>,
-    longest: JoinHandle<Duration>,
-}
-
-impl Client {
-    fn of(server: &Server) -> Self {
-        let (server, enough) = (server.clone(), Arc::new(AtomicBool::new(false)));
-        let until = Arc::clone(&enough);
-        let longest = thread::spawn(move || {
-            let (mut last, mut longest) = (Instant::now(), Duration::ZERO);
-            while !until.load(Ordering::Relaxed) {
-                if server.get(HOST, FILE).0 == 200 {
-                    longest = longest.max(last.elapsed());
-                    last = Instant::now();
-                }
-                thread::sleep(Duration::from_millis(20));
-            }
-            longest
-        });
-        Self { enough, longest }
-    }
-
-    /// The longest time between two answers, which is what the run has to tell, give or take what a busy machine needs.
-    #[track_caller]
-    fn judges(self, output: &Output) {
-        thread::sleep(Duration::from_millis(500));
-        self.enough.store(true, Ordering::Relaxed);
-        let measured = self.longest.join().expect("a client");
-        let words = "no answer for ";
-        let told = output.all();
-        let line = told.lines().find(|line| line.trim_start().starts_with("store") && line.contains(words));
-        let number = line.and_then(|line| line.split(words).nth(1)?.split(" s").next()?.parse().ok());
-        let told = Duration::from_secs_f64(number.unwrap_or_else(|| panic!("no gap of store is told:\n{told}")));
-        eprintln!("the gap: {told:?} told, {measured:?} measured");
-        // What is told begins before the stop, and ends when all is seen to be well.
-        let bounds = measured.saturating_sub(Duration::from_secs(2))..measured + Duration::from_secs(4);
-        assert!(bounds.contains(&told), "{told:?} was told, {measured:?} measured: {}", output.all());
-    }
-}
-
 #[test]
 fn a_volume_never_has_two_writers_and_the_gap_is_told() {
     let fleet = Fleet::take();
@@ -113,18 +68,18 @@ fn a_volume_never_has_two_writers_and_the_gap_is_told() {
     assert_eq!(server.get(HOST, "/append?path=/data/log&text=one").0, 200);
     let has_its_data = |output: &Output| assert_eq!(server.get(HOST, FILE), (200, "one\n".to_owned()), "{}", output.all());
 
-    let client = Client::of(&server);
+    let client = Client::of(&server, HOST, FILE);
     project.playbook(&playbook("2.0"));
     let output = deploy(&project).exits(0).says(&["handed over, no answer for"]);
-    client.judges(&output);
+    client.judges(&output, "store");
     is(&project, "store", "RUNNING", "secondary", "2.0");
     has_its_data(&output);
 
     // A new side that fails: the old one has its volume back, and serves.
-    let client = Client::of(&server);
+    let client = Client::of(&server, HOST, FILE);
     project.playbook(&playbook("2.0").replace("flipside/app:2.0\"\nport", "flipside/app:3.0-unhealthy\"\nport"));
     let output = deploy(&project).exits(5).says(&["store", "everything was put back", "handed over and back, no answer for"]);
-    client.judges(&output);
+    client.judges(&output, "store");
     is(&project, "store", "RUNNING", "secondary", "2.0");
     has_its_data(&output);
 

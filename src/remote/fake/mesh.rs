@@ -4,7 +4,7 @@ use super::server::FakeServer;
 use super::{listened, refuse, seen};
 use crate::model::{Backend, CanaryCheck, Failure, GenerationId, RouteCheck, ServiceName, StagedListener, label, network_name};
 use crate::nginx::{MeshBackend, generation_id, is_app_file, is_hosts_file, is_service_file, read_service};
-use crate::script::layout::{BOOTSTRAP, HOST_DOOR, NGINX_CONTAINER, WAITING_SOCKET};
+use crate::script::layout::{BOOTSTRAP, HOST_DOOR, NGINX_CONTAINER, SOCKET, WAITING_SOCKET};
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
@@ -172,7 +172,7 @@ impl FakeServer {
     pub(super) fn check_route(&self, check: &RouteCheck) -> Result<String, Failure> {
         let socket = check.socket.rsplit('/').next().unwrap_or_default();
         let waits = socket.ends_with(WAITING_SOCKET);
-        let stem = socket.trim_end_matches(WAITING_SOCKET).trim_end_matches(".sock");
+        let stem = socket.trim_end_matches(WAITING_SOCKET).trim_end_matches(SOCKET);
         let (stem, at_app_port) = stem.strip_suffix(".app").map_or((stem, false), |stem| (stem, true));
         let files = self.base.nginx.live.as_ref().and_then(|live| self.files(live));
         let listens = |text: &String| text.contains(&format!("/{socket};")) || text.contains(&format!("/{socket} "));

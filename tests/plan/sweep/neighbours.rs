@@ -5,7 +5,9 @@ use crate::cases::Ask;
 use crate::driver::{Trouble, drive};
 use crate::engine::Way;
 use flipside::config::{OnFailure, read_playbook};
+use flipside::nginx::read_door;
 use flipside::remote::fake::Fate;
+use std::collections::BTreeMap;
 use std::fs;
 
 /// A release of another project, from its plan to its end.
@@ -20,12 +22,23 @@ fn blog(case: &Case, servers: &mut Servers, version: u32) {
     *servers = unleased(servers);
 }
 
+/// The ports that our project has open in each server's own namespace.
+fn doors(servers: &Servers) -> Vec<BTreeMap<u16, String>> {
+    let of = |server: &FakeServer| {
+        let mut ports = read_door(server.base.nginx.doors.values().next().map_or("", String::as_str));
+        ports.retain(|_, stem| stem.starts_with("shop_"));
+        ports
+    };
+    servers.values().map(of).collect()
+}
+
 struct Neighbours {
     case: Arc<Case>,
     base: Baseline,
     station: Workstation,
     before: Snapshot,
     after: Snapshot,
+    doors: Vec<BTreeMap<u16, String>>,
     n_taken_up: usize,
     problems: Vec<String>,
 }
@@ -49,7 +62,7 @@ impl Neighbours {
         }
         assert_eq!(calm.verdict, Some(Verdict::Done));
         let [before, after] = [&case.servers, &calm.servers].map(|servers| snapshot(servers, &case.playbook));
-        (Neighbours { case, base, station, before, after, n_taken_up: 0, problems: Vec::new() }, plan, calm)
+        (Neighbours { case, base, station, before, after, doors: doors(&calm.servers), n_taken_up: 0, problems: Vec::new() }, plan, calm)
     }
 
     fn problem(&mut self, what: &str, problem: impl std::fmt::Display) {
@@ -82,6 +95,9 @@ impl Neighbours {
         let is_there = if way == Way::Back { ours == target } else { ours.routes() == target.routes() };
         if ran.verdict != Some(verdict) || !is_there {
             self.problem(what, format!("{:?} instead of {verdict:?}\n  {target:?}\n  {ours:?}", ran.verdict));
+        }
+        if way != Way::Back && doors(&ran.servers) != self.doors {
+            self.problem(what, format!("the host's doors are {:?}, and not {:?}", doors(&ran.servers), self.doors));
         }
         let (case, found) = (Arc::clone(&self.case), &ran.servers);
         if found.values().any(|server| server.base.lease.is_some() || will_go_back(server)) {
