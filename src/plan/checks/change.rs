@@ -3,7 +3,7 @@
 //! Deliberately absent: which copies fail.
 use super::copies::level;
 use super::out::{apply, copy_at, out_of};
-use crate::config::{OnFailure, Rollout};
+use crate::config::OnFailure;
 use crate::model::{Backend, BackendMode, CopyAt, ServerName, ServiceName, Side, Standing, label};
 use crate::nginx::{MeshService, RenderError, generation_file, generation_id, render_app, render_service};
 use crate::plan::build::{Inputs, lock_wave};
@@ -18,7 +18,6 @@ use crate::plan::steps::{prune, switch};
 use crate::plan::switching::stage_on;
 use crate::plan::target::Repair;
 use crate::plan::types::{Basis, Change, Finding, Intent, Level, PLAN_FORMAT, Plan, ServicePlan, Step, Wave, WaveKind};
-use crate::plan::warm;
 use crate::script::layout::GENERATION_FILE;
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -63,7 +62,7 @@ pub fn check_plan(inputs: Inputs<'_>, verdicts: &BTreeMap<CopyAt, Standing>) -> 
     }
     let servers: BTreeSet<ServerName> = staged.keys().cloned().collect();
     findings.extend(servers.iter().filter_map(|server| armed(server, seen.get(server)?)));
-    findings.extend(unfinished(&present, &playbook.rollout));
+    findings.extend(unfinished(&present));
     let work = |name: &str, servers| Wave { name: name.to_owned(), kind: WaveKind::Work, servers };
     let mut waves = Vec::new();
     if !servers.is_empty() {
@@ -181,10 +180,10 @@ fn armed(server: &ServerName, facts: &crate::facts::Facts) -> Option<Finding> {
 
 /// A run is held, waits for promotion, or was cut off: somebody decides about the side that runs beside the live one, and could not any
 /// more if a server served another generation by then. Nothing is changed before.
-fn unfinished(present: &Present<'_>, rollout: &Rollout) -> Vec<Finding> {
+fn unfinished(present: &Present<'_>) -> Vec<Finding> {
     let is_open = |service: &PresentService<'_>| {
         let beside = service.live().into_iter().flat_map(|live| service.side(live.other()));
-        let mut beside = beside.filter(|unit| unit.runs() && !warm::is_warm(rollout, unit) && !service.behind.contains(&unit.server));
+        let mut beside = beside.filter(|unit| unit.runs() && !was_left(service, unit));
         service.is_split() || service.routes.values().any(|route| route.canary.is_some()) || beside.next().is_some()
     };
     let open = present.services.iter().filter(|(_, service)| is_open(service));
@@ -196,6 +195,11 @@ fn unfinished(present: &Present<'_>, rollout: &Rollout) -> Vec<Finding> {
         hint: "it is waited for: `flipside status` says what it is, and a deploy brings all servers to one side".to_owned(),
     });
     told.collect()
+}
+
+/// A run that has ended left the unit running: as a way back, also once the time for that is over, since only a deploy stops it then.
+fn was_left(service: &PresentService<'_>, unit: &Unit<'_>) -> bool {
+    unit.idle_for.is_some() || service.behind.contains(&unit.server)
 }
 
 fn mode(present: &Present<'_>) -> BackendMode {
