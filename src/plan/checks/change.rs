@@ -4,7 +4,7 @@
 use super::copies::level;
 use super::out::{apply, copy_at, out_of};
 use crate::config::OnFailure;
-use crate::model::{Backend, BackendMode, CopyAt, ServerName, ServiceName, Side, Standing, label};
+use crate::model::{Backend, BackendMode, CopyAt, ServerName, ServiceName, Side, Standing, label, previous_name};
 use crate::nginx::{MeshService, RenderError, generation_file, generation_id, render_app, render_service};
 use crate::plan::build::{Inputs, lock_wave};
 use crate::plan::containers::digest;
@@ -181,12 +181,12 @@ fn armed(server: &ServerName, facts: &crate::facts::Facts) -> Option<Finding> {
 /// A run is held, waits for promotion, or was cut off: somebody decides about the side that runs beside the live one, and could not any
 /// more if a server served another generation by then. Nothing is changed before.
 fn unfinished(present: &Present<'_>) -> Vec<Finding> {
-    let is_open = |service: &PresentService<'_>| {
+    let is_open = |name: &ServiceName, service: &PresentService<'_>| {
         let beside = service.live().into_iter().flat_map(|live| service.side(live.other()));
-        let mut beside = beside.filter(|unit| unit.runs() && !was_left(service, unit));
+        let mut beside = beside.filter(|unit| unit.runs() && !was_left(present, name, service, unit));
         service.is_split() || service.routes.values().any(|route| route.canary.is_some()) || beside.next().is_some()
     };
-    let open = present.services.iter().filter(|(_, service)| is_open(service));
+    let open = present.services.iter().filter(|(name, service)| is_open(name, service));
     let told = open.map(|(name, _)| Finding {
         level: Level::Fatal,
         server: None,
@@ -197,9 +197,18 @@ fn unfinished(present: &Present<'_>) -> Vec<Finding> {
     told.collect()
 }
 
-/// A run that has ended left the unit running: as a way back, also once the time for that is over, since only a deploy stops it then.
-fn was_left(service: &PresentService<'_>, unit: &Unit<'_>) -> bool {
-    unit.idle_for.is_some() || service.behind.contains(&unit.server)
+/// A run that has ended left the unit running: as a way back, also once the time for that is over, since only a deploy stops it then; or for a
+/// server that is behind. What a later run has put in the place of an older unit is none of these until that run ends, which takes the
+/// older one away.
+fn was_left(present: &Present<'_>, name: &ServiceName, service: &PresentService<'_>, unit: &Unit<'_>) -> bool {
+    let mut behind = present.record.iter().flat_map(|record| record.servers.values());
+    let was_kept = service.behind.contains(&unit.server) || behind.any(|left| left.may_route(name, unit.side));
+    unit.idle_for.is_some() || (was_kept && !has_replaced(present, unit))
+}
+
+fn has_replaced(present: &Present<'_>, unit: &Unit<'_>) -> bool {
+    let older = unit.app.map(|app| previous_name(&app.name));
+    present.aside.iter().any(|(server, container)| *server == unit.server && Some(&container.name) == older.as_ref())
 }
 
 fn mode(present: &Present<'_>) -> BackendMode {
