@@ -7,6 +7,7 @@ use super::containers::digest;
 use super::departed;
 use super::deploy::{deploy_waves, turns};
 use super::drift::Drift;
+use super::half_switched;
 use super::lint::lint;
 use super::maintenance;
 use super::orphans;
@@ -65,11 +66,13 @@ pub fn build(inputs: Inputs<'_>) -> Result<(Plan, Vec<Finding>), RenderError> {
     let (sites, mut findings) = Sites::survey(inventory, fleet, (&network, labels), layout::MESH_NETWORK);
     let (mut desired, judging) = desire((playbook, inventory), &placement, fleet, &present, wanted, secrets, &behind);
     if wanted.maintenance.is_some() {
+        findings.extend(half_switched::warnings(&desired));
         findings.extend(maintenance::ask(&mut desired, wanted));
     } else if removed.is_empty() {
         findings.extend(placing.into_iter().chain(judging));
     } else {
         desired.retain(|desired| !removed.contains(desired.name));
+        findings.extend(half_switched::warnings(&desired));
         desired.iter_mut().for_each(Desired::stays);
     }
     if removed.is_empty() {

@@ -19,6 +19,7 @@ mod doors;
 mod drift;
 mod fronts;
 mod going_back;
+mod half_switched;
 mod held;
 mod hooks;
 mod leftovers;
