@@ -24,7 +24,7 @@ use super::target::{Back, Desired, Wanted, backend_mode, desire};
 use super::types::{Basis, Finding, Intent, Level, PLAN_FORMAT, Plan, Wave, WaveKind};
 use super::warm;
 use crate::config::{Inventory, OnFailure, Playbook};
-use crate::model::{Action, EnvName, Labels, ProjectName, Secrets, ServerName, ServiceName, label, network_name};
+use crate::model::{Action, EnvName, Labels, Millis, ProjectName, Secrets, ServerName, ServiceName, label, network_name};
 use crate::nginx::{RenderError, Templates};
 use crate::script::layout;
 use std::collections::{BTreeMap, BTreeSet};
@@ -105,7 +105,9 @@ pub fn build(inputs: Inputs<'_>) -> Result<(Plan, Vec<Finding>), RenderError> {
         moment,
         batch: None,
         split: None,
+        waits: Millis(0),
     };
+    routing.waits = warm::waits(&routing, &turns(desired));
     // A server that is away is left behind by a run that changes anything.
     if removed.is_empty() && (!turns(desired).is_empty() || !all_generations(&routing, &BTreeSet::new())?.is_empty()) {
         routing.behind = &news;

@@ -14,7 +14,7 @@ use super::target::Desired;
 use super::warm::Warm;
 use crate::config::{Inventory, Playbook};
 use crate::facts::Facts;
-use crate::model::{BackendMode, GenerationId, Protocol, Secrets, ServerName, ServiceName, Side, StagedListener, label};
+use crate::model::{BackendMode, GenerationId, Millis, Protocol, Secrets, ServerName, ServiceName, Side, StagedListener, label};
 use crate::nginx::{
     BackendRole, MeshBackend, MeshService, RenderError, Templates, generation_file, generation_id, listener, render_main, render_service,
     service_path,
@@ -58,6 +58,8 @@ pub(super) struct Routing<'a> {
     /// How far a rolling deploy has come; None for whatever it has come to the end of.
     pub batch: Option<&'a Batch>,
     /// What is split between the sides.
+    /// For how long the run waits by what the playbook says.
+    pub waits: Millis,
     pub split: Option<&'a Split>,
 }
 
