@@ -132,10 +132,10 @@ impl Ledger {
                 self.undo_what_was_held();
             }
             EventKind::RunHeld => self.held = true,
-            EventKind::RetryRequested => self.try_again(),
-            EventKind::Promoted { wave } => {
+            EventKind::RetryRequested { anew } => self.try_again(anew),
+            EventKind::Promoted { wave, anew } => {
                 self.promoted.insert(*wave);
-                self.try_again();
+                self.try_again(anew);
             }
             EventKind::RunClosed { verdict } => self.closed = Some(*verdict),
             EventKind::StepStarted { step } => self.started(step)?,
@@ -189,8 +189,8 @@ impl Ledger {
     }
 
     /// A run that is held goes on: what failed is looked at again, and what was undone for its sake is done again, in waves that were
-    /// complete without it.
-    fn try_again(&mut self) {
+    /// complete without it. So are the steps of `anew`.
+    fn try_again(&mut self, anew: &[StepId]) {
         self.held = false;
         self.first_failure = None;
         self.lost.clear();
@@ -204,6 +204,12 @@ impl Ledger {
             self.lost_undos.remove(&id);
             self.passed.remove(&id.wave);
             self.steps.insert(id, again);
+        }
+        for id in anew {
+            if let Some(state) = self.steps.get_mut(id).filter(|state| **state == StepState::Done) {
+                *state = StepState::Pending;
+                self.passed.remove(&id.wave);
+            }
         }
     }
 

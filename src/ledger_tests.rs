@@ -96,6 +96,7 @@ fn an_illegal_event_changes_nothing_and_names_the_step() {
 
 #[test]
 fn a_run_that_is_held_goes_on_from_what_failed_or_back() {
+    let asks = StepId { wave: 0, ..id() };
     let arms = StepId { wave: 1, ..id() };
     let fails = StepId { wave: 2, ..id() };
     let done = || Outcome::Done { seen: String::new() };
@@ -103,8 +104,9 @@ fn a_run_that_is_held_goes_on_from_what_failed_or_back() {
         |step: &StepId, outcome| vec![EventKind::StepStarted { step: step.clone() }, EventKind::StepEnded { step: step.clone(), outcome }];
     let mut ledger = Ledger::default();
     feed(&mut ledger, vec![opened()]).unwrap();
+    feed(&mut ledger, of(&asks, done())).unwrap();
     feed(&mut ledger, of(&arms, done())).unwrap();
-    feed(&mut ledger, vec![EventKind::GatePassed { wave: 1 }]).unwrap();
+    feed(&mut ledger, vec![EventKind::GatePassed { wave: 0 }, EventKind::GatePassed { wave: 1 }]).unwrap();
     feed(&mut ledger, of(&fails, Outcome::Failed(Failure::default()))).unwrap();
     assert!(ledger.unwinding());
     feed(&mut ledger, vec![EventKind::RunHeld]).unwrap();
@@ -115,9 +117,9 @@ fn a_run_that_is_held_goes_on_from_what_failed_or_back() {
     assert_eq!((ledger.held, ledger.closed, ledger.state(&arms)), (true, None, StepState::Undone), "it waits to be told");
 
     let mut on = ledger.clone();
-    feed(&mut on, vec![EventKind::RetryRequested]).unwrap();
-    assert_eq!((on.state(&arms), on.state(&fails)), (StepState::Pending, StepState::Unknown));
-    assert!(!on.passed.contains(&1) && !on.held && !on.unwinding() && on.failures.is_empty());
+    feed(&mut on, vec![EventKind::RetryRequested { anew: vec![asks.clone()] }]).unwrap();
+    assert_eq!((on.state(&arms), on.state(&fails), on.state(&asks)), (StepState::Pending, StepState::Unknown, StepState::Pending));
+    assert!(on.passed.is_empty() && !on.held && !on.unwinding() && on.failures.is_empty());
 
     let abort = || EventKind::AbortRequested { reason: "a".to_owned() };
     feed(&mut ledger, vec![abort()]).unwrap();

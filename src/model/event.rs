@@ -83,11 +83,18 @@ pub enum EventKind {
     /// A step failed, and the plan says that nothing is undone; or a wave waits for promotion. The fleet stays as it is until somebody decides.
     RunHeld,
     /// Somebody asked to go on with a run that is held: what failed is tried again.
-    RetryRequested,
+    RetryRequested {
+        /// Steps that were done, and are done once more: what they saw may have changed since.
+        #[serde(default, skip_serializing_if = "Vec::is_empty")]
+        anew: Vec<StepId>,
+    },
     /// Somebody has said that this wave, which waits for that, may begin.
     Promoted {
         /// The wave.
         wave: WaveIndex,
+        /// As of a run that is held.
+        #[serde(default, skip_serializing_if = "Vec::is_empty")]
+        anew: Vec<StepId>,
     },
     /// The run is over.
     RunClosed {

@@ -6,7 +6,7 @@ use super::header::app_upstream;
 use super::hosts::passed_to;
 use super::render::{backend_value, canary, fails, method, promoted, slow_start};
 use super::templates::{APP, Templates};
-use super::types::{BackendRole, MeshBackend, MeshService};
+use super::types::{MeshBackend, MeshService};
 use crate::model::{EnvName, ProjectName, Protocol, ServiceName, Side};
 use crate::script::layout;
 use minijinja::{Value, context};
@@ -75,7 +75,7 @@ fn at_app_port(service: &MeshService, side: Side) -> MeshService {
 }
 
 fn upstream_value(of: &MeshService, name: &str, side: Side) -> Value {
-    let n_active = of.backends.iter().filter(|backend| backend.role != BackendRole::Idle).count();
+    let n_active = of.backends.iter().filter(|backend| backend.role.takes_traffic()).count();
     let n_serving = of.backends.iter().filter(|backend| backend.takes_traffic()).count();
     context! {
         name => app_upstream(name, side),

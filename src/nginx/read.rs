@@ -29,12 +29,13 @@ pub fn read_service(text: &str) -> Result<MeshService, ReadError> {
         each_side_has_its_own |= waits;
         let as_marked = if waits { BackendRole::Idle } else { BackendRole::Live };
         let parameters: Vec<&str> = parameters.collect();
-        let is_down = parameters.contains(&"down");
+        let [is_down, is_backup] = ["down", "backup"].map(|word| parameters.contains(&word));
         let role = match standing {
             // What NGINX gives traffic to is not out, whatever the words say.
             Standing::Out if !is_down || waits => return Err(broken()),
+            Standing::In if waits && is_backup => BackendRole::IdleBackup,
             Standing::In if is_down => BackendRole::Idle,
-            Standing::In | Standing::Out if parameters.contains(&"backup") => BackendRole::Backup,
+            Standing::In | Standing::Out if is_backup => BackendRole::Backup,
             Standing::In | Standing::Out => as_marked,
         };
         if let Backend::Container { name, .. } = &backend {

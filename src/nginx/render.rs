@@ -203,12 +203,12 @@ fn is_host(host: &str) -> bool {
     !host.is_empty() && host.len() <= 253 && host.split('.').all(label)
 }
 
-/// NGINX refuses an upstream of backups alone ("no servers in upstream"): without a live one, they are live.
+/// NGINX refuses an upstream of backups alone ("no servers in upstream"): without a live one, they are live. So on the side that waits.
 pub(super) fn promoted(service: &MeshService) -> MeshService {
     let mut service = service.clone();
-    if service.backends.iter().all(|backend| backend.role != BackendRole::Live) {
-        for backend in service.backends.iter_mut().filter(|backend| backend.role == BackendRole::Backup) {
-            backend.role = BackendRole::Live;
+    for (first, reserve) in [(BackendRole::Live, BackendRole::Backup), (BackendRole::Idle, BackendRole::IdleBackup)] {
+        if service.backends.iter().all(|backend| backend.role != first) {
+            service.backends.iter_mut().filter(|backend| backend.role == reserve).for_each(|backend| backend.role = first);
         }
     }
     service
@@ -219,13 +219,14 @@ pub(super) fn backend_value(backend: &MeshBackend, idle: &str) -> Value {
         Backend::Container { name, port, .. } => (format!("{name}:{port}"), "resolve"),
         Backend::Address { address, port } => (format!("{address}:{port}"), ""),
     };
-    let role = match backend.role {
-        BackendRole::Live => "",
-        BackendRole::Backup => "backup",
-        BackendRole::Idle => idle,
+    let (role, idle) = match backend.role {
+        BackendRole::Live => ("", ""),
+        BackendRole::Backup => ("backup", ""),
+        BackendRole::Idle => ("", idle),
+        BackendRole::IdleBackup => ("backup", idle),
     };
     let out = if backend.role.takes_traffic() && !backend.standing.is_in() { "down" } else { "" };
-    let flags: Vec<&str> = [resolve, role, out].into_iter().filter(|flag| !flag.is_empty()).collect();
+    let flags: Vec<&str> = [resolve, role, idle, out].into_iter().filter(|flag| !flag.is_empty()).collect();
     context! {
         target => target,
         flags => flags.iter().map(|flag| format!(" {flag}")).collect::<String>(),

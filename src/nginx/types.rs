@@ -114,6 +114,8 @@ pub enum BackendRole {
     Backup,
     /// Listed and resolved, and given no traffic: the side that waits.
     Idle,
+    /// The same; and of what a canary sends to that side, this one gets what the idle ones do not answer.
+    IdleBackup,
 }
 
 impl BackendRole {
@@ -122,7 +124,16 @@ impl BackendRole {
     pub fn takes_traffic(self) -> bool {
         match self {
             BackendRole::Live | BackendRole::Backup => true,
-            BackendRole::Idle => false,
+            BackendRole::Idle | BackendRole::IdleBackup => false,
+        }
+    }
+
+    /// The same on the side that waits.
+    #[must_use]
+    pub fn idle(self) -> BackendRole {
+        match self {
+            BackendRole::Live | BackendRole::Idle => BackendRole::Idle,
+            BackendRole::Backup | BackendRole::IdleBackup => BackendRole::IdleBackup,
         }
     }
 }

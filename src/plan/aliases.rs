@@ -6,7 +6,7 @@ use super::present::is_ours;
 use super::routes::Routing;
 use super::steps::plain;
 use super::target::Desired;
-use super::types::{Finding, Level, Step, UndoKind};
+use super::types::{Change, Finding, Level, Step, UndoKind};
 use crate::facts::{ContainerFact, Facts};
 use crate::model::{Action, ContainerSpec, Labels, Millis, NetworkMode, ServerName, ServiceName, label, network_name};
 use crate::nginx::{Alias, RenderError, alias_container, render_alias};
@@ -29,7 +29,7 @@ fn wanted(routing: &Routing<'_>, server: &ServerName) -> Result<Vec<ContainerSpe
     let (project, env) = (&routing.playbook.project, &routing.playbook.env);
     let mut all = Vec::new();
     for desired in routing.desired.iter().filter(is_deployed).filter(|desired| desired.service.alias) {
-        let Some(port) = desired.service.port else { continue };
+        let Some(port) = port(desired) else { continue };
         let stem = layout::stem(project, env, desired.name);
         let labels = [(label::PROJECT, project.to_string()), (label::ENV, env.to_string()), (label::SERVICE, desired.name.to_string())];
         let aliases = vec![desired.name.to_string()];
@@ -43,6 +43,18 @@ fn wanted(routing: &Routing<'_>, server: &ServerName) -> Result<Vec<ContainerSpe
         }));
     }
     Ok(all)
+}
+
+/// The port under which it is found: that of the side which serves once the plan is done. Of what is there, its own, which is another one than
+/// the playbook's after a rollback over a change of `port`, and until such a change is deployed.
+fn port(desired: &Desired<'_>) -> Option<u16> {
+    let is_there = match desired.change {
+        Change::Restore | Change::Keep | Change::CatchUp => true,
+        Change::Create | Change::Toggle | Change::Remove => false,
+    };
+    let there = desired.present.zip(desired.to).filter(|_| is_there);
+    let own = there.and_then(|(present, side)| present.side(side).find_map(|unit| unit.number(label::PORT)));
+    own.or(desired.service.port)
 }
 
 /// Starts the names that a server does not have yet, before anything that may ask for them.

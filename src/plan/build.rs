@@ -7,6 +7,7 @@ use super::containers::digest;
 use super::departed;
 use super::deploy::{deploy_waves, turns};
 use super::drift::Drift;
+use super::half_switched;
 use super::lint::lint;
 use super::maintenance;
 use super::orphans;
@@ -23,7 +24,7 @@ use super::target::{Back, Desired, Wanted, backend_mode, desire};
 use super::types::{Basis, Finding, Intent, Level, PLAN_FORMAT, Plan, Wave, WaveKind};
 use super::warm;
 use crate::config::{Inventory, OnFailure, Playbook};
-use crate::model::{Action, EnvName, Labels, ProjectName, Secrets, ServerName, ServiceName, label, network_name};
+use crate::model::{Action, EnvName, Labels, Millis, ProjectName, Secrets, ServerName, ServiceName, label, network_name};
 use crate::nginx::{RenderError, Templates};
 use crate::script::layout;
 use std::collections::{BTreeMap, BTreeSet};
@@ -65,11 +66,13 @@ pub fn build(inputs: Inputs<'_>) -> Result<(Plan, Vec<Finding>), RenderError> {
     let (sites, mut findings) = Sites::survey(inventory, fleet, (&network, labels), layout::MESH_NETWORK);
     let (mut desired, judging) = desire((playbook, inventory), &placement, fleet, &present, wanted, secrets, &behind);
     if wanted.maintenance.is_some() {
+        findings.extend(half_switched::warnings(&desired));
         findings.extend(maintenance::ask(&mut desired, wanted));
     } else if removed.is_empty() {
         findings.extend(placing.into_iter().chain(judging));
     } else {
         desired.retain(|desired| !removed.contains(desired.name));
+        findings.extend(half_switched::warnings(&desired));
         desired.iter_mut().for_each(Desired::stays);
     }
     if removed.is_empty() {
@@ -102,7 +105,9 @@ pub fn build(inputs: Inputs<'_>) -> Result<(Plan, Vec<Finding>), RenderError> {
         moment,
         batch: None,
         split: None,
+        waits: Millis(0),
     };
+    routing.waits = warm::waits(&routing, &turns(desired));
     // A server that is away is left behind by a run that changes anything.
     if removed.is_empty() && (!turns(desired).is_empty() || !all_generations(&routing, &BTreeSet::new())?.is_empty()) {
         routing.behind = &news;

@@ -10,7 +10,7 @@ use super::target::Desired;
 use super::turn::Turn;
 use super::types::{Change, Finding, Level, Step, Wave, WaveKind};
 use crate::config::{Canary, Promote, Strategy, Takes, hides_requests};
-use crate::model::{Action, CanaryCheck, Protocol, ServerName, ServiceName, Share};
+use crate::model::{Action, CanaryCheck, Millis, Protocol, ServerName, ServiceName, Share};
 use crate::nginx::{MeshBackend, RenderError, upstream_name};
 use crate::script::layout;
 use std::collections::{BTreeMap, BTreeSet};
@@ -59,6 +59,14 @@ fn obstacle(routing: &Routing<'_>, desired: &Desired<'_>) -> Option<&'static str
     } else {
         None
     }
+}
+
+/// How long it takes to try what of these is tried.
+pub(super) fn time(routing: &Routing<'_>, services: &[&Desired<'_>]) -> Option<Millis> {
+    let canary = wanted(routing)?;
+    let is_tried =
+        |desired: &&&Desired<'_>| matches!(desired.change, Change::Create | Change::Toggle) && obstacle(routing, desired).is_none();
+    services.iter().any(|desired| is_tried(&desired)).then_some(canary.time)
 }
 
 /// Why a canary would not see all that it is judged by: too few requests pass, so a log that is off would let any release pass.

@@ -1,4 +1,5 @@
 //! What a rollback makes of each service: back to the side that waits, where that is the release before. Deliberately absent: steps.
+use super::half_switched;
 use super::present::{Present, PresentService, Unit};
 use super::show::prose::clean;
 use super::target::{Desired, Wanted};
@@ -13,7 +14,9 @@ pub(super) fn judge_rollback(desired: &mut Desired<'_>, present: &Present<'_>, w
         return;
     };
     (desired.from, desired.to) = (Some(live), Some(live));
+    let split = half_switched::warning(desired, live, half_switched::DECIDE_FIRST);
     if !wanted.selects(desired.name) {
+        findings.extend(split);
         "not selected".clone_into(&mut desired.reason);
         return;
     }

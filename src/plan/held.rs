@@ -55,6 +55,22 @@ pub fn waits_for_promotion(plan: &Plan, ledger: &Ledger) -> Option<WaveIndex> {
     (goes_on && waits(ledger, index, wave)).then_some(index)
 }
 
+/// The steps that waited until new containers were well, where requests are yet to be switched to these: a run that is held or waits for
+/// promotion may have done so for days, and nobody has asked them since.
+#[must_use]
+pub fn asked_anew(plan: &Plan, ledger: &Ledger) -> Vec<StepId> {
+    let is_to_switch = |id: &StepId| {
+        let switches = plan.step(id).is_some_and(|step| matches!(step.action, Action::Switch { .. }));
+        switches && ledger.state(id) != StepState::Done
+    };
+    let last = plan.step_ids().filter(is_to_switch).map(|id| id.wave).max();
+    let is_asked = |id: &StepId| {
+        let waits = plan.step(id).is_some_and(|step| matches!(step.action, Action::AwaitHealthy { .. }));
+        waits && ledger.state(id) == StepState::Done && last.is_some_and(|last| id.wave < last)
+    };
+    plan.step_ids().filter(is_asked).collect()
+}
+
 /// The run goes on forward when it is taken up: it is held, or died before that was written down.
 #[must_use]
 pub fn is_tried_again(plan: &Plan, ledger: &Ledger) -> bool {

@@ -14,10 +14,9 @@ use super::target::Desired;
 use super::warm::Warm;
 use crate::config::{Inventory, Playbook};
 use crate::facts::Facts;
-use crate::model::{BackendMode, GenerationId, Protocol, Secrets, ServerName, ServiceName, Side, StagedListener, label};
+use crate::model::{BackendMode, GenerationId, Millis, Protocol, Secrets, ServerName, ServiceName, Side, StagedListener, label};
 use crate::nginx::{
-    BackendRole, MeshBackend, MeshService, RenderError, Templates, generation_file, generation_id, listener, render_main, render_service,
-    service_path,
+    MeshBackend, MeshService, RenderError, Templates, generation_file, generation_id, listener, render_main, render_service, service_path,
 };
 use crate::script::layout::{BOOTSTRAP, GENERATION_FILE};
 use std::collections::{BTreeMap, BTreeSet};
@@ -59,6 +58,8 @@ pub(super) struct Routing<'a> {
     pub batch: Option<&'a Batch>,
     /// What is split between the sides.
     pub split: Option<&'a Split>,
+    /// For how long the run waits by what the playbook says.
+    pub waits: Millis,
 }
 
 /// Before or after the servers that were left behind have what they missed.
@@ -99,12 +100,14 @@ impl Routing<'_> {
         let is_split = |split: &&&Split| split.services.contains(desired.name) && split.servers.contains(server);
         let (Some(split), Some(to)) = (self.split.as_ref().filter(is_split), desired.to) else { return service };
         // What stands there of the new side by name need not be started here: it may leave this server.
-        let new = self.backends(server, desired, to);
+        let mut new = self.backends(server, desired, to);
         if new.is_empty() {
             return service;
         }
+        // Its part of the requests keeps to the zones as all of them do.
+        assign_roles(self, server, desired, &mut new);
         let mut backends: Vec<MeshBackend> = service.backends.into_iter().filter(|backend| backend.side != to).collect();
-        backends.extend(new.into_iter().map(|backend| MeshBackend { role: BackendRole::Idle, ..backend }));
+        backends.extend(new.into_iter().map(|backend| MeshBackend { role: backend.role.idle(), ..backend }));
         MeshService { canary: Some(split.share), backends, ..service }
     }
 

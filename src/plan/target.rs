@@ -5,6 +5,7 @@ use super::claims::settle_all;
 use super::containers::{BasePorts, UsedPort, environment, spec_digest};
 use super::difference::difference;
 use super::going_back::judge_rollback;
+use super::half_switched;
 use super::place::Placement;
 use super::present::{Fleet, Present, PresentService};
 use super::secrets;
@@ -337,18 +338,7 @@ fn judge(desired: &mut Desired<'_>, fleet: &Fleet, wanted: &Wanted, findings: &m
     // Selected or not: every plan writes what servers route of every service, and that is one side.
     if desired.present.is_some_and(PresentService::is_split) {
         desired.reason = format!("{HALF_SWITCHED}: every server is brought to the {live} side");
-        let tries = desired.present.is_some_and(|present| present.level_routes().any(|route| route.canary.is_some()));
-        let seen = match tries {
-            true => "a canary is tried, and nobody is at it: its run was cut off, is held or waits for promotion",
-            false => "servers route different sides: a run was cut off",
-        };
-        findings.push(Finding {
-            level: Level::Warning,
-            server: None,
-            service: Some(desired.name.clone()),
-            text: format!("{seen}. This plan brings them all to the {live} side, and no further"),
-            hint: "`deploy` goes on to the playbook's version by itself, with a plan of its own".to_owned(),
-        });
+        findings.extend(half_switched::warning(desired, live, half_switched::GOES_ON));
         return;
     }
     if !wanted.selects(desired.name) {

@@ -1,10 +1,12 @@
 //! Old sides that stay running for a quick way back: which, since when, and for how long. A file of each server's generation has it, that
 //! changes with its routes and goes back with them. Deliberately absent: stopping them (see `leftovers`), and a clock: a server's own is one of
 //! its facts.
+use super::batches;
+use super::canary;
 use super::present::Unit;
 use super::routes::Routing;
 use super::target::Desired;
-use super::types::{Finding, Level};
+use super::types::{Change, Finding, Level, WaveKind};
 use crate::config::{Keep, Playbook, Rollout};
 use crate::facts::Facts;
 use crate::model::{EnvName, Millis, ProjectName, ServerName, ServiceName, Side, label};
@@ -23,7 +25,8 @@ struct Idle {
     side: Side,
     /// Of which release. What is on that side of another one was put there later.
     release: u64,
-    /// When the run was planned that left it: the server's clock, milliseconds since the Unix epoch.
+    /// From when its time counts: when the run was planned that left it, and as much later as that run waited by what the playbook says. The
+    /// server's clock, milliseconds since the Unix epoch.
     since: u64,
 }
 
@@ -75,7 +78,8 @@ impl Warm {
             let (Some(from), Some(present)) = (desired.from, desired.present) else { continue };
             let is_here = present.side(from).any(|unit| unit.server == *server);
             if let (true, true, Some(release)) = (stays(routing.playbook, desired), is_here, present.release(from)) {
-                all.insert(desired.name.clone(), Idle { side: from, release, since: facts.clock });
+                let since = facts.clock.saturating_add(routing.waits.0);
+                all.insert(desired.name.clone(), Idle { side: from, release, since });
             }
         }
         Warm(all)
@@ -121,6 +125,20 @@ pub(super) fn over(rollout: &Rollout, unit: &Unit<'_>, service: &ServiceName, hi
     })
 }
 
+/// For how long a run of these turns waits by what the playbook says: canaries that are tried, watches after a switch, pauses between
+/// batches. Until it is over nothing is idle, and nobody goes back by a rollback.
+#[must_use]
+pub(super) fn waits(routing: &Routing<'_>, turns: &[Vec<&Desired<'_>>]) -> Millis {
+    let rollout = &routing.playbook.rollout;
+    let is_new = |desired: &&Desired<'_>| matches!(desired.change, Change::Create | Change::Toggle);
+    let tried = turns.iter().filter_map(|services| canary::time(routing, services)).map(|time| time.0);
+    let stages = batches::stages(routing, turns);
+    let watched = stages.iter().filter(|stage| stage.services.iter().any(is_new));
+    let n_pauses = stages.iter().filter(|stage| !stage.is_last()).count() as u64;
+    let watches = rollout.min_healthy_time.0.saturating_mul(watched.count() as u64);
+    Millis(tried.sum::<u64>().saturating_add(watches).saturating_add(rollout.rolling.pause.0.saturating_mul(n_pauses)))
+}
+
 /// The services that move, and whose old side is stopped all the same.
 #[must_use]
 pub(super) fn findings(routing: &Routing<'_>) -> Vec<Finding> {
@@ -136,5 +154,20 @@ pub(super) fn findings(routing: &Routing<'_>) -> Vec<Finding> {
         },
         hint: "it is stopped, and a rollback starts it again".to_owned(),
     });
-    stopped.collect()
+    stopped.chain(unknown(routing)).collect()
+}
+
+/// Nobody knows for how long a canary waits for somebody, and its old side is not idle before.
+fn unknown(routing: &Routing<'_>) -> Option<Finding> {
+    let services: Vec<&Desired<'_>> =
+        routing.desired.iter().filter(|desired| desired.moves() && stays(routing.playbook, desired)).collect();
+    let is_tried = canary::time(routing, &services).is_some() && canary::Trial::then(routing) == WaveKind::AfterPromotion;
+    let time = routing.playbook.rollout.warm_time;
+    is_tried.then(|| Finding {
+        level: Level::Note,
+        server: None,
+        service: None,
+        text: format!("`warm_time` ({time}) begins when the canary has been tried, and not only when it is promoted"),
+        hint: "where it may wait for long, make `warm_time` as much longer: once it is over, the next deploy stops the old side".to_owned(),
+    })
 }

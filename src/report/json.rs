@@ -112,10 +112,10 @@ pub(super) fn event_line(plan: &Plan, event: &Event) -> Result<String, serde_jso
         }
         EventKind::AbortRequested { reason } => Line { event: "abort_requested", reason: Some(reason), ..line },
         EventKind::RunHeld => Line { event: "run_held", ..line },
-        EventKind::Promoted { wave } => {
+        EventKind::Promoted { wave, .. } => {
             Line { event: "promoted", wave: Some(*wave), wave_name: plan.waves.get(*wave).map(|found| found.name.as_str()), ..line }
         }
-        EventKind::RetryRequested => Line { event: "retry_requested", ..line },
+        EventKind::RetryRequested { .. } => Line { event: "retry_requested", ..line },
         EventKind::RunClosed { verdict } => Line { event: "run_closed", verdict: Some(*verdict), ..line },
     };
     serde_json::to_string(&line)

@@ -99,7 +99,7 @@ impl Progress {
         let mut notices = Vec::new();
         match &event.kind {
             EventKind::RunOpened { .. } => {}
-            EventKind::RetryRequested | EventKind::Promoted { .. } => self.held = false,
+            EventKind::RetryRequested { .. } | EventKind::Promoted { .. } => self.held = false,
             EventKind::UndoStarted { .. } | EventKind::UndoEnded { .. } if self.held => {}
             EventKind::RunHeld => {
                 self.held = true;

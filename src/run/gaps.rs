@@ -47,7 +47,7 @@ impl Gaps {
             | EventKind::GatePassed { .. }
             | EventKind::AbortRequested { .. }
             | EventKind::RunHeld
-            | EventKind::RetryRequested
+            | EventKind::RetryRequested { .. }
             | EventKind::Promoted { .. }
             | EventKind::RunClosed { .. } => {}
         }

@@ -2,7 +2,7 @@
 //! from it. Deliberately absent: what events mean (see `ledger`), and finding runs (see `runs`).
 use super::runs::{EVENTS, OpenRun, PLAN, SUPERSEDED, read_events};
 use crate::ledger::{Ledger, LedgerError};
-use crate::model::{Event, EventKind, WaveIndex};
+use crate::model::{Event, EventKind, StepId, WaveIndex};
 use crate::plan::Plan;
 use sha2::{Digest, Sha256};
 use std::fmt::Write as _;
@@ -152,22 +152,22 @@ impl Journal {
         Ok(())
     }
 
-    /// Writes down that what failed in a run that is held is to be tried again, before anything else happens in it.
+    /// Writes down that what failed in a run that is held is to be tried again, and these steps with it, before anything else happens in it.
     ///
     /// # Errors
     /// [`JournalError`].
-    pub fn ask_to_retry(&mut self, ledger: &mut Ledger) -> Result<(), JournalError> {
-        let asked = self.write(ledger, vec![EventKind::RetryRequested])?;
+    pub fn ask_to_retry(&mut self, ledger: &mut Ledger, anew: Vec<StepId>) -> Result<(), JournalError> {
+        let asked = self.write(ledger, vec![EventKind::RetryRequested { anew }])?;
         self.opened.extend(asked);
         Ok(())
     }
 
-    /// Writes down that this wave may begin, before anything else happens in the run.
+    /// Writes down that this wave may begin once these steps are done anew, before anything else happens in the run.
     ///
     /// # Errors
     /// [`JournalError`].
-    pub fn promote(&mut self, ledger: &mut Ledger, wave: WaveIndex) -> Result<(), JournalError> {
-        let asked = self.write(ledger, vec![EventKind::Promoted { wave }])?;
+    pub fn promote(&mut self, ledger: &mut Ledger, wave: WaveIndex, anew: Vec<StepId>) -> Result<(), JournalError> {
+        let asked = self.write(ledger, vec![EventKind::Promoted { wave, anew }])?;
         self.opened.extend(asked);
         Ok(())
     }

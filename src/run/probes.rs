@@ -80,7 +80,7 @@ impl Probes {
     /// Takes in one event.
     pub fn event(&mut self, plan: &Plan, event: &Event) -> Vec<Order> {
         match &event.kind {
-            EventKind::RunOpened { .. } | EventKind::RunHeld | EventKind::RetryRequested | EventKind::Promoted { .. } => Vec::new(),
+            EventKind::RunOpened { .. } | EventKind::RunHeld | EventKind::RetryRequested { .. } | EventKind::Promoted { .. } => Vec::new(),
             EventKind::StepStarted { step } => self.started(plan, step, event.at),
             EventKind::StepEnded { step, outcome } => match outcome {
                 Outcome::Done { .. } => self.done(plan, step, event.at),

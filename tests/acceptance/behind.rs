@@ -4,6 +4,10 @@ use crate::fleet::Fleet;
 use crate::project::{Project, inventory};
 use crate::shop::{api_on, deploy, header, is};
 use crate::traffic::{HOST, Traffic};
+use crate::watch::toggle;
+
+/// One pass of `flipside watch` takes a copy out by these.
+const CHECKED: &str = "balance = { active_checks = { interval = \"1s\", fails = 2 } }";
 
 fn playbook(version: &str, floor: u32) -> String {
     let budget = "[rollout]\nmax_unreachable = 1";
@@ -15,7 +19,7 @@ servers_count = 3
 health_check = {{ interval = \"200ms\", deadline = \"8s\" }}
 "
     );
-    header(version).replace("[rollout]", budget) + &api_on(3, version, &format!("min_healthy = {floor}")) + &worker
+    header(version).replace("[rollout]", budget) + &api_on(3, version, &format!("min_healthy = {floor}\n{CHECKED}")) + &worker
 }
 
 /// The containers of the shop that run, by server.
@@ -49,6 +53,14 @@ fn a_server_that_cannot_be_reached_is_left_behind_and_brought_level() {
         [vec!["shop_prod_api", "shop_prod_api_secondary", "shop_prod_worker_secondary"], vec!["shop_prod_api", "shop_prod_worker"]];
     assert_eq!(running(&fleet), [here.clone(), here, there]);
     project.flipside(&["status"]).exits(4).says(&["server3: it is behind"]);
+    deploy(&project).exits(0).says(&["nothing to do"]);
+
+    // What fails is taken out, and in again, on those that are reached.
+    let two = fleet.server(2);
+    toggle(&two, "shop_prod_api_secondary");
+    project.flipside(&["watch", "--once"]).exits(10).says(&["api, copy 1 on server2 is out of every upstream"]);
+    toggle(&two, "shop_prod_api_secondary");
+    project.flipside(&["watch", "--once"]).exits(10).says(&["api, copy 1 on server2 is in again", "server3 does not answer"]);
     deploy(&project).exits(0).says(&["nothing to do"]);
 
     // Back, and seen from a workstation that knows nothing of that run.

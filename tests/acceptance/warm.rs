@@ -3,6 +3,7 @@ use crate::fleet::Fleet;
 use crate::project::Project;
 use crate::shop::{deploy, is, status};
 use crate::traffic::Traffic;
+use crate::watch::toggle;
 use std::time::Instant;
 
 /// The example that the README points to.
@@ -50,8 +51,14 @@ fn an_old_side_stays_warm_and_the_way_back_is_one_reload() {
     project.flipside(&["rollback", "api", "-y"]).exits(0).says_not(&["started shop_prod_api"]);
     is(&project, "api", "RUNNING", "secondary", "2.0");
 
-    // Kept no more: the next deploy waits for what is under way there, and stops it.
-    project.playbook(&version("2.0").replace("keep = \"warm\"", "keep = \"stopped\""));
+    // Kept no more: until the next deploy it goes on, and what fails is taken out all the same.
+    let checked = "servers_count = 3\nbalance = { active_checks = { interval = \"1s\", fails = 2 } }";
+    project.playbook(&version("2.0").replace("keep = \"warm\"", "keep = \"stopped\"").replace("servers_count = 3", checked));
+    for (code, news) in [(10, "api, copy 1 on server2 is out of every upstream"), (0, "api, copy 1 on server2 is in again")] {
+        toggle(&servers[1], "shop_prod_api_secondary");
+        project.flipside(&["watch", "--once"]).exits(code).says(&[news]);
+    }
+    // That waits for what is under way there, and stops it.
     deploy(&project).exits(0).says(&["the playbook keeps no old side warm any more", "== drain"]);
     is(&project, "api", "RUNNING", "secondary", "2.0");
     for server in &servers {

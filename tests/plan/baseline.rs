@@ -5,7 +5,6 @@ use super::cases::Case;
 use super::driver::Servers;
 use super::invariants::{cut_requests, dead_routes, double_writers, routes, unserved};
 use flipside::model::label;
-use flipside::nginx::BackendRole;
 use flipside::plan::present;
 use std::collections::BTreeSet;
 
@@ -106,7 +105,7 @@ pub fn essence(case: &Case, servers: &Servers) -> BTreeSet<String> {
     all.extend(adopted::essence(case, servers));
     for (name, server) in servers {
         all.extend(routes(server).into_iter().map(|service| {
-            let live = service.backends.iter().filter(|backend| backend.role != BackendRole::Idle);
+            let live = service.backends.iter().filter(|backend| backend.role.takes_traffic());
             let backends: BTreeSet<String> = live.map(|backend| backend.server.to_string()).collect();
             format!("{name} routes {}/{} to {backends:?}", service.project, service.service)
         }));

@@ -1,7 +1,7 @@
 //! The smallest run: ask `next`, journal, perform, journal. One thread, no time, faults on demand. Deliberately absent: any decision.
 use flipside::ledger::Ledger;
 use flipside::model::{Event, EventKind, Failure, Outcome, ServerName, StepId, Verdict};
-use flipside::plan::{Move, Plan, next, waits_for_promotion};
+use flipside::plan::{Move, Plan, asked_anew, next, waits_for_promotion};
 use flipside::remote::fake::FakeServer;
 use std::collections::BTreeMap;
 
@@ -48,7 +48,7 @@ pub fn drive(plan: &Plan, servers: &mut Servers, trouble: &Trouble, observe: &mu
             match one {
                 // Somebody is there who promotes at once.
                 Move::Hold => match waits_for_promotion(plan, &run.ledger) {
-                    Some(wave) => run.event(EventKind::Promoted { wave }),
+                    Some(wave) => run.event(EventKind::Promoted { wave, anew: asked_anew(plan, &run.ledger) }),
                     None => run.event(EventKind::RunHeld),
                 },
                 Move::PassGate(wave) => run.event(EventKind::GatePassed { wave }),

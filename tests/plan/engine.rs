@@ -6,7 +6,7 @@ use crate::cases::Case;
 use crate::driver::Servers;
 use flipside::ledger::Ledger;
 use flipside::model::{Action, StepId, Verdict};
-use flipside::plan::{Fleet, Plan, back_by_themselves, is_tried_again, overtaken, past_undoing, rebased, waits_for_promotion};
+use flipside::plan::{Fleet, Plan, asked_anew, back_by_themselves, is_tried_again, overtaken, past_undoing, rebased, waits_for_promotion};
 use flipside::remote::fake::{FakeFleet, Fate};
 use flipside::run::{Journal, Notice, OpenRun, Stop, dispatch, open_runs, stuck_run};
 use std::cell::RefCell;
@@ -180,15 +180,16 @@ impl Workstation {
         let goes_back = run.ledger.unwinding() && !again;
         let back = if goes_back { Vec::new() } else { back_by_themselves(&run.plan, &run.ledger, &facts) };
         let mut journal = Journal::reopen(&mut run).unwrap();
+        let anew = asked_anew(&run.plan, &run.ledger);
         if way == Way::Back {
             journal.ask_to_undo(&mut run.ledger, "abort").unwrap();
         } else if !back.is_empty() {
             journal.ask_to_undo(&mut run.ledger, &back.join("; ")).unwrap();
         } else if way == Way::Promote {
             let wave = waits_for_promotion(&run.plan, &run.ledger).unwrap();
-            journal.promote(&mut run.ledger, wave).unwrap();
+            journal.promote(&mut run.ledger, wave, anew).unwrap();
         } else if again {
-            journal.ask_to_retry(&mut run.ledger).unwrap();
+            journal.ask_to_retry(&mut run.ledger, anew).unwrap();
         }
         Some(self.engine(case, base, (&run.plan, run.ledger, journal), servers, mishap).await)
     }

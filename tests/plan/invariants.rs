@@ -3,7 +3,7 @@ use super::driver::Servers;
 use flipside::config::{Inventory, Playbook};
 use flipside::facts::ContainerFact;
 use flipside::model::{Backend, ServerName, ServiceName, failed_name, label};
-use flipside::nginx::{BackendRole, MeshService, is_service_file, read_service};
+use flipside::nginx::{MeshService, is_service_file, read_service};
 use flipside::plan::{PresentService, Unit, present};
 use flipside::remote::fake::{FakeServer, is_up};
 use std::cell::RefCell;
@@ -89,7 +89,7 @@ fn lonely(servers: &Servers, playbook: &Playbook) -> BTreeSet<(String, String)> 
         let ours = routed.iter().filter(|service| service.project == playbook.project && service.env == playbook.env);
         let ours = ours.filter(|service| service.version == playbook.version);
         for (consumer, settings) in ours.filter_map(|service| Some((service, playbook.services.get(&service.service)?))) {
-            let here = consumer.backends.iter().any(|backend| backend.server == *name && backend.role != BackendRole::Idle);
+            let here = consumer.backends.iter().any(|backend| backend.server == *name && backend.role.takes_traffic());
             for used in settings.uses.keys().filter(|_| here) {
                 if !routed.iter().any(|service| service.service == *used && service.project == playbook.project) {
                     lonely.insert((

@@ -4,6 +4,7 @@
 //! Every plan that may be run is then run on servers in memory: to its end, with every step failing, and cut off after every step.
 #![expect(clippy::unwrap_used, unreachable_pub, reason = "a case that cannot be read is a broken test; its parts are written like rooms")]
 mod adopted;
+mod asked_anew;
 mod baseline;
 mod beside;
 mod by_hand;

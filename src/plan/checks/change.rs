@@ -3,8 +3,8 @@
 //! Deliberately absent: which copies fail.
 use super::copies::level;
 use super::out::{apply, copy_at, out_of};
-use crate::config::{OnFailure, Rollout};
-use crate::model::{Backend, BackendMode, CopyAt, ServerName, ServiceName, Side, Standing, label};
+use crate::config::OnFailure;
+use crate::model::{Backend, BackendMode, CopyAt, ServerName, ServiceName, Side, Standing, label, previous_name};
 use crate::nginx::{MeshService, RenderError, generation_file, generation_id, render_app, render_service};
 use crate::plan::build::{Inputs, lock_wave};
 use crate::plan::containers::digest;
@@ -18,7 +18,6 @@ use crate::plan::steps::{prune, switch};
 use crate::plan::switching::stage_on;
 use crate::plan::target::Repair;
 use crate::plan::types::{Basis, Change, Finding, Intent, Level, PLAN_FORMAT, Plan, ServicePlan, Step, Wave, WaveKind};
-use crate::plan::warm;
 use crate::script::layout::GENERATION_FILE;
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -63,7 +62,7 @@ pub fn check_plan(inputs: Inputs<'_>, verdicts: &BTreeMap<CopyAt, Standing>) -> 
     }
     let servers: BTreeSet<ServerName> = staged.keys().cloned().collect();
     findings.extend(servers.iter().filter_map(|server| armed(server, seen.get(server)?)));
-    findings.extend(unfinished(&present, &playbook.rollout));
+    findings.extend(unfinished(&present));
     let work = |name: &str, servers| Wave { name: name.to_owned(), kind: WaveKind::Work, servers };
     let mut waves = Vec::new();
     if !servers.is_empty() {
@@ -181,13 +180,13 @@ fn armed(server: &ServerName, facts: &crate::facts::Facts) -> Option<Finding> {
 
 /// A run is held, waits for promotion, or was cut off: somebody decides about the side that runs beside the live one, and could not any
 /// more if a server served another generation by then. Nothing is changed before.
-fn unfinished(present: &Present<'_>, rollout: &Rollout) -> Vec<Finding> {
-    let is_open = |service: &PresentService<'_>| {
+fn unfinished(present: &Present<'_>) -> Vec<Finding> {
+    let is_open = |name: &ServiceName, service: &PresentService<'_>| {
         let beside = service.live().into_iter().flat_map(|live| service.side(live.other()));
-        let mut beside = beside.filter(|unit| unit.runs() && !warm::is_warm(rollout, unit) && !service.behind.contains(&unit.server));
+        let mut beside = beside.filter(|unit| unit.runs() && !was_left(present, name, service, unit));
         service.is_split() || service.routes.values().any(|route| route.canary.is_some()) || beside.next().is_some()
     };
-    let open = present.services.iter().filter(|(_, service)| is_open(service));
+    let open = present.services.iter().filter(|(name, service)| is_open(name, service));
     let told = open.map(|(name, _)| Finding {
         level: Level::Fatal,
         server: None,
@@ -196,6 +195,20 @@ fn unfinished(present: &Present<'_>, rollout: &Rollout) -> Vec<Finding> {
         hint: "it is waited for: `flipside status` says what it is, and a deploy brings all servers to one side".to_owned(),
     });
     told.collect()
+}
+
+/// A run that has ended left the unit running: as a way back, also once the time for that is over, since only a deploy stops it then; or for a
+/// server that is behind. What a later run has put in the place of an older unit is none of these until that run ends, which takes the
+/// older one away.
+fn was_left(present: &Present<'_>, name: &ServiceName, service: &PresentService<'_>, unit: &Unit<'_>) -> bool {
+    let mut behind = present.record.iter().flat_map(|record| record.servers.values());
+    let was_kept = service.behind.contains(&unit.server) || behind.any(|left| left.may_route(name, unit.side));
+    unit.idle_for.is_some() || (was_kept && !has_replaced(present, unit))
+}
+
+fn has_replaced(present: &Present<'_>, unit: &Unit<'_>) -> bool {
+    let older = unit.app.map(|app| previous_name(&app.name));
+    present.aside.iter().any(|(server, container)| *server == unit.server && Some(&container.name) == older.as_ref())
 }
 
 fn mode(present: &Present<'_>) -> BackendMode {
