@@ -13,6 +13,7 @@ mod server;
 mod shop;
 mod tls;
 mod traffic;
+mod uploads;
 
 mod adopt;
 mod app_port;

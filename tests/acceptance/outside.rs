@@ -1,5 +1,5 @@
-//! What clients speak with public hosts over TLS while they are deployed: HTTP/2, gRPC, WebSockets. And what each setting of a host does to a
-//! request. Deliberately absent: certificates, maintenance and pages, which are in `ingress`.
+//! What clients speak with public hosts over TLS while they are deployed: HTTP/2, gRPC, also at an app port, WebSockets. And what each setting
+//! of a host does to a request. Deliberately absent: certificates, maintenance and pages, which are in `ingress`.
 use crate::fleet::Fleet;
 use crate::load::TargetSummary;
 use crate::project::Project;
@@ -7,6 +7,7 @@ use crate::server::Server;
 use crate::shop::{deploy, header, ports};
 use crate::tls::{certify, curl_of, tunnel};
 use crate::traffic::{HOST, Traffic};
+use crate::uploads::{MIB, Upload, arrived, post};
 use std::io::{Read, Write};
 use std::net::TcpStream;
 use std::process::Stdio;
@@ -15,7 +16,10 @@ use std::time::{Duration, Instant};
 /// The host of the service that speaks gRPC.
 const CALLS: &str = "calls.example.com";
 
-/// A website with HTTP/2, and a service that speaks gRPC.
+/// The host of the service that speaks gRPC at its app port alone.
+const STORE: &str = "store.example.com";
+
+/// A website with HTTP/2, a service that speaks gRPC, and one that has clients of its own over TCP, and speaks gRPC at another port.
 fn speakers(version: &str) -> String {
     let tls = "tls = { certificate = \"shop_cert\", key = \"shop_key\"";
     header(version)
@@ -37,6 +41,14 @@ protocol = \"http\"
 servers_count = 2
 health_check = {{ interval = \"200ms\", deadline = \"8s\" }}
 proxy = {{ hosts = [\"{CALLS}\"], grpc = true, {tls} }} }}
+
+[services.store]
+image = \"flipside/app:{version}\"
+command = [\"--mode\", \"grpc\", \"--port\", \"15672\", \"--http-port\", \"5672\"]
+port = 5672
+servers_count = 2
+health_check = {{ interval = \"200ms\", deadline = \"8s\" }}
+proxy = {{ hosts = [\"{STORE}\"], app_port = 15672, grpc = true, {tls} }} }}
 "
         )
 }
@@ -52,11 +64,12 @@ fn http2_grpc_and_websockets_over_tls_live_through_two_deploys() {
     let fleet = Fleet::take();
     let (one, three) = (fleet.server(1), fleet.server(3));
     let project = Project::new(&fleet, &speakers("1.0"));
-    certify(&project, &[HOST, CALLS]);
+    certify(&project, &[HOST, CALLS, STORE]);
     deploy(&project).exits(0);
     let (internal, ..) = ports(&project, "calls");
+    let (of_store, ..) = ports(&project, "store");
 
-    let [website, calls] = [HOST, CALLS].map(|host| tunnel(&project, &one, host, "h2"));
+    let [website, calls, store] = [HOST, CALLS, STORE].map(|host| tunnel(&project, &one, host, "h2"));
     let old_website = tunnel(&project, &one, HOST, "http/1.1");
     let outside = [
         format!("h2:http://{website}/#{HOST}"),
@@ -65,9 +78,15 @@ fn http2_grpc_and_websockets_over_tls_live_through_two_deploys() {
         format!("ws:http://{old_website}/ws#{HOST}"),
         format!("grpc:http://{calls}/fleet.Echo/Say#{CALLS}"),
         format!("grpcstream:http://{calls}/fleet.Echo/Follow#{CALLS}"),
+        format!("grpc:http://{store}/fleet.Echo/Say#{STORE}"),
+        format!("grpcstream:http://{store}/fleet.Echo/Follow#{STORE}"),
     ];
-    let inside = ["grpc:http://ADDRESS/fleet.Echo/Say", "grpcstream:http://ADDRESS/fleet.Echo/Follow"]
-        .map(|target| target.replace("ADDRESS", &format!("127.0.0.1:{internal}")));
+    let inside = [
+        format!("grpc:http://127.0.0.1:{internal}/fleet.Echo/Say"),
+        format!("grpcstream:http://127.0.0.1:{internal}/fleet.Echo/Follow"),
+        // What NGINX passes on as TCP is HTTP here.
+        format!("new:http://127.0.0.1:{of_store}/"),
+    ];
     let traffic = Traffic::to(outside).and_inside(&three, &inside);
     std::thread::sleep(Duration::from_secs(1));
     for version in ["2.0", "3.0"] {
@@ -84,7 +103,7 @@ fn http2_grpc_and_websockets_over_tls_live_through_two_deploys() {
             began.elapsed()
         );
         traffic.phase(&format!("retiring for {version}"));
-        run.end().exits(0).says(&["2 services switched"]);
+        run.end().exits(0).says(&["3 services switched", "checked that public requests reach store at app port 15672"]);
         traffic.phase(&format!("after {version}"));
         std::thread::sleep(Duration::from_secs(1));
     }
@@ -108,28 +127,30 @@ fn http2_grpc_and_websockets_over_tls_live_through_two_deploys() {
     }
 }
 
-/// One website, with a setting of its own below each path.
-fn settings() -> String {
+/// One website, with a setting of its own below each path, and this version of those that are uploaded to.
+fn settings(version: &str) -> String {
     let services = [
-        ("web", "body_size = \"1m\""),
-        ("api", "path_prefix = \"/api.v1\", strip_prefix = true"),
-        ("quick", "path_prefix = \"/quick\", strip_prefix = true, timeout = { read = \"1s\" }"),
-        ("events", "path_prefix = \"/events\", strip_prefix = true, buffering = false"),
-        ("large", "path_prefix = \"/large\", strip_prefix = true, body_size = \"unlimited\""),
+        ("web", "http", "1.0", "body_size = \"1m\""),
+        ("api", "http", "1.0", "path_prefix = \"/api.v1\", strip_prefix = true"),
+        ("quick", "http", "1.0", "path_prefix = \"/quick\", strip_prefix = true, timeout = { read = \"1s\" }"),
+        ("events", "http", version, "path_prefix = \"/events\", strip_prefix = true, buffering = false, body_size = \"8m\""),
+        ("large", "http", version, "path_prefix = \"/large\", strip_prefix = true, body_size = \"unlimited\""),
+        ("calls", "grpc", "1.0", "path_prefix = \"/calls\", strip_prefix = true, body_size = \"unlimited\", grpc = true"),
     ];
-    let service = |(name, more): (&str, &str)| {
+    let service = |(name, mode, version, more): (&str, &str, &str, &str)| {
         format!(
             "
 [services.{name}]
-image = \"flipside/app:1.0\"
+image = \"flipside/app:{version}\"
+command = [\"--mode\", \"{mode}\"]
 port = 8000
 protocol = \"http\"
-health_check = {{ path = \"/up\", interval = \"200ms\", deadline = \"8s\" }}
+health_check = {{ interval = \"200ms\", deadline = \"8s\" }}
 proxy = {{ hosts = [\"{HOST}\", \"www.example.com\"], {more} }}
 "
         )
     };
-    header("1.0") + &services.map(service).concat()
+    header(version) + &services.map(service).concat()
 }
 
 /// The `Location` that an app's redirect arrives with.
@@ -168,8 +189,8 @@ fn announced(server: &Server, path: &str, length: u64) -> Option<String> {
 #[test]
 fn each_setting_of_a_host_holds_below_its_path_alone() {
     let fleet = Fleet::take();
-    let server = fleet.server(1);
-    let project = Project::new(&fleet, &settings());
+    let (servers, server) = (fleet.servers(), fleet.server(1));
+    let project = Project::new(&fleet, &settings("1.0"));
     deploy(&project).exits(0);
 
     // A redirect leads to where the client can go. What the app says of other places is left as it is.
@@ -208,8 +229,40 @@ fn each_setting_of_a_host_holds_below_its_path_alone() {
     assert!(chunks < 0.5 && chunks_unbuffered < 0.5 && whole_unbuffered < 0.5 && whole > 1.4, "{seen:?}");
 
     // What is too large is refused before it is sent: more than 1 MiB, than the usual 100, than nothing.
-    let (mib, seen) = (1 << 20, |path: &str, length| announced(&server, path, length));
-    assert_eq!((seen("", mib + 1).as_deref(), seen("", mib)), (Some("413"), None));
-    assert_eq!((seen("/api.v1", 100 * mib + 1).as_deref(), seen("/api.v1", 100 * mib)), (Some("413"), None));
-    assert_eq!(seen("/large", 1000 * mib), None);
+    let seen = |path: &str, length| announced(&server, path, length);
+    assert_eq!((seen("", MIB + 1).as_deref(), seen("", MIB)), (Some("413"), None));
+    assert_eq!((seen("/api.v1", 100 * MIB + 1).as_deref(), seen("/api.v1", 100 * MIB)), (Some("413"), None));
+    assert_eq!(seen("/large", 1000 * MIB), None);
+    // And while it is sent, where nobody has told its length. What is not too large arrives whole. The app itself takes 16 MiB of an HTTP
+    // request, and any size of a call.
+    for (path, bound) in [("", 1), ("/events", 8)] {
+        for framing in ["Content-Length", "chunked"] {
+            let sent = |length| post(&project, &server, &format!("{path}/echo"), length, framing);
+            assert_eq!((sent(bound * MIB), sent(bound * MIB + 1).0), ((200, bound * MIB), 413), "{path}, {framing}");
+        }
+    }
+    assert_eq!(post(&project, &server, "/api.v1/echo", 100 * MIB + 1, "chunked").0, 413);
+    assert_eq!(post(&project, &server, "/large/echo", 15 * MIB, "chunked"), (200, 15 * MIB));
+    assert_eq!(post(&project, &server, "/calls/fleet.Echo/Say", 101 * MIB, "chunked"), (200, 0));
+
+    // An upload without buffering reaches the app while the client is at it; another one only once NGINX has all of it.
+    let mut uploads = ["/events", "/large"].map(|path| Upload::begin(&server, &format!("{path}/echo")));
+    let began = Instant::now();
+    while !arrived(&servers, "shop_prod_events", uploads[0].sent) {
+        assert!(began.elapsed() < Duration::from_secs(5), "what has been sent of a body has not reached the app");
+    }
+    assert!(!arrived(&servers, "shop_prod_large", 1), "NGINX has passed on a part of a body");
+
+    // Both are under way when their services are deployed, for longer than a container takes to stop: they are waited for.
+    project.playbook(&settings("2.0"));
+    let mut run = project.start(&["deploy", "-y"]);
+    run.until("== drain");
+    for _ in 0..5 {
+        uploads.iter_mut().for_each(Upload::go_on);
+        std::thread::sleep(Duration::from_secs(1));
+    }
+    for upload in uploads {
+        upload.end();
+    }
+    run.end().exits(0).says(&["2 services switched"]);
 }

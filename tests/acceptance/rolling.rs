@@ -1,9 +1,11 @@
 //! `playbooks/rolling.toml`: batch by batch under traffic. A release that is bad reaches one batch, one that fails later is taken back from
-//! all, and a pause ends when it is told to.
+//! all, and a pause ends when it is told to. And a server without power is done without, and brought level when it is back.
 use crate::fleet::Fleet;
 use crate::project::Project;
 use crate::shop::{deploy, is};
 use crate::traffic::Traffic;
+use std::thread;
+use std::time::Duration;
 
 /// The example that the README points to.
 const EXAMPLE: &str = include_str!("../../playbooks/rolling.toml");
@@ -70,4 +72,32 @@ fn a_release_goes_from_server_to_server_and_a_bad_one_no_further() {
         assert_eq!(server.running("shop_prod_api"), ["shop_prod_api_secondary"], "{}", server.name);
     }
     traffic.end().none_failed().versions(&["1.0", "2.0"]).only("bad", "1.0");
+
+    // The last server has no power. The others go batch by batch where that many may be missing, and what its clients would need goes on there.
+    let (last, others) = (&servers[2], &servers[..2]);
+    last.fault("stop", &[]);
+    let traffic = Traffic::http(others);
+    project.playbook(&version("3.0"));
+    deploy(&project).exits(4).says(&["1 of 3 servers cannot be used; nothing was changed on any server"]);
+    let without = version("3.0").replace("batch = 1", "max_failures = \"34%\"\nbatch = 1").replace("pause = \"3s\"", "pause = \"1s\"");
+    project.playbook(&without);
+    deploy(&project).exits(0).says(&["== switch, batch 2 of 2", "its secondary side goes on running", "2 servers, WITHOUT server3"]);
+    let both = ["shop_prod_api", "shop_prod_api_secondary"];
+    assert_eq!([&others[0], &others[1]].map(|server| server.running("shop_prod_api")), [both, both]);
+
+    // With its power it serves what it had, until it is brought level.
+    last.fault("start", &[]);
+    project.flipside(&["status"]).exits(0).says(&["server3: it is behind: it has api 2.0, and the fleet has 3.0"]);
+    let of_last = Traffic::http(&servers[2..]);
+    of_last.phase("behind");
+    thread::sleep(Duration::from_secs(1));
+    of_last.phase("catching up");
+    project.flipside(&["catch-up", "-y"]).exits(0).says(&["== join the fleet", "1 service brought level"]).says_not(&["batch"]);
+    of_last.phase("level");
+    is(&project, "api", "RUNNING", "primary", "3.0");
+    for server in &servers {
+        assert_eq!(server.running("shop_prod_api"), ["shop_prod_api"], "{}", server.name);
+    }
+    of_last.end().none_failed().versions(&["2.0", "3.0"]).only("behind", "2.0").only("level", "3.0");
+    traffic.end().none_failed().versions(&["2.0", "3.0"]);
 }

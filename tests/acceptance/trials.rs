@@ -128,20 +128,39 @@ fn a_canary_is_judged_by_what_all_servers_see_and_held_until_somebody_decides() 
     }
 }
 
-/// A line service and a datagram service on two servers.
+/// The port of the line service that its public host is served from.
+const APP_PORT: &str = "9001";
+
+/// A line service, with a website at another port, and a datagram service, on two servers.
 fn lines(version: &str, tag: &str) -> String {
-    let service = |name: &str, mode: &str| {
+    let service = |name: &str, mode: &str, also: &str| {
         format!(
-            "[services.{name}]\nimage = \"flipside/app:{version}\"\ncommand = [\"--mode\", \"{mode}\", \"--port\", \"9000\"]\n\
-             port = 9000\nprotocol = \"{mode}\"\nservers = [\"server1\", \"server2\"]\nhealth_check = {CHECK}\n\n"
+            "[services.{name}]\nimage = \"flipside/app:{version}\"\ncommand = [\"--mode\", \"{mode}\", \"--port\", \"9000\"{also}]\n\
+             port = 9000\nprotocol = \"{mode}\"\nservers = [\"server1\", \"server2\"]\nhealth_check = {CHECK}\n"
         )
     };
+    let website = format!("proxy = {{ hosts = [\"{HOST}\"], app_port = {APP_PORT} }}\n\n");
     let canary = format!("tags = [\"{tag}\"]\ntime = \"8s\"\nmin_requests = 20\npromote = \"manual\"");
-    header(version, "", &canary) + &service("echo", "tcp") + &service("dns", "udp")
+    header(version, "", &canary) + &service("echo", "tcp", &listens()) + &website + &service("dns", "udp", "")
+}
+
+/// The arguments that make the line service listen at its app port.
+fn listens() -> String {
+    format!(", \"--http-port\", \"{APP_PORT}\"")
+}
+
+/// The website's requests in a phase, through the servers with these numbers: sent, failed, and answered by the new version.
+fn of_website(seen: &Seen, phase: &str, servers: &[Server]) -> [u64; 3] {
+    let through = |target: &str| servers.iter().any(|server| target.contains(&format!("/{}:", server.address)));
+    let targets = seen.0.targets.iter().filter(|target| through(&target.target));
+    let counts = targets.flat_map(|target| target.phases.iter().filter(|counts| counts.phase == phase)).map(|phase| &phase.counts);
+    counts.fold([0; 3], |[sent, lost, new], counts| {
+        [sent + counts.sent, lost + failed(counts), new + counts.answers.get("2.0").copied().unwrap_or(0)]
+    })
 }
 
 #[test]
-fn connections_and_datagrams_are_split_through_the_servers_with_the_tag_and_connections_are_counted() {
+fn connections_and_datagrams_are_split_through_the_servers_with_the_tag_and_connections_are_counted_with_requests_for_the_app_port() {
     let fleet = Fleet::take();
     let servers = fleet.servers();
     let project = Project::new(&fleet, &lines("1.0", "canary"));
@@ -158,6 +177,13 @@ fn connections_and_datagrams_are_split_through_the_servers_with_the_tag_and_conn
     project.playbook(&lines("2.0", "canaries"));
     deploy(&project).exits(3).says(&["no server has the tag `canaries`"]);
 
+    // A release that does not listen at its app port is not tried.
+    let traffic = Traffic::http(&servers);
+    traffic.phase("deaf");
+    project.playbook(&lines("2.0", "canary").replace(&listens(), "").replace("\"8s\" }\nproxy", "\"2s\" }\nproxy"));
+    deploy(&project).exits(5).says(&["app port 9001 refuses connections", "everything was put back"]).says_not(&["== try the canary"]);
+    traffic.phase("connections");
+
     // Connections that NGINX cannot make fail the canary.
     project.playbook(&lines("2.0", "canary"));
     let mut run = project.start(&["deploy", "-y"]);
@@ -169,6 +195,21 @@ fn connections_and_datagrams_are_split_through_the_servers_with_the_tag_and_conn
     assert!(lost > 0, "no connection was lost");
     is(&project, "echo", "RUNNING", "primary", "1.0");
 
+    // So do requests for its app port, where its connections are well.
+    let listed = project.flipside(&["ports"]).exits(0).stdout;
+    let of_app = listed.lines().find(|line| line.contains(&format!(" {APP_PORT} "))).and_then(|line| line.split_whitespace().last());
+    let mut run = project.start(&["deploy", "-y"]);
+    run.until("== try the canary");
+    traffic.phase("blocked");
+    let blocked = Blocked::new(&servers, of_app.and_then(|port| port.parse().ok()).expect("a port"));
+    for server in tried {
+        assert_eq!(server.answers_of_localhost("tcp", internal, 20).get("closed"), None, "{}", server.name);
+    }
+    run.end().exits(5).says(&["requests to the canary of echo fail: new side: ", "everything was put back"]);
+    traffic.phase("good");
+    drop(blocked);
+    is(&project, "echo", "RUNNING", "primary", "1.0");
+
     // A good release waits with its share of both. Of 400, a fifth is 80, and 8 the standard deviation: five of them are one in a million.
     let mut run = project.start(&["deploy", "-y"]);
     run.until("== try the canary");
@@ -178,6 +219,7 @@ fn connections_and_datagrams_are_split_through_the_servers_with_the_tag_and_conn
         "new side: 0 of",
         "waits for promotion",
     ]);
+    traffic.phase("waiting");
     for (protocol, port) in [("tcp", internal), ("udp", datagrams)] {
         for server in tried {
             let answers = server.answers_of_localhost(protocol, port, 400);
@@ -192,7 +234,19 @@ fn connections_and_datagrams_are_split_through_the_servers_with_the_tag_and_conn
         let answers = servers[2].answers_of_localhost(protocol, port, 50);
         assert_eq!(answers, BTreeMap::from([("1.0".to_owned(), 50)]), "{protocol}: server3 has not the tag");
     }
+    traffic.phase("promoting");
     project.flipside(&["promote"]).exits(0);
+    traffic.phase("promoted");
+    let seen = traffic.end().only("deaf", "1.0").only("promoted", "2.0");
+    let (through, elsewhere) = (|phase| of_website(&seen, phase, tried), |phase| of_website(&seen, phase, &servers[2..]));
+    for phase in ["deaf", "connections", "good", "waiting", "promoting", "promoted"] {
+        assert_eq!((through(phase)[1], elsewhere(phase)[1]), (0, 0), "{phase}: {seen:#?}");
+    }
+    let ([sent, lost, _], [waiting, _, new]) = (through("blocked"), through("waiting"));
+    eprintln!("{lost} of {sent} requests to a canary at an app port failed, {new} of {waiting} met a good one");
+    assert!(lost > 0 && lost * 100 < sent * 26, "{lost} of {sent} requests failed");
+    assert!(new * 100 > waiting * 14 && new * 100 < waiting * 26, "{new} of {waiting} requests met the canary");
+    assert_eq!((elsewhere("blocked")[1], elsewhere("waiting")[2]), (0, 0), "server3 has not the tag");
     for (protocol, port) in [("tcp", internal), ("udp", datagrams)] {
         for server in &servers {
             let answers = server.answers_of_localhost(protocol, port, 50);
