@@ -389,6 +389,38 @@ fn a_half_closed_connection_is_not_drained_and_one_that_nobody_holds_is() {
     assert!(output.contains("no connection to the old side is left"), "{output}");
 }
 
+/// The ends of the connection that was accepted, as the kernel writes them in its table.
+fn ends(accepted: &TcpStream) -> String {
+    let (local, remote) = (accepted.local_addr().unwrap().port(), accepted.peer_addr().unwrap().port());
+    format!("0100007F:{local:04X} 0100007F:{remote:04X} \n")
+}
+
+#[test]
+fn who_is_still_sending_a_request_is_waited_for_and_who_has_a_connection_of_nginxs_own_is_not() {
+    // Two clients of NGINX, and one connection of its own to somebody whom nobody drains.
+    let listen = || TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
+    let (nginx, other) = (listen(), listen());
+    let connect = |to: &TcpListener| TcpStream::connect(to.local_addr().unwrap()).unwrap();
+    let (sending, passed_on) = (connect(&nginx), connect(&nginx));
+    let (first, second) = (nginx.accept().unwrap().0, nginx.accept().unwrap().0);
+    let own = connect(&other);
+    let noted = tempfile::NamedTempFile::new().unwrap();
+    let path = noted.path().display();
+    let run =
+        format!("script=$(printf '%s\\n' \"$3\" | sed 's,/flipside/nginx/connections,{path},g'); shift 3; exec sh -c \"$script\" \"$@\"");
+    let gone = |nginx: TcpStream, _: &TcpStream| {
+        drop(nginx);
+        None
+    };
+    fs::write(noted.path(), [ends(&first), ends(&second), ends(&own)].concat()).unwrap();
+    let output = drained_by(&run, gone);
+    assert!(output.contains("drain_timeout is over") && output.ends_with("requests that clients are still sending: 1\n"), "{output}");
+    drop((first, sending));
+    let output = drained_by(&run, gone);
+    assert!(output.contains("no connection to the old side is left"), "{output}");
+    drop((second, passed_on, own));
+}
+
 #[test]
 fn connections_are_seen_in_an_image_without_grep_too() {
     let tools = "folder=$(dirname \"$0\")/tools; mkdir \"$folder\"\nfor tool in sh cat ls readlink sleep; do ln -s \"$(command -v $tool)\" \"$folder/\"; done";

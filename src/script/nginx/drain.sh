@@ -29,6 +29,25 @@ left() {
 $(sockets '0[12458]' /proc/net/tcp /proc/net/tcp6)
 ROWS
 }
+# Requests that clients are still sending, where NGINX keeps a body until it has all of it: no connection leads to the old side yet, and the
+# old workers know no other. Everybody else who was connected at the switch and is still served by an old worker has a connection of NGINX's
+# own. A client that speaks HTTP/2 may have many of these, and hides others; without grep nobody is found.
+sending() {
+    n_sending=0
+    [ -s /flipside/nginx/connections ] || return 0
+    set -- /proc/net/tcp
+    [ ! -r /proc/net/tcp6 ] || set -- /proc/net/tcp /proc/net/tcp6
+    ports=
+    for port in $(grep -oh ':[0-9A-F]* 0*:0000 0A ' "$@" 2>/dev/null); do
+        case $port in :????) ports="$ports${ports:+|}${port#:}" ;; esac
+    done
+    [ -n "$ports" ] || return 0
+    rows=$(grep -hFf /flipside/nginx/connections "$@")
+    clients=$(printf '%s\n' "$rows" | grep -cE "^ *[0-9]+: [0-9A-F]+:($ports) [0-9A-F:]+ 01 ")
+    own=$(printf '%s\n' "$rows" | grep -vE "^ *[0-9]+: [0-9A-F]+:($ports) " | grep -cE '^ *[0-9]+: [0-9A-F:]+ [0-9A-F:]+ 0[18] ')
+    n_sending=$((clients + $(grep -cFf /flipside/nginx/connections /proc/net/unix) - own))
+    [ "$n_sending" -gt 0 ] || n_sending=0
+}
 while :; do
     now
     over=$((centis - began))
@@ -39,13 +58,17 @@ while :; do
     fi
     if [ "$over" -ge "$quiet" ]; then
         left "$@"
+        n_sending=0
+        [ "$n_left" -gt 0 ] || sending
         # So nothing has to be left twice in a row.
-        if [ "$n_left" -eq 0 ] && nap 0.05 && left "$@" && [ "$n_left" -eq 0 ]; then
+        if [ "$n_left" -eq 0 ] && [ "$n_sending" -eq 0 ] && nap 0.05 && left "$@" && [ "$n_left" -eq 0 ] && sending && [ "$n_sending" -eq 0 ]; then
             say "seen: drained $(show_centis $over) after the switch: no connection to the old side is left ($(count $leaving) old workers serve others)"
             exit 0
         fi
         if [ "$over" -ge "$bound" ]; then
-            say "seen: drain_timeout is over $(show_centis $over) after the switch; connections left to $where: $n_left"
+            rest="connections left to $where: $n_left"
+            [ "$n_sending" -eq 0 ] || rest="requests that clients are still sending: $n_sending"
+            say "seen: drain_timeout is over $(show_centis $over) after the switch; $rest"
             exit 0
         fi
     elif [ "$over" -ge "$bound" ]; then
