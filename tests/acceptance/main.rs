@@ -7,6 +7,7 @@
 mod load;
 
 mod fleet;
+mod methods;
 mod project;
 mod server;
 mod shop;
