@@ -53,14 +53,16 @@ pub(super) fn removal(name: &ServiceName, present: &Present<'_>, why: &str) -> O
     if servers.is_empty() {
         return None;
     }
-    let unit = units.first();
+    let live = service.and_then(PresentService::live);
+    // What serves is what is taken away. An old side that waits for a rollback goes with it, and gives it no name.
+    let unit = units.iter().find(|unit| Some(unit.side) == live && !unit.is_stale).or(units.first());
     let route = service.and_then(|service| service.routes.values().next());
     Some(ServicePlan {
         change: Change::Remove,
         reason: why.to_owned(),
         image: unit.and_then(|unit| unit.app).map(|app| app.image.clone()).unwrap_or_default(),
         protocol: route.map_or(Protocol::Tcp, |route| route.protocol),
-        from: service.and_then(PresentService::live),
+        from: live,
         to: None,
         from_version: unit.and_then(|unit| unit.label(label::VERSION)).map(clean),
         to_version: None,

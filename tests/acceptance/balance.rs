@@ -1,10 +1,11 @@
-//! `playbooks/balance.toml`, which copy answers: one's own zone first, copies in reserve, what a hash leads to; and what a copy that dies, or a whole zone that is
-//! lost, costs the clients. Deliberately absent: each method and strategy (see `strategies`).
+//! `playbooks/balance.toml` on the two zones of `inventory/zones.toml`, over HTTP and TCP: one's own zone first, copies in reserve, what a hash
+//! leads to; and what a copy that dies, or a whole zone that is lost, costs the clients. Deliberately absent: what tells one method from another
+//! (see `strategies`).
 use crate::fleet::Fleet;
-use crate::project::{Project, inventory};
+use crate::project::{Project, example};
 use crate::server::Server;
-use crate::shop::deploy;
-use crate::traffic::Traffic;
+use crate::shop::{deploy, ports};
+use crate::traffic::{Seen, Traffic};
 use std::collections::BTreeSet;
 use std::thread;
 use std::time::{Duration, Instant};
@@ -13,18 +14,14 @@ const API: &str = "api.example.com";
 const LEADER: &str = "leader.example.com";
 const CACHE: &str = "cache.example.com";
 const WIDE: &str = "wide.example.com";
+const SESSIONS: &str = "sessions.example.com";
+const SEARCH: &str = "search.example.com";
 const PLAYBOOK: &str = include_str!("../../playbooks/balance.toml");
-/// As `api`, but that every server's NGINX asks the copies of all zones alike.
-const GLOBAL: &str = "
-[services.wide]
-image = \"flipside/app:1.0\"
-port = 8000
-protocol = \"http\"
-servers_count = 3
-health_check = { path = \"/up\", interval = \"200ms\" }
-proxy = { hosts = [\"wide.example.com\"] }
-balance = { zone_routing = \"global\", tries = 3 }
-";
+const INVENTORY: &str = include_str!("../../inventory/zones.toml");
+/// When nothing happens: what has failed is given up, or is back.
+const QUIET: [&str; 3] = ["without them", "all of them", "without a zone"];
+/// Clients of each target.
+const N_CLIENTS: u64 = 2;
 
 /// Which server's copy says which name. A container that is started again is the same one.
 struct Copies(Vec<(String, String)>);
@@ -37,27 +34,48 @@ impl Copies {
 
     /// The servers whose copies answer some requests to this server's NGINX.
     fn who(&self, asked: &Server, host: &str, path: &str) -> BTreeSet<String> {
-        let of = |_| {
-            let (status, body) = asked.get(host, path);
-            let name = body.trim().rsplit(' ').next().unwrap_or_default().to_owned();
-            let found = self.0.iter().find(|(id, _)| !name.is_empty() && id.starts_with(&name));
-            found.map_or_else(|| panic!("{} answered {status}: {body}", asked.name), |(_, server)| server.clone())
-        };
-        (0..12).map(of).collect()
+        let answers = (0..12).map(|_| asked.get(host, path));
+        answers
+            .map(|(status, body)| self.server(body.trim().rsplit(' ').next(), &format!("{} answered {status}: {body}", asked.name)))
+            .collect()
+    }
+
+    /// The same for connections to a port of its localhost, that all stay open until the last one has answered.
+    fn who_over_tcp(&self, asked: &Server, port: u16) -> BTreeSet<String> {
+        let names = asked.names_of_localhost(port, 12, 0);
+        names.iter().map(|name| self.server(Some(name), &format!("{} at port {port}: {names:?}", asked.name))).collect()
+    }
+
+    fn server(&self, name: Option<&str>, otherwise: &str) -> String {
+        let found = self.0.iter().find(|(id, _)| name.is_some_and(|name| !name.is_empty() && id.starts_with(name)));
+        found.map_or_else(|| panic!("{otherwise}"), |(_, server)| server.clone())
     }
 
     /// Asks until these servers' copies answer, and no others: a copy that was given up is tried again after its `fail_timeout`.
     fn until(&self, asked: &Server, host: &str, wanted: &[usize]) {
-        let began = Instant::now();
-        loop {
-            let seen = self.who(asked, host, "/");
-            if seen == names(wanted) {
-                return;
-            }
-            assert!(began.elapsed() < Duration::from_secs(20), "{host} by way of {}: {seen:?}", asked.name);
-            thread::sleep(Duration::from_millis(200));
-        }
+        until(wanted, host, || self.who(asked, host, "/"));
     }
+
+    fn until_over_tcp(&self, asked: &Server, port: u16, wanted: &[usize]) {
+        until(wanted, &format!("port {port} of {}", asked.name), || self.who_over_tcp(asked, port));
+    }
+}
+
+fn until(wanted: &[usize], what: &str, ask: impl Fn() -> BTreeSet<String>) {
+    let began = Instant::now();
+    loop {
+        let seen = ask();
+        if seen == names(wanted) {
+            return;
+        }
+        assert!(began.elapsed() < Duration::from_secs(20), "{what}: {seen:?}");
+        thread::sleep(Duration::from_millis(200));
+    }
+}
+
+fn quiet(traffic: &Traffic, phase: &str) {
+    traffic.phase(phase);
+    thread::sleep(Duration::from_secs(1));
 }
 
 fn names(numbers: &[usize]) -> BTreeSet<String> {
@@ -69,16 +87,22 @@ fn zones_reserves_and_hashes_lead_to_the_right_copies_and_a_dead_one_costs_nothi
     let fleet = Fleet::take();
     let servers = fleet.servers();
     let (one, two, three) = (&servers[0], &servers[1], &servers[2]);
-    let project = Project::new(&fleet, &format!("{PLAYBOOK}{GLOBAL}"));
-    project.inventory(&(inventory(&fleet, "root", &[1, 2, 3]) + "zone = \"fra1\"\n"));
+    let project = Project::new(&fleet, PLAYBOOK);
+    project.inventory(&example(&fleet, INVENTORY));
     deploy(&project).exits(0);
     let copies = Copies::of(&fleet);
+    let [queue, store] = ["queue", "store"].map(|service| ports(&project, service).0);
     assert_eq!(copies.who(one, API, "/"), names(&[1, 2]), "its own zone");
     assert_eq!(copies.who(three, API, "/"), names(&[3]), "its own zone");
+    assert_eq!(copies.who_over_tcp(one, queue), names(&[1, 2]), "its own zone");
+    assert_eq!(copies.who_over_tcp(three, queue), names(&[3]), "its own zone");
     for server in &servers {
         assert_eq!(copies.who(server, WIDE, "/"), names(&[1, 2, 3]), "all zones");
+        assert_eq!(copies.who(server, SEARCH, "/"), names(&[1, 2, 3]), "all zones");
+        assert_eq!(copies.who(server, SESSIONS, "/").len(), 1, "a client stays with one copy");
         assert_eq!(copies.who(server, LEADER, "/"), names(&[2]), "the first of `servers`, for {} too", server.name);
     }
+    assert_eq!(copies.who_over_tcp(three, store), names(&[1, 2]), "the first two of `servers`, for another zone too");
     let pages: Vec<_> =
         servers.iter().map(|server| (0..5).map(|n| copies.who(server, CACHE, &format!("/?{n}"))).collect::<Vec<_>>()).collect();
     assert!(pages[0].iter().all(|copies| copies.len() == 1) && pages.iter().all(|of| *of == pages[0]), "a page is at one copy: {pages:?}");
@@ -86,44 +110,78 @@ fn zones_reserves_and_hashes_lead_to_the_right_copies_and_a_dead_one_costs_nothi
 
     // A copy dies, and comes back. Who asks does not notice, in its zone or in another.
     let target = |server: &Server, host: &str| ["new", "keep"].map(|kind| format!("{kind}:http://{}/#{host}", server.address));
-    let traffic = Traffic::to([one, three].into_iter().flat_map(|server| [API, LEADER, WIDE].map(|host| target(server, host))).flatten());
+    let lines = [queue, store].map(|port| format!("tcp:127.0.0.1:{port}"));
+    let traffic = Traffic::to([one, three].into_iter().flat_map(|server| [API, LEADER, WIDE].map(|host| target(server, host))).flatten())
+        .and_inside(one, &lines)
+        .and_inside(three, &lines);
     traffic.phase("copies die");
-    two.must("docker kill spread_prod_leader");
-    three.must("docker kill spread_prod_api");
+    two.must("docker kill spread_prod_leader spread_prod_store");
+    three.must("docker kill spread_prod_api spread_prod_queue");
     copies.until(three, API, &[1, 2]);
     copies.until(one, LEADER, &[1, 3]);
+    copies.until_over_tcp(three, queue, &[1, 2]);
+    copies.until_over_tcp(one, store, &[1]);
+    quiet(&traffic, "without them");
     traffic.phase("copies come back");
-    two.must("docker start spread_prod_leader");
-    three.must("docker start spread_prod_api");
+    two.must("docker start spread_prod_leader spread_prod_store");
+    three.must("docker start spread_prod_api spread_prod_queue");
     copies.until(three, API, &[3]);
     copies.until(one, LEADER, &[2]);
+    copies.until_over_tcp(three, queue, &[3]);
+    copies.until_over_tcp(one, store, &[1, 2]);
+    quiet(&traffic, "all of them");
     // The zone of server1 loses a server to a power cut and the other copy to a crash: the other zone serves its clients.
     traffic.phase("a zone is lost");
     two.fault("stop", &[]);
-    one.must("docker kill spread_prod_api spread_prod_wide");
+    one.must("docker kill spread_prod_api spread_prod_wide spread_prod_queue spread_prod_store");
     copies.until(one, API, &[3]);
     copies.until(one, WIDE, &[3]);
-    thread::sleep(Duration::from_secs(5));
+    copies.until_over_tcp(one, queue, &[3]);
+    copies.until_over_tcp(one, store, &[3]);
+    quiet(&traffic, "without a zone");
+    thread::sleep(Duration::from_secs(4));
     traffic.phase("a zone comes back");
     two.fault("start", &[]);
-    one.must("docker start spread_prod_api spread_prod_wide");
+    one.must("docker start spread_prod_api spread_prod_wide spread_prod_queue spread_prod_store");
     copies.until(one, API, &[1, 2]);
     copies.until(one, WIDE, &[1, 2, 3]);
-    let seen = traffic.end().none_failed();
-    for target in &seen.0.targets {
-        let slowest: Vec<_> = target.phases.iter().map(|phase| format!("{}: {:?} ms", phase.phase, phase.counts.slowest_ms)).collect();
-        println!("{}: {} sent, none failed; slowest: {}", target.target, target.total.sent, slowest.join(", "));
+    copies.until_over_tcp(one, queue, &[1, 2]);
+    copies.until_over_tcp(one, store, &[1, 2]);
+    let mut seen = traffic.end().0;
+    let (lines, requests) = seen.targets.drain(..).partition::<Vec<_>, _>(|target| target.target.starts_with("tcp:"));
+    for target in lines.iter().chain(&requests) {
+        for phase in &target.phases {
+            let (counts, lost) = (&phase.counts, phase.counts.failed + phase.counts.cuts);
+            println!("{}, {}: {} sent, {lost} failed, slowest {:?} ms", target.target, phase.phase, counts.sent, counts.slowest_ms);
+        }
+    }
+    seen.targets = requests;
+    Seen(seen).none_failed();
+    // A connection that a copy took is lost with it: nobody can send its line again. Docker itself goes on taking those of the copy's own server for
+    // a moment. But for these, nobody loses any.
+    for (target, own) in
+        lines.iter().zip([["a zone is lost", "a zone comes back"]; 2].into_iter().chain([["copies die", "copies come back"], [""; 2]]))
+    {
+        for phase in &target.phases {
+            let most = if QUIET.contains(&phase.phase.as_str()) { 0 } else { 2 * N_CLIENTS };
+            let (sent, lost) = (phase.counts.sent, phase.counts.failed + phase.counts.cuts);
+            let is_well = own.contains(&phase.phase.as_str()) || lost <= most;
+            assert!(is_well && sent > lost, "{}, {}: {lost} of {sent}: {:#?}", target.target, phase.phase, target.failures);
+        }
+        let n_quiet = target.phases.iter().filter(|phase| QUIET.contains(&phase.phase.as_str())).count();
+        assert_eq!(n_quiet, QUIET.len(), "{}: {:?}", target.target, target.phases);
     }
 
     // Said otherwise in the playbook: NGINX alone is told, and no container is touched.
     let before: Vec<_> = servers.iter().map(Server::containers).collect();
     let tries = "balance = { tries = 3 }";
-    assert!(PLAYBOOK.contains(tries), "the playbook says it otherwise");
-    project.playbook(&(PLAYBOOK.replace(tries, "balance = { tries = 3, zone_routing = \"global\" }") + GLOBAL));
+    assert_eq!(PLAYBOOK.matches(tries).count(), 2, "the playbook says it otherwise");
+    project.playbook(&PLAYBOOK.replace(tries, "balance = { tries = 3, zone_routing = \"global\" }"));
     deploy(&project).exits(0);
     assert_eq!(servers.iter().map(Server::containers).collect::<Vec<_>>(), before);
     for server in &servers {
         assert_eq!(copies.who(server, API, "/"), names(&[1, 2, 3]));
+        assert_eq!(copies.who_over_tcp(server, queue), names(&[1, 2, 3]));
     }
     deploy(&project).exits(0).says(&["nothing to do"]);
 }

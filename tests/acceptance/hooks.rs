@@ -19,6 +19,21 @@ fn log(project: &Project) -> Vec<String> {
     text.lines().map(line).collect()
 }
 
+/// `after_failure` of a migration that failed.
+const FAILED_MIGRATION: &str =
+    "after_failure put_back: run before_deploy 3 in a container of worker on server1: it failed with exit code 7";
+
+/// The next release of `api` and `worker`, whose migration ends with this command.
+fn migrating(end: &str) -> String {
+    let text = EXAMPLE
+        .replace("version = \"1.0\"", "version = \"2.0\"")
+        .replace("[services.api]\nimage = \"flipside/app:1.0\"", "[services.api]\nimage = \"flipside/app:2.0\"")
+        .replace("LEVEL = \"info\"", "LEVEL = \"debug\"")
+        .replace("done </proc/net/tcp\n", &format!("done </proc/net/tcp\n        {end}\n"));
+    assert!(text.contains("debug") && text.contains(&format!("        {end}\n")) && text.contains("app:2.0"));
+    text
+}
+
 #[test]
 fn hooks_run_in_order_and_one_that_fails_stops_the_run_and_puts_it_back() {
     let fleet = Fleet::take();
@@ -79,8 +94,45 @@ fn hooks_run_in_order_and_one_that_fails_stops_the_run_and_puts_it_back() {
     ];
     assert_eq!(log(&project), order);
 
-    // Nothing is begun where the first one fails.
+    // A migration that fails, in its container, when another service has switched: nothing of the new release is left, nor of the container.
+    project.playbook(&migrating("exit 7"));
+    deploy(&project).exits(5).says(&[
+        "│ migrating debug with [secret] through localhost",
+        "run before_deploy 3 in a container of worker",
+        "it failed with exit code 7",
+        "everything was put back",
+    ]);
+    is(&project, "worker", "RUNNING", "primary", "1.0");
+    is(&project, "api", "RUNNING", "primary", "1.0");
+    for server in &servers {
+        assert_eq!(server.run("docker ps --format '{{.Names}}' | grep -e .hook -e secondary"), "", "{}", server.name);
+    }
+    assert_eq!(log(&project).last().map(String::as_str), Some(FAILED_MIGRATION));
+
+    // One that goes well, and the way back: each is told what was there before it.
+    project.playbook(&migrating(":"));
+    deploy(&project).exits(0);
+    assert_eq!(log(&project).last().map(String::as_str), Some("after_deploy 2.0 after api=1.0 worker=1.0"));
+    project.flipside(&["rollback", "-y"]).exits(0).says_not(&["migrating"]);
+    let order = [
+        "before_connect rollback of api echo worker",
+        "after_connect server1 server2 server3",
+        "before_rollback of api worker to 1.0",
+        "before_switch api: api=1.0",
+        "before_switch worker: worker=1.0",
+        "after_rollback api=1.0 worker=1.0 after api=2.0 worker=2.0",
+    ];
+    assert_eq!(log(&project), order);
+    is(&project, "api", "RUNNING", "primary", "1.0");
+
+    // Nothing is begun where the first one fails, nor where the one after connecting does.
     let before = fleet.snapshot();
+    project.playbook(&EXAMPLE.replace("$FLIPSIDE_HOOK $FLIPSIDE_SERVERS >>hooks.log", "$FLIPSIDE_HOOK >>hooks.log; exit 4"));
+    deploy(&project)
+        .exits(3)
+        .says(&["hook after_connect on the workstation: it failed with exit code 4; nothing was changed on any server"]);
+    assert_eq!(fleet.snapshot(), before);
+    assert_eq!(log(&project), ["before_connect deploy of api echo worker", "after_connect"]);
     project.playbook(&EXAMPLE.replace("of $FLIPSIDE_SERVICES >>hooks.log", "; exit 1"));
     deploy(&project)
         .exits(3)

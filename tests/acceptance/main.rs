@@ -8,6 +8,7 @@ mod load;
 
 mod fleet;
 mod gap;
+mod methods;
 mod project;
 mod server;
 mod shop;

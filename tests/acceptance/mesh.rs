@@ -1,6 +1,7 @@
-//! `localhost:INTERNAL_PORT`: from an app's first instruction, from a host's process, and across every deploy of the backend.
+//! `localhost:INTERNAL_PORT`: from an app's first instruction, from a host's process, and across every deploy of the backend; and a name in the
+//! project's network that leads to the same place.
 use crate::fleet::Fleet;
-use crate::project::Project;
+use crate::project::{Project, inventory};
 use crate::shop::{api_on, deploy, header, is, ports, service_echo};
 use crate::traffic::{HOST, Traffic};
 
@@ -64,4 +65,37 @@ fn without_a_door_an_app_reaches_the_mesh_by_name_and_prefixes_name_the_variable
         assert!(status == 200 && body.starts_with("1.0 "), "{status}: {body}");
     }
     assert_eq!(asked, 2);
+}
+
+/// The example of a name in the project's network.
+const NAMED: &str = include_str!("../../playbooks/alias.toml");
+
+#[test]
+fn a_name_leads_kept_connections_to_the_side_they_began_with_and_new_ones_to_the_live_one() {
+    let fleet = Fleet::take();
+    let server = fleet.server(1);
+    let release =
+        |version: &str| NAMED.replace("[rollout]\n", "[rollout]\nkeep = \"warm\"\n").replacen("app:1.0", &format!("app:{version}"), 1);
+    let project = Project::new(&fleet, &release("1.0"));
+    project.inventory(&inventory(&fleet, "root", &[1]));
+    deploy(&project).exits(0);
+    // Somebody has asked once what address the name has, and keeps it. An app asks each time.
+    let address = "docker inspect -f '{{(index .NetworkSettings.Networks \"named_prod_network\").IPAddress}}' named_prod_cache.alias";
+    let known = server.must(address);
+    let targets = ["tcp", "tcpkeep"].map(|kind| format!("{kind}:{}:7000", known.trim()));
+    let traffic =
+        Traffic::to([format!("new:http://{}/call?host=cache&port=7000&line=ping#{HOST}", server.address)]).and_inside(&server, &targets);
+    std::thread::sleep(std::time::Duration::from_secs(1));
+    project.playbook(&release("2.0"));
+    deploy(&project).exits(0);
+    traffic.phase("after");
+    std::thread::sleep(std::time::Duration::from_secs(1));
+    assert_eq!(server.must(address), known, "its address stays");
+    let mut seen = traffic.end().none_failed();
+    let (kept, new) = seen.0.targets.drain(..).partition::<Vec<_>, _>(|target| target.target.starts_with("tcpkeep:"));
+    seen.0.targets = kept;
+    assert_eq!(seen.0.targets.len(), 1);
+    let mut seen = seen.versions(&["1.0"]).only("after", "1.0");
+    seen.0.targets = new;
+    seen.versions(&["1.0", "2.0"]).only("after", "2.0");
 }

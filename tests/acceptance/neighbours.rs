@@ -1,8 +1,14 @@
 //! Projects and environments that share servers: what one does, the others do not notice.
 use crate::fleet::Fleet;
-use crate::project::{Project, inventory};
+use crate::project::{Project, example, inventory};
+use crate::server::Server;
 use crate::shop::{api_on, deploy, header, is, ports, service_echo};
 use crate::traffic::Traffic;
+use std::collections::BTreeSet;
+
+/// The example of a canary that waits, on the servers with a tag; and an inventory that has one.
+const PROMOTE: &str = include_str!("../../playbooks/promote.toml");
+const TAGGED: &str = include_str!("../../inventory/zones.toml");
 
 #[test]
 fn two_projects_and_two_environments_leave_each_other_alone() {
@@ -56,8 +62,14 @@ fn two_projects_and_two_environments_leave_each_other_alone() {
     assert_eq!(ours("shop_uat_api"), Vec::new());
     is(&shop, "api", "RUNNING", "primary", "1.0");
 
-    // Both at once, the user and what it uses.
+    // Both at once, the user and what it uses. The uat's clients do not notice.
+    let traffic = Traffic::to(
+        [fleet.server(1), fleet.server(2)]
+            .iter()
+            .flat_map(|server| ["new", "keep"].map(|kind| format!("{kind}:http://{}/#uat.example.com", server.address))),
+    );
     shop.flipside(&["remove", "api", "echo", "-y"]).exits(0);
+    traffic.end().none_failed().versions(&["3.0"]);
     assert_eq!(ours("shop_prod_"), Vec::new());
     is(&uat, "site", "RUNNING", "primary", "3.0");
 }
@@ -166,11 +178,14 @@ fn a_run_that_is_held_and_a_canary_that_waits_outlast_what_a_neighbour_deploys()
     is(&shop, "api", "RUNNING", "primary", "1.0");
     is(&blog, "api", "RUNNING", "secondary", "2.0");
 
-    // A canary waits on all servers, the neighbour deploys again, and the canary is promoted.
-    let canary = "\n[rollout.canary]\nshare = \"30%\"\ntime = \"5s\"\npromote = \"manual\"\n";
-    let tried = release("2.0", "strategy = \"canary\"") + canary;
-    shop.playbook(&tried);
+    // A canary waits on the server that has the tag, the neighbour deploys again, and the canary is promoted.
+    shop.inventory(&example(&fleet, TAGGED).replace("zone = \"fra1\"", "zone = \"lon1\""));
+    shop.playbook(&PROMOTE.replace("app:1.0", "app:2.0").replace("version = \"1.0\"", "version = \"2.0\""));
     deploy(&shop).exits(9).says(&["waits for promotion"]);
+    let versions =
+        |server: &Server| (0..40).map(|_| server.get("shop.example.com", "/").1.chars().take(3).collect()).collect::<BTreeSet<String>>();
+    assert_eq!(versions(&servers[0]).len(), 2, "it has the tag");
+    assert!(servers[1..].iter().all(|server| versions(server) == BTreeSet::from(["1.0".to_owned()])), "they have none");
     blog.playbook(&theirs("3.0"));
     deploy(&blog).exits(0);
     shop.flipside(&["promote"]).exits(0);

@@ -253,11 +253,12 @@ fn each_setting_of_a_host_holds_below_its_path_alone() {
     }
     assert!(!arrived(&servers, "shop_prod_large", 1), "NGINX has passed on a part of a body");
 
-    // Both are under way when their services are deployed, for longer than a container takes to stop: they are waited for.
-    project.playbook(&settings("2.0"));
+    // Both are under way when their services are deployed, for longer than the old workers wait for clients that may send one more request
+    // (10.5 s), and than a container takes to stop: they are waited for.
+    project.playbook(&settings("2.0").replace("drain_timeout = \"12s\"", "drain_timeout = \"25s\""));
     let mut run = project.start(&["deploy", "-y"]);
     run.until("== drain");
-    for _ in 0..5 {
+    for _ in 0..14 {
         uploads.iter_mut().for_each(Upload::go_on);
         std::thread::sleep(Duration::from_secs(1));
     }

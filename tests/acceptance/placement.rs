@@ -2,8 +2,9 @@
 use crate::fleet::Fleet;
 use crate::project::{Project, inventory};
 use crate::server::Server;
-use crate::shop::{api_on, deploy, header, is, service_echo, status};
+use crate::shop::{api_on, deploy, header, is, ports, service_echo, status};
 use crate::traffic::{HOST, Traffic};
+use std::process::Command;
 
 #[test]
 fn one_unhealthy_replica_puts_all_of_them_back_and_a_broken_one_is_mixed() {
@@ -54,7 +55,7 @@ const STRANGER: &str = "docker run -d --name stranger --network shop_prod_networ
 fn growing_to_three_servers_and_shrinking_to_one_loses_no_request() {
     let fleet = Fleet::take();
     let on = |n_servers: usize, tag: &str, more: &str| header(tag) + &api_on(n_servers, tag, more);
-    let project = Project::new(&fleet, &on(1, "1.0", "alias = true"));
+    let project = Project::new(&fleet, &(on(1, "1.0", "alias = true") + &service_echo("1.0")));
     let of = |numbers: &[usize]| project.inventory(&inventory(&fleet, "root", numbers));
     let running = |service: &str| {
         let count = |server: &Server| server.running(&format!("shop_prod_{service}")).iter().filter(|name| !name.contains('.')).count();
@@ -68,16 +69,26 @@ fn growing_to_three_servers_and_shrinking_to_one_loses_no_request() {
     let targets = [("new", 80), ("keep", 80), ("new", 7777)].map(|(kind, port)| format!("{kind}:http://{}:{port}/#{HOST}", first.address));
     let traffic = Traffic::to(targets);
 
-    // Two servers join, with more copies, and one more service behind them.
+    let (internal, ..) = ports(&project, "echo");
+    let lines = Traffic::to([]).and_inside(&first, &[format!("tcp:127.0.0.1:{internal}")]);
+
+    // Two servers join, with more copies, of the service over TCP, too, which is used from now on and reached from all of them.
     of(&[1, 2, 3]);
-    project.playbook(&(on(3, "2.0", "replicas = 2\nuses = [\"echo\"]\nalias = true") + &service_echo("1.0")));
+    let echo = service_echo("2.0") + "servers_count = 2\n";
+    project.playbook(&(on(3, "2.0", "replicas = 2\nuses = [\"echo\"]\nalias = true") + &echo));
     deploy(&project).exits(0).says(&["multi_server"]);
-    assert_eq!((running("api"), running("echo").iter().sum()), (vec![2, 2, 2], 1));
+    assert_eq!((running("api"), running("echo").iter().sum()), (vec![2, 2, 2], 2));
+    for server in fleet.servers() {
+        let line = server.line_to_localhost(internal, "hello");
+        assert!(line.starts_with("2.0 ") && line.ends_with(" hello"), "{}: {line}", server.name);
+    }
+    lines.phase("grown");
+    lines.end().none_failed().versions(&["1.0", "2.0"]).only("grown", "2.0");
 
     // Fewer servers and copies, and `echo` leaves the playbook: it stays until it is asked away.
     let everywhere = Traffic::http(&fleet.servers());
     project.playbook(&on(2, "3.0", "alias = true"));
-    project.flipside(&["plan"]).exits(0).says(&["echo: it is not in the playbook, and goes on: 1 container on ", "flipside remove echo"]);
+    project.flipside(&["plan"]).exits(0).says(&["echo: it is not in the playbook, and goes on: 3 containers on ", "flipside remove echo"]);
     let output = project.flipside(&["deploy", "-y", "--remove-orphans"]).exits(0).says(&["== take away echo", "2.0 removed"]);
     assert_eq!(running("echo"), [0, 0, 0], "{}", output.all());
     let mut api = running("api");
@@ -135,7 +146,10 @@ fn users_of_the_docker_group_and_of_sudo_deploy_as_root_does() {
 #[test]
 fn a_template_of_ones_own_replaces_one_file_and_a_wrong_one_changes_nothing() {
     let fleet = Fleet::take();
-    let project = Project::new(&fleet, &(header("1.0") + &api_on(2, "1.0", "")));
+    let snippets = "snippets = { server = \"add_header X-Own $upstream_addr always;\", location = \"expires 1h;\" }";
+    let own = api_on(2, "1.0", "")
+        .replace("proxy = { hosts = [\"shop.example.com\"] }", &format!("proxy = {{ hosts = [\"shop.example.com\"], {snippets} }}"));
+    let project = Project::new(&fleet, &(header("1.0") + &own));
     let built_in = std::fs::read_to_string(concat!(env!("CARGO_MANIFEST_DIR"), "/templates/http_service.conf.j2")).expect("a template");
     std::fs::create_dir(project.path("mine")).expect("a folder");
     let write = |text: String| std::fs::write(project.path("mine/http_service.conf.j2"), text).expect("a template");
@@ -143,7 +157,28 @@ fn a_template_of_ones_own_replaces_one_file_and_a_wrong_one_changes_nothing() {
     project.flipside(&["--templates", "mine", "deploy", "-y"]).exits(0);
     let server = fleet.server(1);
     assert!(server.must("cat /local/flipside/nginx/current/http.d/shop_prod_api.conf").contains("# mine"));
-    assert_eq!(server.get(HOST, "/").0, 200);
+    let (status, headers) = server.get(HOST, "/headers?logged");
+    assert_eq!(status, 200);
+
+    // NGINX writes down who answered, and the request's id that the app was told.
+    let id = headers.lines().find_map(|line| line.strip_prefix("X-Request-ID: ")).unwrap_or_else(|| panic!("{headers}"));
+    let (_, base, _) = ports(&project, "api");
+    let logged = server.must("docker logs flipside_nginx 2>/dev/null | grep -F /headers?logged");
+    let words: Vec<&str> = logged.split_whitespace().collect();
+    assert_eq!(
+        (&words[1..6], words.len()),
+        (&["\"shop.example.com\"", "\"GET", "/headers?logged", "HTTP/1.1\"", "200"][..], 12),
+        "{logged}"
+    );
+    let is_a_copy = fleet.servers().iter().any(|server| words[8] == format!("{}:{base}", server.address));
+    assert!(is_a_copy && words[9] == "200" && words[11] == id, "{id}, {base}: {logged}");
+    // What was said to NGINX itself acts, in the block of the hosts and in that of the service.
+    let heads = Command::new("curl")
+        .args(["-sS", "-m", "10", "-o", "-", "-i", "-H", &format!("Host: {HOST}"), &format!("http://{}/", server.address)])
+        .output();
+    let seen = String::from_utf8_lossy(&heads.expect("curl runs").stdout).into_owned();
+    let is_told = fleet.servers().iter().any(|server| seen.contains(&format!("X-Own: {}:{base}\r", server.address)));
+    assert!(is_told && seen.contains("Cache-Control: max-age=3600"), "{seen}");
 
     let before = fleet.snapshot();
     project.playbook(&(header("2.0") + &api_on(2, "2.0", "")));

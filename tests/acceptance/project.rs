@@ -274,6 +274,15 @@ pub(crate) fn inventory(fleet: &Fleet, user: &str, numbers: &[usize]) -> String 
     settings + &numbers.iter().map(server).collect::<String>()
 }
 
+/// An example inventory of the local fleet, with this fleet's addresses and files in it.
+pub(crate) fn example(fleet: &Fleet, text: &str) -> String {
+    let files = [("../.cache/fleet/id_ed25519", fleet.key()), ("../.cache/fleet/known_hosts", fleet.known_hosts())];
+    let text = files.iter().fold(text.to_owned(), |text, (written, here)| text.replace(written, &here.display().to_string()));
+    (1..)
+        .zip(fleet.servers())
+        .fold(text, |text, (number, server)| text.replace(&format!("10.77.0.1{number}\""), &format!("{}\"", server.address)))
+}
+
 fn read(path: &Path) -> String {
     fs::read(path).map(|bytes| String::from_utf8_lossy(&bytes).into_owned()).unwrap_or_default()
 }

@@ -3,7 +3,7 @@
 use crate::fleet::Fleet;
 use crate::project::Project;
 use crate::shop::{api_on, deploy, header, is};
-use crate::traffic::Traffic;
+use crate::traffic::{HOST, Traffic};
 use std::fs;
 use std::thread;
 use std::time::Duration;
@@ -99,4 +99,39 @@ fn a_failure_is_held_and_goes_on_or_back_when_somebody_says_so() {
     let expected =
         ["_secondary for 10s", "_secondary for 10s", " for 10s"].map(|text| format!("held: watch shop_prod_api{text} on server2"));
     assert_eq!(hooks.lines().collect::<Vec<_>>(), expected);
+}
+
+#[test]
+fn a_roll_by_shares_is_held_in_its_first_batch_goes_on_when_told_to_and_leaves_a_warm_side() {
+    let fleet = Fleet::take();
+    let servers = fleet.servers();
+    let rollout =
+        "strategy = \"rolling\"\nbatch = \"34%\"\npause = \"0s\"\non_failure = \"hold\"\nkeep = \"warm\"\nmin_healthy_time = \"3s\"";
+    let release = |version: &str| header(version).replace("[rollout]", &format!("[rollout]\n{rollout}")) + &api_on(3, version, "");
+    let project = Project::new(&fleet, &release("1.0"));
+    deploy(&project).exits(0);
+    let answers = || servers.iter().map(|server| server.get(HOST, "/").1.chars().take(3).collect::<String>()).collect::<Vec<_>>();
+
+    // A third and one percent of three servers are two. The first batch fails, and stays as it is; the third server does not notice.
+    let traffic = Traffic::http(&servers);
+    project.playbook(&release("2.0"));
+    let mut run = project.start(&["deploy", "-y"]);
+    run.until("== watch, batch 1 of 2");
+    servers[1].must("docker kill shop_prod_api_secondary");
+    run.end().exits(8).says(&["and is HELD"]).says_not(&["== start, batch 2 of 2"]);
+    assert_eq!(answers(), ["2.0", "2.0", "1.0"]);
+    assert_eq!(servers[2].running("shop_prod_api"), ["shop_prod_api"]);
+
+    servers[1].must("docker start shop_prod_api_secondary");
+    let said = project.flipside(&["resume"]).exits(0).says(&["== switch, batch 2 of 2"]).says_not(&["== drain"]);
+    assert_eq!(answers(), ["2.0"; 3], "{}", said.all());
+    for server in &servers {
+        assert_eq!(server.running("shop_prod_api"), ["shop_prod_api", "shop_prod_api_secondary"], "{}", server.name);
+    }
+
+    // The way back is not in batches, and starts nothing.
+    project.flipside(&["rollback", "-y"]).exits(0).says_not(&["batch", "started shop_prod_api"]);
+    traffic.phase("back");
+    is(&project, "api", "RUNNING", "primary", "1.0");
+    traffic.end().none_failed().versions(&["1.0", "2.0"]).only("back", "1.0");
 }

@@ -158,6 +158,17 @@ impl Server {
         said.lines().filter_map(|line| line.split_once(' ')).map(|(word, n)| (word.to_owned(), n.parse().expect("a number"))).collect()
     }
 
+    /// The second word that each line of so many is answered with, from a process of this server to a port of its localhost, each over a
+    /// connection of its own that stays open. Those that the first word answered are closed then, and a few more are opened.
+    pub(crate) fn names_of_localhost(&self, port: u16, n_first: usize, n_then: usize) -> Vec<String> {
+        let program = "use IO::Socket::INET; alarm 60; sub one { my $s = IO::Socket::INET->new(PeerAddr => '127.0.0.1', PeerPort => $ARGV[0], \
+                       Timeout => 5) or die \"cannot connect: $!\\n\"; $s->send(\"who\\n\"); my $line = <$s> // ''; \
+                       [$s, (split / /, $line)[1] // 'closed'] } my @open = map { one() } 1 .. $ARGV[1]; my @names = map { $_->[1] } @open; \
+                       if ($ARGV[2]) { @open = grep { $_->[1] ne $names[0] } @open; sleep 1; push @open, map { one() } 1 .. $ARGV[2]; \
+                       push @names, map { $_->[1] } @open[-$ARGV[2] .. -1] } print \"$_\\n\" for @names;";
+        self.must(&format!("perl -e {} {port} {n_first} {n_then}", in_quotes(program))).lines().map(str::to_owned).collect()
+    }
+
     /// A datagram from a process of this server to a port of its localhost, and the one that comes back within five seconds.
     pub(crate) fn datagram_to_localhost(&self, port: u16, text: &str) -> String {
         let program = "use IO::Socket::INET; my $s = IO::Socket::INET->new(PeerAddr => '127.0.0.1', PeerPort => $ARGV[0], Proto => 'udp') \

@@ -1,6 +1,8 @@
-//! `playbooks/warm.toml`: old sides that stay running, and the way back and forth that is one reload. Its time is measured and not judged.
+//! `playbooks/warm.toml`: old sides that stay running until their time is over, and the way back and forth that is one reload, whose time is measured
+//! and not judged. And old sides that are not kept at all.
 use crate::fleet::Fleet;
 use crate::project::Project;
+use crate::server::Server;
 use crate::shop::{deploy, is, status};
 use crate::traffic::Traffic;
 use crate::watch::toggle;
@@ -58,12 +60,57 @@ fn an_old_side_stays_warm_and_the_way_back_is_one_reload() {
         toggle(&servers[1], "shop_prod_api_secondary");
         project.flipside(&["watch", "--once"]).exits(code).says(&[news]);
     }
-    // That waits for what is under way there, and stops it.
-    deploy(&project).exits(0).says(&["the playbook keeps no old side warm any more", "== drain"]);
-    is(&project, "api", "RUNNING", "secondary", "2.0");
+
+    // Its time is over: the next deploy stops it, and a rollback has to start it again.
+    project.playbook(&version("2.0"));
+    let clocks = Ahead::new(&servers);
+    let over = deploy(&project);
+    drop(clocks);
+    over.exits(0).says(&["shop_prod_api of the primary side was kept warm, and its `warm_time` of 1h is over", "== drain"]);
     for server in &servers {
         assert_eq!(server.running("shop_prod_api"), ["shop_prod_api_secondary"], "{}", server.name);
     }
-    deploy(&project).exits(0).says(&["Nothing to do"]);
+    traffic.phase("started again");
+    project.flipside(&["rollback", "api", "-y"]).exits(0).says(&["started shop_prod_api"]);
+    is(&project, "api", "RUNNING", "primary", "1.0");
+
+    // Kept no more: the next deploy waits for what is under way there, and stops it.
+    project.playbook(&EXAMPLE.replace("keep = \"warm\"", "keep = \"stopped\""));
+    project.flipside(&["deploy", "api", "-y"]).exits(0).says(&["the playbook keeps no old side warm any more", "== drain"]);
+    is(&project, "api", "RUNNING", "primary", "1.0");
+    for server in &servers {
+        assert_eq!(server.running("shop_prod_api"), ["shop_prod_api"], "{}", server.name);
+    }
+    project.flipside(&["deploy", "api", "-y"]).exits(0).says(&["Nothing to do"]);
+
+    // Not kept at all: it is gone, and nothing can go back.
+    project.playbook(&version("2.0").replace("keep = \"warm\"", "keep = \"removed\""));
+    project.flipside(&["deploy", "api", "-y"]).exits(0);
+    is(&project, "api", "RUNNING", "secondary", "2.0");
+    for server in &servers {
+        assert!(!server.containers().contains_key("shop_prod_api"), "{}", server.name);
+    }
+    project.flipside(&["rollback", "api", "-y"]).exits(3).says(&["nothing to go back to"]);
     traffic.end().none_failed().versions(&["1.0", "2.0"]).only("failed", "1.0");
+}
+
+/// Servers on which a program that asks for the time is told that it is two hours later. Dropped, it is told the truth again.
+struct Ahead<'a>(&'a [Server]);
+
+impl<'a> Ahead<'a> {
+    fn new(servers: &'a [Server]) -> Self {
+        let ahead = Self(servers);
+        for server in servers {
+            server.must(
+                "printf '#!/bin/sh\\nexec /bin/date -d \"+2 hours\" \"$@\"\\n' >/usr/local/bin/date && chmod 755 /usr/local/bin/date",
+            );
+        }
+        ahead
+    }
+}
+
+impl Drop for Ahead<'_> {
+    fn drop(&mut self) {
+        self.0.iter().for_each(|server| drop(server.run("rm -f /usr/local/bin/date")));
+    }
 }
