@@ -64,9 +64,7 @@ fn obstacle(routing: &Routing<'_>, desired: &Desired<'_>) -> Option<&'static str
 /// How long it takes to try what of these is tried.
 pub(super) fn time(routing: &Routing<'_>, services: &[&Desired<'_>]) -> Option<Millis> {
     let canary = wanted(routing)?;
-    let is_tried =
-        |desired: &&&Desired<'_>| matches!(desired.change, Change::Create | Change::Toggle) && obstacle(routing, desired).is_none();
-    services.iter().any(|desired| is_tried(&desired)).then_some(canary.time)
+    split(routing, services, &mut Vec::new()).map(|_| canary.time)
 }
 
 /// Why a canary would not see all that it is judged by: too few requests pass, so a log that is off would let any release pass.

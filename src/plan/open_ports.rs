@@ -45,10 +45,9 @@ fn written(action: &Action) -> Option<&str> {
 /// What opens the ports again that the run has opened, and before which step. Another project's deploy has closed them where nothing routes
 /// to them yet: it opens what is routed.
 fn opened_again(plan: &Plan, ledger: &Ledger, server: &ServerName, facts: &Facts, there: &str) -> Option<(StepId, Vec<Action>)> {
-    let ids = |wanted: StepState| plan.step_ids().filter(move |id| id.server == *server && ledger.state(id) == wanted);
-    // One of which nobody saw how it ended is looked at first, and may not be performed again.
-    let next = ids(StepState::Pending).next().filter(|_| !ledger.unwinding())?;
-    let put = ids(StepState::Done).filter_map(|id| Some(&plan.step(&id)?.action)).filter(|action| written(action).is_some()).last()?;
+    let ids = |wanted: &'static [StepState]| plan.step_ids().filter(move |id| id.server == *server && wanted.contains(&ledger.state(id)));
+    let next = ids(&[StepState::Pending, StepState::Unknown, StepState::Failed]).next().filter(|_| !ledger.unwinding())?;
+    let put = ids(&[StepState::Done]).filter_map(|id| Some(&plan.step(&id)?.action)).filter(|action| written(action).is_some()).last()?;
     let ours = stems(&plan.project, &plan.env);
     let open: BTreeSet<(&str, &str)> = cut_door(there)?.services.into_iter().collect();
     if cut_door(written(put)?)?.services.iter().all(|part| !part.0.starts_with(&ours) || open.contains(part)) {

@@ -198,17 +198,17 @@ fn unfinished(present: &Present<'_>) -> Vec<Finding> {
 }
 
 /// A run that has ended left the unit running: as a way back, also once the time for that is over, since only a deploy stops it then; or for a
-/// server that is behind. What a later run has put in the place of an older unit is none of these until that run ends, which takes the
-/// older one away.
+/// server that is behind. Where an older container is still set aside for a newer one, of whichever side, the run has not ended that does so.
 fn was_left(present: &Present<'_>, name: &ServiceName, service: &PresentService<'_>, unit: &Unit<'_>) -> bool {
     let mut behind = present.record.iter().flat_map(|record| record.servers.values());
     let was_kept = service.behind.contains(&unit.server) || behind.any(|left| left.may_route(name, unit.side));
-    unit.idle_for.is_some() || (was_kept && !has_replaced(present, unit))
+    (unit.idle_for.is_some() || was_kept) && !is_being_replaced(present, service, &unit.server)
 }
 
-fn has_replaced(present: &Present<'_>, unit: &Unit<'_>) -> bool {
-    let older = unit.app.map(|app| previous_name(&app.name));
-    present.aside.iter().any(|(server, container)| *server == unit.server && Some(&container.name) == older.as_ref())
+fn is_being_replaced(present: &Present<'_>, service: &PresentService<'_>, server: &ServerName) -> bool {
+    let units = [Side::Primary, Side::Secondary].into_iter().flat_map(|side| service.side(side)).filter(|unit| unit.server == *server);
+    let older: BTreeSet<String> = units.filter_map(|unit| Some(previous_name(&unit.app?.name))).collect();
+    present.aside.iter().any(|(at, container)| at == server && older.contains(&container.name))
 }
 
 fn mode(present: &Present<'_>) -> BackendMode {
