@@ -71,7 +71,11 @@ async fn take_up(global: &Global, way: Way, mut patience: Patience, began: Insta
             complain(&format!("{failed}. Nothing waits for promotion"));
             return outcome;
         }
-        complain(&format!("no run of {}/{} waits for promotion on this workstation", run.plan.project, run.plan.env));
+        let went_on = match run.ledger.promoted.is_empty() {
+            true => String::new(),
+            false => format!(". The one that was cut off here was promoted before: `{} resume` goes on with it", program(global)),
+        };
+        complain(&format!("no run of {}/{} waits for promotion on this workstation{went_on}", run.plan.project, run.plan.env));
         return Outcome::Configuration;
     }
     let word = match way {

@@ -7,10 +7,6 @@ use crate::server::{Server, in_quotes};
 use crate::shop::{api_on, deploy, header, is, ports};
 use crate::traffic::HOST;
 use serde_json::Value;
-use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
-use std::thread::{self, JoinHandle};
-use std::time::{Duration, Instant};
 
 const EXAMPLE: &str = include_str!("../../playbooks/adopt.toml");
 
