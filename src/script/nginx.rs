@@ -160,8 +160,9 @@ pub fn check_route(context: &ScriptContext, check: &RouteCheck) -> String {
     subshell(&format!("{}{}{LIB}{ROUTE}", engine(context), assignments(&variables)))
 }
 
-/// Drain: until the old workers are gone, or the quiet time is over and no socket leads to these backends, or the bound is reached.
-/// Both times count from the last switch on this server. Sockets that are left at the bound are said, and are no failure.
+/// Drain: until the old workers are gone, or the quiet time is over, no socket leads to these backends and no client that was connected at
+/// the switch is still sending a request, or the bound is reached. Both times count from the last switch on this server. What is left at the
+/// bound is said, and is no failure.
 ///
 /// Only TCP sockets count: a datagram has no connection to wait for.
 #[must_use]
