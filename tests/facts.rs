@@ -196,7 +196,8 @@ fn what_a_plan_relies_on_is_asked_for_again_by_itself_and_reads_the_same() {
     let docker = stand_in(folder.path());
     let of = |state: &str| {
         format!(
-            "#!/bin/sh\ncase $1$2 in\nversion*) echo 1.2.3 ;;\nps*) echo ab ;;\nnetworkls) echo cd ;;\ninspect*) cat <<'END'\n{{\"id\":\"ab\",\
+            "#!/bin/sh\ncase $1$2 in\nversion*) echo 1.2.3 ;;\nps*) echo ab ;;\nnetworkls) [ $3 = -q ] && echo cd || printf 'bridge\\nshop_prod_network\\n' ;;\n\
+             networkinspect) echo '{{\"Name\":\"bridge\",\"Driver\":\"bridge\"}}'; echo '{{\"Name\":\"shop_prod_network\",\"Driver\":\"bridge\"}}' ;;\ninspect*) cat <<'END'\n{{\"id\":\"ab\",\
              \"name\":\"/shop_prod_api\",\"image\":\"x\",\"image_id\":\"y\",\"status\":\"{state}\",\"pid\":0,\"exit_code\":0,\"oom_killed\":false,\"restarts\":0,\
              \"labels\":{{\"flipside.project\":\"shop\",\"flipside.env\":\"prod\"}},\"networks\":{{}},\"mode\":\"x\",\"bindings\":{{}},\
              \"ports\":{{}},\"restart\":\"no\",\"memory\":0,\"mounts\":[],\"variables\":[]}}\nEND\n;;\nesac\n"
@@ -206,20 +207,31 @@ fn what_a_plan_relies_on_is_asked_for_again_by_itself_and_reads_the_same() {
     let root = folder.path().to_str().unwrap();
     let again = |shell: &[&str]| {
         let output = Command::new(shell[0]).args(&shell[1..]).args(["-c", &question_again(&docker, root)]).output().unwrap();
-        read_digest(output.stdout, &project, &env).unwrap()
+        read_digest(output.stdout, &project, &env)
     };
     for shell in shells() {
         fs::write(&docker, of("running")).unwrap();
         let facts = read(ask(&shell, &docker, folder.path())).unwrap();
-        assert_eq!(facts.containers.len(), 1);
+        assert_eq!((facts.containers.len(), facts.networks.len()), (1, 2));
         let planned = digest(&facts, &project, &env);
-        assert_eq!(again(&shell), planned, "{shell:?}");
+        assert_eq!(again(&shell).unwrap(), planned, "{shell:?}");
         fs::write(&docker, of("exited")).unwrap();
-        assert_ne!(again(&shell), planned, "{shell:?}: a container has stopped");
+        assert_ne!(again(&shell).unwrap(), planned, "{shell:?}: a container has stopped");
         fs::write(&docker, of("running")).unwrap();
         fs::write(live.join("nginx.conf"), "events { }").unwrap();
-        assert_ne!(again(&shell), planned, "{shell:?}: a file was edited");
+        assert_ne!(again(&shell).unwrap(), planned, "{shell:?}: a file was edited");
         fs::write(live.join("nginx.conf"), "events {}").unwrap();
+        fs::write(&docker, of("running").replace("bridge\\n", "")).unwrap();
+        assert_eq!(again(&shell).unwrap(), planned, "{shell:?}: a network of somebody else has gone");
+        fs::write(&docker, of("running").replace("prod_network", "uat_network")).unwrap();
+        assert_ne!(again(&shell).unwrap(), planned, "{shell:?}: a network has gone");
+        fs::write(&docker, "#!/bin/sh\necho 'Cannot connect to the Docker daemon' >&2\nexit 1\n").unwrap();
+        let seen = "Cannot connect to the Docker daemon".to_owned();
+        assert_eq!(again(&shell), Err(FactsError::DaemonDown { seen }), "{shell:?}");
+        fs::remove_file(&docker).unwrap();
+        assert_eq!(again(&shell), Err(FactsError::DockerMissing { docker: docker.clone() }), "{shell:?}");
+        fs::write(&docker, "").unwrap();
+        std::process::Command::new("chmod").args(["+x", &docker]).status().unwrap();
     }
 }
 

@@ -68,7 +68,12 @@ facts() {
         return "$code"
     }
 
+    # A network that is in use cannot be made anew with another subnet: its name is enough the second time.
     networks() {
+        if ! @MORE@; then
+            engine network ls --format '{{.Name}}'
+            return
+        fi
         ids=$(engine network ls -q --no-trunc) || return
         [ -z "$ids" ] || engine network inspect --format '{{json .}}' $ids
     }
@@ -217,7 +222,8 @@ facts() {
         section listeners listeners
         section routes cat /proc/net/route
     fi
-    if section docker engine version --format '{{if .Server}}{{.Server.Version}}{{else}}{{.Client.Version}}{{end}}'; then
+    # An engine that does not answer does not list its containers either.
+    if ! @MORE@ || section docker engine version --format '{{if .Server}}{{.Server.Version}}{{else}}{{.Client.Version}}{{end}}'; then
         section containers containers
         section networks networks
         if @MORE@; then

@@ -18,7 +18,7 @@ const EPHEMERAL: (u16, u16) = (32_768, 60_999);
 pub fn read(answer: impl AsRef<[u8]>) -> Result<Facts, FactsError> {
     let frames = Frames::cut(answer.as_ref())?;
     let user = plain(&frames, "user")?;
-    let docker_version = engine_version(&frames, &user)?;
+    let docker_version = answered(&frames, "docker", &user)?;
     let (root_writable, free_bytes) = disk(&plain(&frames, "disk")?)?;
     Ok(Facts {
         hostname: plain(&frames, "hostname")?,
@@ -41,18 +41,18 @@ pub fn read(answer: impl AsRef<[u8]>) -> Result<Facts, FactsError> {
     })
 }
 
-/// Reads what the script of [`super::question_again`] printed, or that of [`super::question`], as the digest that [`super::digest`] makes
-/// of all facts.
+/// Reads what the script of [`super::question_again`] printed as the digest that [`super::digest`] makes of all facts.
 ///
 /// # Errors
 /// As [`read`].
 pub fn read_digest(answer: impl AsRef<[u8]>, project: &ProjectName, env: &EnvName) -> Result<String, FactsError> {
     let frames = Frames::cut(answer.as_ref())?;
-    engine_version(&frames, &plain(&frames, "user")?)?;
+    let containers = listed(&frames, "containers").or_else(|_| answered(&frames, "containers", &plain(&frames, "user")?))?;
+    let networks = plain(&frames, "networks")?;
     let (live, served, revert) = (live(&frames)?, served(&frames.get("served")?.text()), revert(&frames));
     let relied = Relied {
-        containers: &engine::containers(&listed(&frames, "containers")?)?,
-        networks: &engine::networks(&listed(&frames, "networks")?)?,
+        containers: &engine::containers(&containers)?,
+        networks: networks.lines().map(str::trim).collect(),
         live: live.as_ref(),
         served: served.as_ref(),
         files: &counted(&frames, "files")?,
@@ -82,16 +82,17 @@ fn listed(frames: &Frames<'_>, name: &str) -> Result<String, FactsError> {
     Ok(section.text())
 }
 
-/// The engine's version, or why there is none.
-fn engine_version(frames: &Frames<'_>, user: &str) -> Result<String, FactsError> {
-    let section = frames.get("docker")?;
+/// What the engine answered first, or why it does not answer.
+fn answered(frames: &Frames<'_>, name: &str, user: &str) -> Result<String, FactsError> {
+    let section = frames.get(name)?;
     if section.exit == 0 {
         return Ok(section.text());
     }
-    Err(refusal(section, &plain(frames, "asked")?, user))
+    let asked = if name == "docker" { "docker version" } else { name };
+    Err(refusal(section, asked, &plain(frames, "asked")?, user))
 }
 
-fn refusal(section: &Section<'_>, docker: &str, user: &str) -> FactsError {
+fn refusal(section: &Section<'_>, asked: &str, docker: &str, user: &str) -> FactsError {
     let seen = section.stderr.clone();
     let has = |part: &str| seen.to_ascii_lowercase().contains(part);
     let user = user.to_owned();
@@ -104,7 +105,7 @@ fn refusal(section: &Section<'_>, docker: &str, user: &str) -> FactsError {
     } else if has("cannot connect") || has("daemon running") || has("connection refused") || has("failed to connect") {
         FactsError::DaemonDown { seen }
     } else {
-        FactsError::Section { section: "docker version".to_owned(), exit: section.exit, seen }
+        FactsError::Section { section: asked.to_owned(), exit: section.exit, seen }
     }
 }
 

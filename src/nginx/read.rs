@@ -60,7 +60,7 @@ pub fn read_service(text: &str) -> Result<MeshService, ReadError> {
         (false, false) => return Err(ReadError::NothingLive),
     };
     let name = layout::stem(&header.project, &header.env, &header.service);
-    let passed = passed_to(text, &name).filter(|_| each_side_has_its_own);
+    let passed = if each_side_has_its_own { passed_to(text, &name) } else { None };
     if let Some(routed) = passed.filter(|side| *side != header.live) {
         return Err(ReadError::OtherSide { header: header.live.as_str(), routed: routed.as_str() });
     }
@@ -102,8 +102,8 @@ fn passed_to(text: &str, name: &str) -> Option<Side> {
         let target = ["proxy_pass ", "grpc_pass "].iter().find_map(|word| line.strip_prefix(word));
         let target = target.and_then(|rest| rest.strip_suffix(';')).filter(|_| !waits);
         let target = target.map(|target| ["http://", "grpc://"].iter().find_map(|word| target.strip_prefix(word)).unwrap_or(target));
-        let is_its = |side: &Side| target == Some(upstream_name(name, *side).as_str());
-        passed = Side::BOTH.into_iter().find(is_its).or(passed);
+        let its = target.and_then(|target| Side::BOTH.into_iter().find(|side| target == upstream_name(name, *side)));
+        passed = its.or(passed);
     }
     passed
 }
