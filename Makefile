@@ -24,7 +24,8 @@ lint: ## Format and lints
 bench: ## What a deploy takes beside what it cannot do without, on the local fleet
 	@tests/bench/run
 
-sweep: ## Kill, cut or interrupt a deploy at every one of its events, and every fault at every wave, on the local fleet: some hours. MINUTES=30: a spread of both
+sweep: ## Kill, cut or interrupt a deploy at every one of its events, and every fault at every wave, in memory and on the local fleet: some hours. MINUTES=30: a spread on the fleet
+	$(if $(MINUTES),,FLIPSIDE_SWEEP=full cargo test --locked --test plan -- sweep::)
 	FLIPSIDE_SWEEP=$(or $(MINUTES),full) cargo test --locked --test acceptance -- sweep:: faults::
 
 soak: ## A thousand toggles under full load, every request counted: some hours. TOGGLES=100 MINUTES=20 SERVERS=3 PAUSE=20 for others

@@ -2,6 +2,8 @@
 //! Deliberately absent: how servers are made, which `vagrant/fleet` knows.
 use crate::server::Server;
 use std::collections::BTreeMap;
+use std::io::Write;
+use std::panic;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::sync::mpsc::{self, RecvTimeoutError};
@@ -41,6 +43,7 @@ impl Fleet {
         // A test that failed leaves nothing behind that the reset does not put back.
         let turn = TURN.lock().unwrap_or_else(PoisonError::into_inner);
         let facts = FACTS.get_or_init(|| {
+            tell_at_once();
             tool(&["up", &N_SERVERS.to_string()]);
             read_facts(&tool(&["env"]))
         });
@@ -80,6 +83,16 @@ impl Fleet {
     }
 }
 
+/// Says why a test failed when it does: the test runner shows it when all tests have ended, and of a run that is cut off nothing.
+fn tell_at_once() {
+    let usual = panic::take_hook();
+    panic::set_hook(Box::new(move |info| {
+        let test = thread::current().name().unwrap_or("a thread").to_owned();
+        drop(std::io::stderr().write_all(format!("{test} fails: {info}\n").as_bytes()));
+        usual(info);
+    }));
+}
+
 /// Ends the process, with the test's name, where what is returned has not been dropped in time.
 fn watch() -> mpsc::Sender<()> {
     let test = thread::current().name().unwrap_or("a test").to_owned();
@@ -88,10 +101,8 @@ fn watch() -> mpsc::Sender<()> {
         let longest = if crate::sweep::is_long() { WHOLE_SWEEP } else { LONGEST_TURN };
         if end.recv_timeout(longest) == Err(RecvTimeoutError::Timeout) {
             // Not by eprintln!, whose words are another test's to show.
-            drop(std::io::Write::write_all(
-                &mut std::io::stderr(),
-                format!("{test} has not ended within {longest:?}, and every other test waits for it.\n").as_bytes(),
-            ));
+            let words = format!("{test} has not ended within {longest:?}, and every other test waits for it.\n");
+            drop(std::io::stderr().write_all(words.as_bytes()));
             std::process::exit(1);
         }
     });

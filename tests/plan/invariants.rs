@@ -7,7 +7,7 @@ use flipside::nginx::{MeshService, is_service_file, read_service};
 use flipside::plan::{PresentService, Unit, present};
 use flipside::remote::fake::{FakeServer, is_up};
 use std::cell::RefCell;
-use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::collections::{BTreeMap, BTreeSet};
 
 /// Every route of every server's NGINX that leads to nothing, and every live container that does not reach what it uses: the service
 /// and the words.
@@ -107,10 +107,11 @@ fn has(container: &ContainerFact, labels: &[(&str, &str)]) -> bool {
     labels.iter().all(|(key, value)| container.labels.get(*key).is_some_and(|found| found == value))
 }
 
-/// Reads a service's file. It is looked at after every step of every run, so that what was read once is remembered.
+/// Reads a service's file. It is looked at after every step of every run, so that what was read once is remembered; by order, since to
+/// compare two texts costs a tenth of hashing one.
 fn remembered(text: &str) -> Option<MeshService> {
     thread_local! {
-        static READ: RefCell<HashMap<String, Option<MeshService>>> = RefCell::default();
+        static READ: RefCell<BTreeMap<String, Option<MeshService>>> = RefCell::default();
     }
     READ.with_borrow_mut(|read| match read.get(text) {
         Some(service) => service.clone(),

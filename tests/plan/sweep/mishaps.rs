@@ -7,7 +7,7 @@ use flipside::plan::{WaveKind, present};
 use flipside::remote::fake::Fate;
 
 /// Every mishap befalls so many actions of one case, about. Where there are more, it is another mishap's turn at each.
-const N_MISHAPS: usize = 40;
+const N_MISHAPS: usize = 24;
 
 impl Sweep {
     /// What a run may end with that has a mishap in this step.
@@ -31,7 +31,7 @@ impl Sweep {
     /// Every other thing that can go wrong with an action. A run is taken up where the action's wave begins.
     pub(super) async fn mishaps(&mut self, station: &Workstation, ran: &Ran) {
         let gates = gates(ran);
-        let every = stride(ran.steps.len(), N_MISHAPS);
+        let every = stride(ran.steps.len(), points(N_MISHAPS));
         for (n, step) in ran.steps.iter().enumerate() {
             let (first, journal) = gates.iter().rev().find(|(first, _)| *first <= n).copied().unwrap_or((0, 0));
             let once = |fate| Mishap::Once(n - first, fate);
