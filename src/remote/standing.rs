@@ -32,6 +32,10 @@ pub(super) fn standing(sight: &ContainerSight, in_start_period: bool, forgiven: 
     if up {
         return Standing::Up;
     }
+    // It has not exited, and does not answer before somebody lets it go on.
+    if sight.status == "paused" {
+        return Standing::Fallen { seen: "is paused: `docker unpause` lets it go on".to_owned(), exit: None };
+    }
     let killed = if sight.oom_killed { ": killed, out of memory" } else { "" };
     // Between two starts the engine shows the exit code of the last one, after a start it shows 0.
     match sight.restarts {
@@ -78,6 +82,13 @@ mod tests {
             "down at the end of the period"
         );
         assert_eq!(standing(&seen("exited", 1, 0), false, 0), fallen("exited with code 1", Some(1)));
+    }
+
+    #[test]
+    fn what_is_paused_has_not_exited() {
+        for restarts in [0, 2] {
+            assert_eq!(standing(&seen("paused", 0, restarts), false, 2), fallen("is paused: `docker unpause` lets it go on", None));
+        }
     }
 
     #[test]

@@ -24,10 +24,10 @@ const QUIET: [&str; 3] = ["without them", "all of them", "without a zone"];
 const N_CLIENTS: u64 = 2;
 
 /// Which server's copy says which name. A container that is started again is the same one.
-struct Copies(Vec<(String, String)>);
+pub(crate) struct Copies(Vec<(String, String)>);
 
 impl Copies {
-    fn of(fleet: &Fleet) -> Copies {
+    pub(crate) fn of(fleet: &Fleet) -> Copies {
         let of = |server: &Server| server.containers().into_values().map(|found| (found.id, server.name.clone())).collect::<Vec<_>>();
         Copies(fleet.servers().iter().flat_map(of).collect())
     }
@@ -46,7 +46,11 @@ impl Copies {
         names.iter().map(|name| self.server(Some(name), &format!("{} at port {port}: {names:?}", asked.name))).collect()
     }
 
-    fn server(&self, name: Option<&str>, otherwise: &str) -> String {
+    /// The server whose copy says this name.
+    ///
+    /// # Panics
+    /// With the second text where there is none.
+    pub(crate) fn server(&self, name: Option<&str>, otherwise: &str) -> String {
         let found = self.0.iter().find(|(id, _)| name.is_some_and(|name| !name.is_empty() && id.starts_with(name)));
         found.map_or_else(|| panic!("{otherwise}"), |(_, server)| server.clone())
     }

@@ -1,19 +1,14 @@
 //! `playbooks/canary.toml`: a part of the requests tries a release first, and what comes of them decides. Deliberately absent: the arithmetic
-//! (see `remote::health`).
+//! (see `remote::health`), and canaries that wait for somebody (see `promote`).
 use crate::fleet::Fleet;
 use crate::project::Project;
 use crate::shop::{deploy, is, ports};
 use crate::traffic::{HOST, Seen, Traffic};
-use std::thread;
-use std::time::Duration;
-
-/// A phase of this length has requests of every client, also where the command in it ends at once.
-const SOME_REQUESTS: Duration = Duration::from_secs(1);
 
 /// The example that the README points to.
 const EXAMPLE: &str = include_str!("../../playbooks/canary.toml");
 
-fn release(version: &str) -> String {
+pub(crate) fn release(version: &str) -> String {
     let api = format!("[services.api]\nimage = \"flipside/app:{version}\"");
     let text = EXAMPLE
         .replace("version = \"1.0\"", &format!("version = \"{version}\""))
@@ -23,7 +18,7 @@ fn release(version: &str) -> String {
 }
 
 /// Of the requests of a phase: how many there were, how many the version answered, and how many failed.
-fn counts(seen: &Seen, phase: &str, version: &str) -> (u64, u64, u64) {
+pub(crate) fn counts(seen: &Seen, phase: &str, version: &str) -> (u64, u64, u64) {
     let of = seen.0.targets.iter().filter_map(|target| target.phases.iter().find(|counts| counts.phase == phase));
     of.fold((0, 0, 0), |(sent, answered, failed), phase| {
         let counts = &phase.counts;
@@ -81,47 +76,4 @@ fn a_canary_gets_its_share_and_goes_on_or_back_by_what_comes_of_it() {
     let (_, _, failed_after) = counts(&seen, "after", "1.0");
     eprintln!("bad canary of 20%: {failed} of {sent} requests failed, {failed_after} after it went back");
     assert!(failed > 0 && failed * 100 < sent * 26 && failed_after == 0, "{failed} of {sent} failed, {failed_after} afterwards");
-}
-
-#[test]
-fn a_canary_waits_for_promotion() {
-    let fleet = Fleet::take();
-    let servers = fleet.servers();
-    // One server's NGINX alone sends everything to the new side; nobody has to ask for it.
-    let manual = |version: &str| {
-        let text = release(version).replace("share = \"20%\"", "share = \"100%\"\nservers = 1\npromote = \"manual\"");
-        text.replace("time = \"10s\"", "time = \"5s\"")
-    };
-    let project = Project::new(&fleet, &manual("1.0"));
-    deploy(&project).exits(0);
-
-    let traffic = Traffic::http(&servers);
-    project.playbook(&manual("2.0"));
-    deploy(&project).exits(9).says(&[
-        "== the canary is well",
-        "waits for promotion",
-        "the canary's part: api 2.0; the rest: api 1.0",
-        " promote  gives",
-    ]);
-    traffic.phase("waiting");
-    deploy(&project).exits(9).says(&["waits for promotion", "Until then no deploy begins"]);
-    project.flipside(&["resume"]).exits(9);
-    project.flipside(&["status"]).exits(0).says(&["server1 tries the secondary side with 100% of the requests", "waits for promotion"]);
-    traffic.phase("promoting");
-    project.flipside(&["promote"]).exits(0);
-    is(&project, "api", "RUNNING", "secondary", "2.0");
-    traffic.phase("promoted");
-    project.flipside(&["promote"]).exits(0).says(&["no run of shop/prod was cut off"]);
-    thread::sleep(SOME_REQUESTS);
-    traffic.phase("second");
-
-    project.playbook(&manual("1.0").replace("version = \"1.0\"", "version = \"3.0\""));
-    deploy(&project).exits(9);
-    project.flipside(&["abort"]).exits(0);
-    is(&project, "api", "RUNNING", "secondary", "2.0");
-    traffic.phase("aborted");
-    thread::sleep(SOME_REQUESTS);
-    let seen = traffic.end().none_failed().versions(&["1.0", "2.0"]).only("promoted", "2.0").only("aborted", "2.0");
-    let (sent, new, _) = counts(&seen, "waiting", "2.0");
-    assert!(new * 100 > sent * 25 && new * 100 < sent * 45, "{new} of {sent} requests went through server1");
 }

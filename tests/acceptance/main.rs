@@ -37,6 +37,7 @@ mod neighbours;
 mod outside;
 mod placement;
 mod probe;
+mod promote;
 mod put_back;
 mod registry;
 mod rolling;
