@@ -12,8 +12,8 @@ use super::survey::{Surveyed, read_files, state_folder, survey_for};
 use crate::ledger::Ledger;
 use crate::model::{HookPoint, Millis, Verdict};
 use crate::plan::{
-    Plan, asked_anew, back_by_themselves, is_same_inventory, is_tried_again, other_secrets, overtaken, past_undoing, prose, rebased,
-    secrets_of, waits_for_promotion,
+    Plan, asked_anew, back_by_themselves, is_asked_anew, is_same_inventory, is_tried_again, other_secrets, overtaken, past_undoing, prose,
+    rebased, secrets_of, waits_for_promotion,
 };
 use crate::run::{Journal, JournalError, LeftRun, OpenRun, left_runs, stuck_run};
 use std::path::Path;
@@ -194,7 +194,7 @@ async fn lock_and_run(
         match undo {
             None if let Some(wave) = promoted => journal.promote(&mut run.ledger, wave, anew)?,
             Some(reason) => journal.ask_to_undo(&mut run.ledger, &reason)?,
-            None if again => journal.ask_to_retry(&mut run.ledger, anew)?,
+            None if again || is_asked_anew(&run.plan, &run.ledger) => journal.ask_to_retry(&mut run.ledger, anew)?,
             None => {}
         }
         Ok(journal)

@@ -82,7 +82,7 @@ pub enum EventKind {
     },
     /// A step failed, and the plan says that nothing is undone; or a wave waits for promotion. The fleet stays as it is until somebody decides.
     RunHeld,
-    /// Somebody asked to go on with a run that is held: what failed is tried again.
+    /// Somebody asked to go on with a run that is held, or was cut off: what failed is tried again.
     RetryRequested {
         /// Steps that were done, and are done once more: what they saw may have changed since.
         #[serde(default, skip_serializing_if = "Vec::is_empty")]

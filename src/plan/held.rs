@@ -55,8 +55,8 @@ pub fn waits_for_promotion(plan: &Plan, ledger: &Ledger) -> Option<WaveIndex> {
     (goes_on && waits(ledger, index, wave)).then_some(index)
 }
 
-/// The steps that waited until new containers were well, where requests are yet to be switched to these: a run that is held or waits for
-/// promotion may have done so for days, and nobody has asked them since.
+/// The steps that waited until new containers were well, where requests are yet to be switched to these: a run that was cut off, is held or
+/// waits for promotion may have been left for days, and nobody has asked them since; another workstation may have stopped them.
 #[must_use]
 pub fn asked_anew(plan: &Plan, ledger: &Ledger) -> Vec<StepId> {
     let is_to_switch = |id: &StepId| {
@@ -69,6 +69,12 @@ pub fn asked_anew(plan: &Plan, ledger: &Ledger) -> Vec<StepId> {
         waits && ledger.state(id) == StepState::Done && last.is_some_and(|last| id.wave < last)
     };
     plan.step_ids().filter(is_asked).collect()
+}
+
+/// The run goes on forward from where it was cut off, and there is something to ask once more before it does.
+#[must_use]
+pub fn is_asked_anew(plan: &Plan, ledger: &Ledger) -> bool {
+    !ledger.unwinding() && waits_for_promotion(plan, ledger).is_none() && !asked_anew(plan, ledger).is_empty()
 }
 
 /// The run goes on forward when it is taken up: it is held, or died before that was written down.

@@ -45,6 +45,23 @@ async fn a_canary_of_which_a_copy_hangs_by_now_is_not_promoted() {
 }
 
 #[tokio::test]
+async fn a_run_that_was_cut_off_before_its_switch_does_not_switch_to_a_copy_that_hangs_by_now() {
+    let (case, base, plan, station) = ready("second_to_secondary_three_servers");
+    let calm = station.run(&case, &base, &plan, case.servers.clone(), Mishap::Record).await;
+    let last = calm.steps.iter().rposition(|id| matches!(plan.step(id).unwrap().action, Action::AwaitHealthy { .. })).unwrap();
+    let moment = &calm.moments[2 * last + 2];
+    station.rewind(&calm.journal[..moment.journal]);
+    let back = station.resume(&case, &base, hangs(&moment.servers), Mishap::None).await;
+    // Which of the switches had begun nobody knows: they are undone.
+    assert_eq!((back.verdict, &back.faults), (Some(Verdict::PutBack), &Vec::new()));
+    assert_eq!(snapshot(&back.servers, &case.playbook), snapshot(&case.servers, &case.playbook));
+    // Where all of them are well the run goes on to its end.
+    station.rewind(&calm.journal[..moment.journal]);
+    let done = station.resume(&case, &base, unleased(&moment.servers), Mishap::None).await;
+    assert_eq!((done.verdict, &done.faults), (Some(Verdict::Done), &Vec::new()));
+}
+
+#[tokio::test]
 async fn a_run_that_is_held_goes_on_once_its_copies_are_well_again() {
     let (case, base, plan, station) = ready("held");
     let calm = station.run(&case, &base, &plan, case.servers.clone(), Mishap::None).await;

@@ -6,7 +6,9 @@ use crate::cases::Case;
 use crate::driver::Servers;
 use flipside::ledger::Ledger;
 use flipside::model::{Action, StepId, Verdict};
-use flipside::plan::{Fleet, Plan, asked_anew, back_by_themselves, is_tried_again, overtaken, past_undoing, rebased, waits_for_promotion};
+use flipside::plan::{
+    Fleet, Plan, asked_anew, back_by_themselves, is_asked_anew, is_tried_again, overtaken, past_undoing, rebased, waits_for_promotion,
+};
 use flipside::remote::fake::{FakeFleet, Fate};
 use flipside::run::{Journal, Notice, OpenRun, Stop, dispatch, open_runs, stuck_run};
 use std::cell::RefCell;
@@ -96,6 +98,8 @@ impl Mishap {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Way {
     On,
+    /// By the process that got so far, which lives: it asks nothing anew.
+    Uninterrupted,
     Promote,
     Back,
 }
@@ -164,7 +168,7 @@ impl Workstation {
     pub async fn take_up(&self, case: &Arc<Case>, base: &Baseline, servers: Servers, way: Way, mishap: Mishap) -> Option<Ran> {
         let mut run = self.left();
         let refused = match way {
-            Way::On => false,
+            Way::On | Way::Uninterrupted => false,
             Way::Promote => waits_for_promotion(&run.plan, &run.ledger).is_none(),
             Way::Back => past_undoing(&run.plan, &run.ledger),
         };
@@ -188,7 +192,7 @@ impl Workstation {
         } else if way == Way::Promote {
             let wave = waits_for_promotion(&run.plan, &run.ledger).unwrap();
             journal.promote(&mut run.ledger, wave, anew).unwrap();
-        } else if again {
+        } else if again || (way == Way::On && is_asked_anew(&run.plan, &run.ledger)) {
             journal.ask_to_retry(&mut run.ledger, anew).unwrap();
         }
         Some(self.engine(case, base, (&run.plan, run.ledger, journal), servers, mishap).await)

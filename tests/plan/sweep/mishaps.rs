@@ -1,7 +1,7 @@
 //! Everything that can go wrong with an action while our process lives: an error, a lost connection, a server that is gone for a while or
 //! for good, an action that is performed twice, somebody who asks to stop. Deliberately absent: kills.
 use super::*;
-use crate::engine::{Lost, Moment};
+use crate::engine::{Lost, Moment, Way};
 use flipside::model::StepId;
 use flipside::plan::{WaveKind, present};
 use flipside::remote::fake::Fate;
@@ -59,7 +59,7 @@ impl Sweep {
                 let servers = unleased(&ran.moments[2 * first].servers);
                 let may_leave = matches!(mishap, Mishap::Gone { .. }) || self.calm == Verdict::PutBack;
                 let base = if may_leave { self.base.clone().where_one_is_enough() } else { self.base.clone() };
-                let seen = station.resume(&self.case, &base, servers, mishap).await;
+                let seen = station.take_up(&self.case, &base, servers, Way::Uninterrupted, mishap).await.unwrap();
                 let wanted = self.verdicts(mishap, step);
                 self.check(&seen, &what, &wanted, if may_leave { Alike::Routes } else { Alike::Whole });
                 if seen.verdict == Some(Verdict::Stuck) {

@@ -89,7 +89,7 @@ impl Neighbours {
         }
         let (verdict, target) = match way {
             Way::Back => (Verdict::PutBack, self.before.of("shop")),
-            Way::On | Way::Promote => (Verdict::Done, self.after.of("shop")),
+            Way::On | Way::Uninterrupted | Way::Promote => (Verdict::Done, self.after.of("shop")),
         };
         // What is started only now has another id than in a calm run.
         let is_there = if way == Way::Back { ours == target } else { ours.routes() == target.routes() };
