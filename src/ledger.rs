@@ -188,8 +188,8 @@ impl Ledger {
         self.disarmed.retain(|id| self.steps.get(id) == Some(&StepState::Undoing));
     }
 
-    /// A run that is held goes on: what failed is looked at again, and what was undone for its sake is done again, in waves that were
-    /// complete without it. So are the steps of `anew`.
+    /// A run that is held, or was cut off, goes on: what failed is looked at again, and what was undone for its sake is done again, in
+    /// waves that were complete without it. So are the steps of `anew`.
     fn try_again(&mut self, anew: &[StepId]) {
         self.held = false;
         self.first_failure = None;

@@ -16,9 +16,9 @@ pub(super) struct Relied<'a> {
     pub(super) revert: Option<&'a RevertFact>,
 }
 
-/// 16 hex digits of the SHA-256 of what a plan for this project relies on: its containers with their states, the networks of
-/// projects by name, the live NGINX generation with its files, and a revert that is armed. A container that keeps exiting runs and waits by turns: both count as the same.
-/// Another project's containers do not count; its NGINX files do, since a generation holds them all.
+/// 16 hex digits of the SHA-256 of what a plan for this project relies on: its containers with their states, the networks of projects by
+/// name, the live NGINX generation with its files, and a revert that is armed. A container that keeps exiting runs and waits by turns: both
+/// count as the same. Another project's containers do not count; its NGINX files do, since a generation holds them all.
 #[must_use]
 pub fn digest(facts: &Facts, project: &ProjectName, env: &EnvName) -> String {
     let relied = Relied {

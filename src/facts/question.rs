@@ -29,7 +29,7 @@ pub fn question(docker: &str, remote_root: &str) -> String {
     asking(docker, remote_root, "true")
 }
 
-/// The same script, which asks for no more than [`super::read_digest`] reads: a third of the work for the server.
+/// The same script, which asks for no more than [`super::read_digest`] reads: half the work for the server.
 #[must_use]
 pub fn question_again(docker: &str, remote_root: &str) -> String {
     asking(docker, remote_root, "false")

@@ -153,6 +153,7 @@ impl Journal {
     }
 
     /// Writes down that what failed in a run that is held is to be tried again, and these steps with it, before anything else happens in it.
+    /// In one that was cut off nothing has failed: these steps alone.
     ///
     /// # Errors
     /// [`JournalError`].
