@@ -7,6 +7,7 @@ use flipside::run::{Journal, JournalError, left_runs, open_runs};
 use std::collections::BTreeMap;
 use std::fs;
 use std::io::Write;
+use std::time::{SystemTime, UNIX_EPOCH};
 
 fn plan() -> Plan {
     let step = Step {
@@ -147,6 +148,21 @@ fn a_run_that_cannot_be_written_down_never_was() {
     fs::write(&blocked, "").unwrap();
     let error = Journal::create(&blocked, &plan(), &mut Ledger::default()).unwrap_err();
     assert!(error.to_string().contains("cannot make"), "{error}");
+}
+
+/// Another container has its own process of our number, and may keep its runs in the same folder.
+#[test]
+fn a_run_leaves_alone_what_has_its_name() {
+    let state = tempfile::tempdir().unwrap();
+    let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap().as_millis();
+    let others: Vec<_> = (now..now + 3000).map(|millis| state.path().join(format!("{millis:013}-{}", std::process::id()))).collect();
+    for folder in &others {
+        fs::create_dir(folder).unwrap();
+        fs::write(folder.join("plan.json"), "another's").unwrap();
+    }
+    let journal = Journal::create(state.path(), &plan(), &mut Ledger::default()).unwrap();
+    assert!(!others.iter().any(|folder| folder == journal.folder()));
+    assert!(others.iter().all(|folder| fs::read_to_string(folder.join("plan.json")).is_ok_and(|text| text == "another's")));
 }
 
 /// As those of two lines of cron do, which start at the same moment.

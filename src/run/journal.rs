@@ -87,9 +87,7 @@ impl Journal {
     /// # Errors
     /// [`JournalError`]: nothing may be done to a server then.
     pub fn create(state: &Path, plan: &Plan, ledger: &mut Ledger) -> Result<Journal, JournalError> {
-        let millis = now();
-        let run = format!("{millis:013}-{}", std::process::id());
-        let folder = state.join(&run);
+        let (run, folder) = own_folder(state, now())?;
         let made = Self::create_in(state, &folder, run, plan, ledger);
         if made.is_err() {
             // A run that never was: on a full disk its half plan would only be in the way.
@@ -99,7 +97,6 @@ impl Journal {
     }
 
     fn create_in(state: &Path, folder: &Path, run: String, plan: &Plan, ledger: &mut Ledger) -> Result<Journal, JournalError> {
-        fs::DirBuilder::new().recursive(true).mode(0o700).create(folder).map_err(io_error("make", folder))?;
         let bytes = bytes_of(plan, folder)?;
         let path = folder.join(PLAN);
         let mut file = new_file(&path)?;
@@ -228,6 +225,21 @@ fn digest(bytes: &[u8]) -> String {
         let _ = write!(text, "{byte:02x}");
         text
     })
+}
+
+/// Makes the folder of a run that begins at this millisecond, and says the run's name. One that is there is another run's, of a process of
+/// the same number in another container, or of a time before the clock was set back: then this run begins a millisecond later.
+fn own_folder(state: &Path, mut millis: u64) -> Result<(String, PathBuf), JournalError> {
+    fs::DirBuilder::new().recursive(true).mode(0o700).create(state).map_err(io_error("make", state))?;
+    loop {
+        let run = format!("{millis:013}-{}", std::process::id());
+        let folder = state.join(&run);
+        match fs::DirBuilder::new().mode(0o700).create(&folder) {
+            Ok(()) => return Ok((run, folder)),
+            Err(error) if error.kind() == io::ErrorKind::AlreadyExists => millis += 1,
+            Err(error) => return Err(io_error("make", &folder)(error)),
+        }
+    }
 }
 
 pub(super) fn new_file(path: &Path) -> Result<File, JournalError> {
