@@ -17,6 +17,7 @@ test: ## All tests: format, lints, unit, SSH, Docker engine, acceptance on two l
 
 unit: ## The tests that need neither a fleet nor root
 	cargo test --locked
+	cargo test --release --locked --test plan
 
 lint: ## Format and lints
 	cargo fmt --check && cargo clippy --locked --all-targets -- -D warnings
@@ -25,8 +26,8 @@ bench: ## What a deploy takes beside what it cannot do without, on the local fle
 	@tests/bench/run
 
 sweep: ## Kill, cut or interrupt a deploy at every one of its events, and every fault at every wave, in memory and on the local fleet: some hours. MINUTES=30: a spread on the fleet
-	$(if $(MINUTES),,FLIPSIDE_SWEEP=full cargo test --locked --test plan -- sweep::)
-	FLIPSIDE_SWEEP=$(or $(MINUTES),full) cargo test --locked --test acceptance -- sweep:: faults::
+	$(if $(MINUTES),,FLIPSIDE_SWEEP=full cargo test --release --locked --test plan -- sweep::)
+	FLIPSIDE_SWEEP=$(or $(MINUTES),full) cargo test --release --locked --test acceptance -- sweep:: faults::
 
 soak: ## A thousand toggles under full load, every request counted: some hours. TOGGLES=100 MINUTES=20 SERVERS=3 PAUSE=20 for others
 	@tests/bench/soak $(or $(TOGGLES),1000) $(or $(MINUTES),360) $(or $(SERVERS),1) $(or $(PAUSE),2)

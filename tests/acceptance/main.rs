@@ -1,6 +1,6 @@
 //! Flipside from outside: the built program, three real servers of the local fleet, and clients that count every request.
 //!
-//! `cargo test --test acceptance` starts the fleet by `vagrant/fleet up 3` and puts it back before every test. The tests take turns by
+//! `cargo test --release --test acceptance` starts the fleet by `vagrant/fleet up 3` and puts it back before every test. The tests take turns by
 //! themselves. A fleet that cannot start fails them. `FLIPSIDE_FLEET`, `FLIPSIDE_FLEET_NET` and `FLIPSIDE_CACHE` name another fleet.
 //! Deliberately absent: calls into the library. What is checked is what a person at a terminal, a client and a server would see.
 #[path = "../../vagrant/traffic/load/mod.rs"]

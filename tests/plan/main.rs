@@ -1,5 +1,5 @@
 //! What `plan` makes of whole situations. Each folder of `plan_cases` holds what happened before and what is asked; `expected.txt` is the
-//! printed plan. `UPDATE=1 cargo test --test plan` writes the expectations anew; read the difference as an operator would.
+//! printed plan. `UPDATE=1 cargo test --release --test plan` writes the expectations anew; read the difference as an operator would.
 //!
 //! Every plan that may be run is then run on servers in memory: to its end, with every step failing, and cut off after every step.
 #![expect(clippy::unwrap_used, unreachable_pub, reason = "a case that cannot be read is a broken test; its parts are written like rooms")]

@@ -6,8 +6,8 @@ use crate::invariants::dead_routes;
 use flipside::remote::fake::FakeServer;
 
 /// Of a case's runs that are killed, so many are taken up in every way and killed again, and each of those at so many points.
-const N_FIRST: usize = 6;
-const N_SECOND: usize = 5;
+const N_FIRST: usize = 12;
+const N_SECOND: usize = 10;
 
 /// What servers do by themselves before anybody comes back.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -6,9 +6,6 @@ use flipside::model::StepId;
 use flipside::plan::{WaveKind, present};
 use flipside::remote::fake::Fate;
 
-/// Every mishap befalls so many actions of one case, about. Where there are more, it is another mishap's turn at each.
-const N_MISHAPS: usize = 24;
-
 impl Sweep {
     /// What a run may end with that has a mishap in this step.
     fn verdicts(&self, mishap: Mishap, step: &StepId) -> Vec<Verdict> {
@@ -31,7 +28,6 @@ impl Sweep {
     /// Every other thing that can go wrong with an action. A run is taken up where the action's wave begins.
     pub(super) async fn mishaps(&mut self, station: &Workstation, ran: &Ran) {
         let gates = gates(ran);
-        let every = stride(ran.steps.len(), points(N_MISHAPS));
         for (n, step) in ran.steps.iter().enumerate() {
             let (first, journal) = gates.iter().rev().find(|(first, _)| *first <= n).copied().unwrap_or((0, 0));
             let once = |fate| Mishap::Once(n - first, fate);
@@ -49,7 +45,7 @@ impl Sweep {
                 gone(usize::MAX, Lost::Waits),
                 gone(usize::MAX, Lost::GoesBack),
             ];
-            for (_, mishap) in all.into_iter().enumerate().filter(|(turn, _)| (n + turn).is_multiple_of(every)) {
+            for mishap in all {
                 if matches!(mishap, Mishap::Gone { server: Lost::GoesBack, .. }) && self.case.servers.values().any(will_go_back) {
                     continue;
                 }

@@ -59,7 +59,7 @@ enum Alike {
     Routes,
 }
 
-/// So many points, or four times as many where the environment asks for the long sweep: that is every mishap of every case.
+/// So many points, or four times as many where the environment asks for the long sweep.
 fn points(few: usize) -> usize {
     if std::env::var("FLIPSIDE_SWEEP").as_deref() == Ok("full") { 4 * few } else { few }
 }
