@@ -1,20 +1,20 @@
-//! Whether new containers answer: probes through the SSH tunnel, or from the server's own shell where tunnels are forbidden, while
-//! somebody watches that the containers stay up. Deliberately absent: what happens when they do not.
+//! Whether new containers answer, as often and as long as they are asked, while somebody watches that they stay up. Deliberately absent: the
+//! question itself (see `asking`), and what happens when they do not.
+mod asking;
 mod judging;
 mod staying;
 
 use super::perform::Update;
 use super::servers::Servers;
-use super::ssh::{Connection, TunnelError};
+use super::ssh::Connection;
 use super::standing::{Standing, standing};
 use super::words::Words;
 use crate::model::{Action, Failure, HealthPolicy, Millis, Probe, ProbeKind, StayPolicy, StepId};
-use crate::script::{ContainerSight, ScriptContext, command_probe, connect_probe, read_sight, watch};
+use crate::script::{ContainerSight, ScriptContext, read_sight, watch};
+pub(super) use asking::judge;
 use std::collections::{BTreeMap, BTreeSet};
-use std::net::Ipv4Addr;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
-use tokio::io::{AsyncBufReadExt, AsyncWriteExt, BufReader};
 use tokio::sync::mpsc::UnboundedSender;
 use tokio::sync::watch;
 use tokio::task::JoinSet;
@@ -163,21 +163,28 @@ impl Patient {
                 }
             }
             let enough = n_passes >= self.policy.retries;
+            let passed = last.clone();
             if enough && self.sight().is_none() {
                 last = format!("{last}, but docker has not said yet whether it runs");
             }
             if enough && self.is_up() {
-                let elapsed = self.began.elapsed();
-                return Ok(format!("{last} after {}.{} s", elapsed.as_secs(), elapsed.subsec_millis() / 100));
+                return Ok(self.healthy(&last));
             }
             if self.left().is_zero() {
                 return Err(self.too_late(&last, n_probes));
             }
             tokio::select! {
-                () = sleep(self.policy.interval.duration().saturating_sub(at.elapsed()).min(self.left())) => {}
+                biased;
                 failure = self.fall() => return Err(failure),
+                () = self.comes_up(), if enough => return Ok(self.healthy(&passed)),
+                () = sleep(self.policy.interval.duration().saturating_sub(at.elapsed()).min(self.left())) => {}
             }
         }
+    }
+
+    fn healthy(&self, last: &str) -> String {
+        let elapsed = self.began.elapsed();
+        format!("{last} after {}.{} s", elapsed.as_secs(), elapsed.subsec_millis() / 100)
     }
 
     fn say(&self, text: String) {
@@ -228,6 +235,16 @@ impl Patient {
     /// It was looked at, and runs. Nothing is healthy that nobody has seen running.
     fn is_up(&self) -> bool {
         self.sight().is_some_and(|sight| sight.status == "running")
+    }
+
+    /// Comes back when it is seen to run.
+    async fn comes_up(&self) {
+        let mut seen = self.seen.clone();
+        while !self.is_up() {
+            if seen.changed().await.is_err() {
+                return std::future::pending().await;
+            }
+        }
     }
 
     /// The watcher's news, where it is the end.
@@ -283,116 +300,5 @@ impl Patient {
             ProbeKind::Command(command) => format!("`{command}` to exit 0"),
             ProbeKind::Running => "it to keep running".to_owned(),
         }
-    }
-
-    async fn ask(&self, by_shell: &mut bool) -> Result<String, String> {
-        match &self.probe.kind {
-            ProbeKind::Running => match self.sight() {
-                Some(sight) if sight.status == "running" => Ok("it runs".to_owned()),
-                Some(sight) => Err(format!("it is {}", sight.status)),
-                None => Err("not looked at yet".to_owned()),
-            },
-            ProbeKind::Command(command) => {
-                let mut said = String::new();
-                let script = command_probe(&self.context, &self.name, command);
-                let end = self.connection.run_script(&script, self.policy.timeout.duration(), &mut |line| line.clone_into(&mut said)).await;
-                match end.map(|end| end.exit) {
-                    Ok(Some(0)) => Ok(format!("`{command}` exits 0")),
-                    Ok(Some(code)) => Err(format!("`{command}` exits {code}: {}", self.masked(&said).await)),
-                    Ok(None) => Err("the command was cut off".to_owned()),
-                    Err(error) => Err(error.to_string()),
-                }
-            }
-            ProbeKind::Tcp | ProbeKind::AppPort => self.ask_port(None, by_shell).await,
-            ProbeKind::Http { path, host } => {
-                let request =
-                    format!("GET {path} HTTP/1.1\r\nHost: {host}\r\nUser-Agent: flipside\r\nAccept: */*\r\nConnection: close\r\n\r\n");
-                self.ask_port(Some(&request), by_shell).await
-            }
-        }
-    }
-
-    async fn masked(&self, said: &str) -> String {
-        self.words.masked(&self.connection, &self.context, &self.name, said).await
-    }
-
-    /// As [`judge`]; a line that is shown has the container's secrets masked.
-    async fn judge(&self, line: &str) -> Result<String, String> {
-        if status(line).is_some() { judge(line) } else { judge(&self.masked(line.trim()).await) }
-    }
-
-    async fn ask_port(&self, request: Option<&str>, by_shell: &mut bool) -> Result<String, String> {
-        if *by_shell {
-            return self.ask_by_shell(request).await;
-        }
-        let address: Ipv4Addr = self.probe.address;
-        match self.connection.tunnel(&address.to_string(), self.probe.port, self.policy.timeout.duration()).await {
-            Ok(tunnel) => match request {
-                None => Ok(format!("{} accepts connections", self.port())),
-                Some(request) => {
-                    let mut stream = BufReader::new(tunnel);
-                    stream.write_all(request.as_bytes()).await.map_err(|error| format!("the connection broke: {error}"))?;
-                    let mut line = String::new();
-                    stream.read_line(&mut line).await.map_err(|error| format!("the connection broke: {error}"))?;
-                    self.judge(&line).await
-                }
-            },
-            Err(TunnelError::Forbidden { .. }) => {
-                *by_shell = true;
-                self.ask_by_shell(request).await
-            }
-            Err(TunnelError::Refused { .. }) => Err(format!("{} refuses connections", self.port())),
-            Err(error) => Err(error.to_string()),
-        }
-    }
-
-    async fn ask_by_shell(&self, request: Option<&str>) -> Result<String, String> {
-        let script = connect_probe(&self.probe.address.to_string(), self.probe.port, request);
-        let mut answer = String::new();
-        let end = self
-            .connection
-            .run_script(&script, self.policy.timeout.duration(), &mut |line| {
-                if let Some(line) = line.strip_prefix("answer ") {
-                    line.clone_into(&mut answer);
-                }
-            })
-            .await;
-        match (end.map(|end| end.exit), request) {
-            (Ok(Some(0)), None) => Ok(format!("{} accepts connections (asked by the server's shell)", self.port())),
-            (Ok(Some(0)), Some(_)) => self.judge(&answer).await.map(|text| format!("{text} (asked by the server's shell)")),
-            (Ok(Some(97)), _) => Err("the server forbids tunnels and has no bash to probe with".to_owned()),
-            (Ok(_), _) => Err(format!("{} refuses connections", self.port())),
-            (Err(error), _) => Err(error.to_string()),
-        }
-    }
-}
-
-/// The code in the status line of an answer.
-fn status(line: &str) -> Option<u16> {
-    line.trim().strip_prefix("HTTP/").and_then(|rest| rest.split(' ').nth(1)).and_then(|code| code.parse().ok())
-}
-
-/// The status line of an answer: 2xx and 3xx pass.
-pub(super) fn judge(line: &str) -> Result<String, String> {
-    let line = line.trim();
-    match status(line) {
-        Some(code @ 200..=399) => Ok(format!("status {code}")),
-        Some(code) => Err(format!("status {code}")),
-        None if line.is_empty() => Err("the connection was closed without an answer".to_owned()),
-        None => Err(format!("an answer that is not HTTP: {line:.60}")),
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn only_2xx_and_3xx_pass() {
-        assert_eq!(judge("HTTP/1.1 204 No Content\r\n"), Ok("status 204".to_owned()));
-        assert_eq!(judge("HTTP/1.0 302 Found"), Ok("status 302".to_owned()));
-        assert_eq!(judge("HTTP/1.1 503 Service Unavailable"), Err("status 503".to_owned()));
-        assert!(judge("").unwrap_err().contains("without an answer"));
-        assert!(judge("SSH-2.0-x").unwrap_err().contains("not HTTP"));
     }
 }

@@ -121,6 +121,21 @@ async fn a_server_that_cannot_be_reached_for_a_moment_is_tried_again_where_it_wa
     assert!(matches!(outcome, Outcome::Failed(_)), "{outcome:?}");
 }
 
+/// An answer that comes before Docker has said whether the container runs is kept until it does: the next question would be an interval away.
+#[tokio::test]
+async fn a_container_is_healthy_as_soon_as_it_has_answered_and_is_seen_to_run() {
+    let sshd = Sshd::start(&Setup::default());
+    let servers = run(&sshd);
+    let slow = "#!/bin/sh\n[ $1 != inspect ] || { sleep 1; echo 'sight app running 0 false 0'; }\n";
+    fs::write(sshd.path("docker"), slow).unwrap();
+    let listener = TcpListener::bind(("127.0.0.1", 0)).unwrap();
+    let mut action = await_healthy(ProbeKind::Tcp, listener.local_addr().unwrap().port(), 5, 600);
+    let Action::AwaitHealthy { policy, .. } = &mut action else { panic!("{action:?}") };
+    policy.interval = Millis::seconds(300);
+    let outcome = end(begin(&servers, action)).await;
+    assert!(matches!(outcome, Outcome::Done { .. }), "{outcome:?}");
+}
+
 #[tokio::test]
 async fn the_deadline_of_a_health_check_bounds_a_question_that_takes_long() {
     let sshd = Sshd::start(&Setup::default());

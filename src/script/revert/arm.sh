@@ -17,7 +17,7 @@ while :; do
     { read -r armed rest <armed; } 2>/dev/null
     [ "$armed" != "$token" ] || break
     tries=$((tries + 1))
-    [ "$tries" -lt 50 ] || fail 'the shell that should put this server back does not start' "look at the disk and the processes of this server"
-    sleep 0.1 2>/dev/null || { sleep 1 && tries=$((tries + 9)); }
+    [ "$tries" -lt 250 ] || fail 'the shell that should put this server back does not start' "look at the disk and the processes of this server"
+    sleep 0.02 2>/dev/null || { sleep 1 && tries=$((tries + 49)); }
 done
 echo "seen: goes back to generation $back $grace s after the lock is free"
