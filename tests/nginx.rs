@@ -2,6 +2,8 @@
 //! and below `expected/` the whole generation.
 //! `UPDATE=1 cargo test --test nginx` writes what is rendered now; look at the diff before you keep it.
 #![expect(clippy::unwrap_used, reason = "a test may panic")]
+mod golden;
+
 use flipside::model::GenerationId;
 use flipside::nginx::{
     MainSettings, MeshService, Templates, generation_file, generation_id, read_service, render_app, render_hosts, render_main,
@@ -28,42 +30,11 @@ fn generation(services: &[MeshService], settings: &MainSettings) -> BTreeMap<Str
     files
 }
 
-fn read_folder(folder: &Path, below: &Path, files: &mut BTreeMap<String, String>) {
-    let Ok(entries) = fs::read_dir(folder) else { return };
-    for entry in entries {
-        let path = entry.unwrap().path();
-        if path.is_dir() {
-            read_folder(&path, below, files);
-        } else {
-            let name = path.strip_prefix(below).unwrap().to_str().unwrap().to_owned();
-            files.insert(name, fs::read_to_string(&path).unwrap());
-        }
-    }
-}
-
 fn check(case: &Path) {
     let text = fs::read_to_string(case.join("services.json")).unwrap();
     let services: Vec<MeshService> = serde_json::from_str(&text).unwrap();
     let settings = fs::read_to_string(case.join("settings.json")).map(|text| serde_json::from_str(&text).unwrap()).unwrap_or_default();
-    let rendered = generation(&services, &settings);
-    let expected_folder = case.join("expected");
-    if std::env::var_os("UPDATE").is_some() {
-        if expected_folder.exists() {
-            fs::remove_dir_all(&expected_folder).unwrap();
-        }
-        for (path, text) in &rendered {
-            let path = expected_folder.join(path);
-            fs::create_dir_all(path.parent().unwrap()).unwrap();
-            fs::write(path, text).unwrap();
-        }
-        return;
-    }
-    let mut expected = BTreeMap::new();
-    read_folder(&expected_folder, &expected_folder, &mut expected);
-    assert_eq!(rendered.keys().collect::<Vec<_>>(), expected.keys().collect::<Vec<_>>(), "the files of {}", case.display());
-    for (path, text) in &rendered {
-        assert_eq!(text, &expected[path], "{}/expected/{path} (UPDATE=1 rewrites it)", case.display());
-    }
+    golden::check(&case.join("expected"), &generation(&services, &settings));
 }
 
 #[test]

@@ -121,6 +121,10 @@ fn every_key_has_a_row() {
     for key in Part::Server.keys() {
         assert!(servers.contains(&format!("| `{key}` |")), "no row for `{key}` of a server");
     }
+    let balance = section("### `[services.NAME.balance]`");
+    for key in Part::Balance.keys() {
+        assert!(balance.contains(&format!("| `{key}` |")), "no row for `{key}` of `balance`");
+    }
     let hooks = section("## Hooks");
     for key in [Part::Hooks.keys(), Part::Hook.keys()].concat() {
         assert!(hooks.lines().any(|line| line.starts_with("| `") && line.contains(&format!("`{key}`"))), "no row for `{key}` of hooks");

@@ -60,13 +60,13 @@ pub struct Global {
     /// Colour: auto colours a terminal, unless NO_COLOR is set
     #[arg(long, global = true, value_name = "WHEN", value_enum, default_value_t = Color::Auto, help_heading = GLOBAL)]
     pub color: Color,
-    /// Where the journals of runs are kept, for resume and abort
+    /// Where the journals of runs are kept, for resume and abort [default: ~/.local/state/flipside]
     #[arg(long, global = true, value_name = "DIR", help_heading = GLOBAL)]
     pub state_dir: Option<PathBuf>,
-    /// NGINX templates that replace the built-in ones of the same name
+    /// NGINX templates that replace the built-in ones of the same name [default: the folder templates, where there is one]
     #[arg(long, global = true, value_name = "DIR", help_heading = GLOBAL)]
     pub templates: Option<PathBuf>,
-    /// How many servers are connected to at the same time
+    /// How many servers are connected to at the same time, 1 to 1000
     #[arg(long, global = true, value_name = "N", default_value_t = 32, value_parser = clap::value_parser!(u16).range(1..=1000), help_heading = GLOBAL)]
     pub parallel: u16,
     /// Say more: with a plan, the changes of the NGINX files
@@ -194,7 +194,7 @@ pub enum Command {
         #[arg(value_name = "SERVICE", value_parser = service_name)]
         services: Vec<ServiceName>,
     },
-    /// Ask every copy of the services with `active_checks` again and again; take out those that fail, and in those that pass again
+    /// Ask every copy of the services with `active_checks` again and again: one that fails is taken out, and comes back when it passes again
     ///
     /// Runs until it is stopped. Every copy is asked from servers whose NGINX routes to it. One that fails so many checks in a row is taken
     /// out of every server's upstream by a run of its own, with locks and undo; the last one of a service never is.

@@ -33,7 +33,7 @@ pub struct DoingWithout {
 /// `--lock-wait`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ClapArgs)]
 pub struct Waiting {
-    /// Wait this long for another run that works on the same servers, such as 5m; without it, exit 7 at once
+    /// Wait this long for another run that works on the same servers, such as 5m; without it, exit 7 where there is one
     #[arg(long, value_name = "DURATION", value_parser = duration, default_value_t = Millis(0), hide_default_value = true)]
     pub lock_wait: Millis,
 }
@@ -53,12 +53,12 @@ pub enum Output {
     Json,
 }
 
-/// A state that something is put into.
+/// Maintenance, or none.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
 pub enum OnOff {
-    /// Into it.
+    /// Requests for the public hosts get the maintenance page.
     On,
-    /// Out of it.
+    /// They reach the service again.
     Off,
 }
 

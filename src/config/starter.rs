@@ -61,8 +61,24 @@ mod tests {
 
     #[test]
     fn every_key_is_taught() {
-        let playbook =
-            [Part::Playbook, Part::Project, Part::Rollout, Part::Canary, Part::Service, Part::HealthCheck, Part::Proxy, Part::Secret];
+        let playbook = [
+            Part::Playbook,
+            Part::Project,
+            Part::Rollout,
+            Part::Canary,
+            Part::Service,
+            Part::HealthCheck,
+            Part::Balance,
+            Part::ActiveChecks,
+            Part::Proxy,
+            Part::ProxyTimeout,
+            Part::ProxyTls,
+            Part::Snippets,
+            Part::Adopt,
+            Part::Secret,
+            Part::Hooks,
+            Part::Hook,
+        ];
         let inventory = [Part::Inventory, Part::Defaults, Part::Server, Part::Nginx];
         let taught = starter_inventory(None);
         for (parts, text) in [(playbook.as_slice(), starter_playbook()), (inventory.as_slice(), taught.as_str())] {

@@ -41,6 +41,8 @@ pub mod label {
     pub const PORT: &str = "flipside.port";
     /// What the container speaks at that port; missing on containers of older releases of this program.
     pub const PROTOCOL: &str = "flipside.protocol";
+    /// `true` where the container is asked by gRPC, and not by HTTP/1.1; missing where it is not.
+    pub const GRPC: &str = "flipside.grpc";
     /// How the container proves itself, on the app alone: the playbook's `health_check` of its release, as JSON. Missing on containers of
     /// older releases of this program.
     pub const HEALTH_CHECK: &str = "flipside.health_check";

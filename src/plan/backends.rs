@@ -131,7 +131,7 @@ impl Routing<'_> {
 
     /// The public hosts that this side serves on this server, and how.
     pub(super) fn hosts(&self, server: &ServerName, desired: &Desired<'_>, side: Side) -> (Vec<String>, Front) {
-        front(self, server, desired, self.protocol(desired, side), &self.backends(server, desired, side))
+        front(self, server, desired, (side, self.protocol(desired, side)), &self.backends(server, desired, side))
     }
 
     /// The other side of every replica, listed and resolved so that the next switch finds its name known: with the ports of what is about to

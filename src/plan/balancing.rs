@@ -52,7 +52,8 @@ pub(super) fn upstream(inventory: &Inventory, desired: &Desired<'_>) -> Upstream
 pub(super) fn as_routed(server: &ServerName, desired: &Desired<'_>, new: MeshService) -> MeshService {
     let Some(route) = desired.present.and_then(|present| present.routes.get(server)).filter(|_| desired.as_routed) else { return new };
     let copies = |service: &MeshService| -> BTreeSet<_> {
-        service.backends.iter().map(|copy| (copy.backend.clone(), copy.side, copy.replica, copy.server.clone())).collect()
+        let live = service.backends.iter().filter(|copy| copy.side == service.live);
+        live.map(|copy| (copy.backend.clone(), copy.replica, copy.server.clone())).collect()
     };
     if route.live != new.live || copies(route) != copies(&new) {
         return new;

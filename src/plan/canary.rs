@@ -52,6 +52,8 @@ fn obstacle(routing: &Routing<'_>, desired: &Desired<'_>) -> Option<&'static str
         Some("it has no port: no request goes to it")
     } else if routing.protocol(desired, from) != routing.protocol(desired, to) {
         Some("its protocol changes")
+    } else if routing.is_grpc(desired, from) != routing.is_grpc(desired, to) {
+        Some("it is asked by gRPC on one of its sides alone")
     } else if serves_otherwise {
         Some("the port that its hosts are served from changes")
     } else if announced {

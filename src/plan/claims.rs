@@ -30,11 +30,17 @@ enum Claim {
 }
 
 /// Ports and slots of all services: all pinned and claimed ones first, so that a newcomer's hash never takes them, be it a service's or
-/// a further replica's.
-pub(super) fn settle_all(playbook: &Playbook, fleet: &Fleet, present: &Present<'_>, findings: &mut Vec<Finding>) -> Settled {
+/// a further replica's. What `is_left` as it is keeps the internal port that it has, and not what the playbook pins by now.
+pub(super) fn settle_all(
+    playbook: &Playbook,
+    fleet: &Fleet,
+    present: &Present<'_>,
+    is_left: &dyn Fn(&ServiceName) -> bool,
+    findings: &mut Vec<Finding>,
+) -> Settled {
     let mut taken = taken_by_others(playbook, fleet);
     let (fixed, hashed): (Vec<_>, Vec<_>) =
-        wishes(playbook, present).into_iter().partition(|(_, wish)| wish.pinned.or(wish.claimed).is_some());
+        wishes(playbook, present, is_left).into_iter().partition(|(_, wish)| wish.pinned.or(wish.claimed).is_some());
     let mut ports: BTreeMap<Owner<'_>, u16> = BTreeMap::new();
     for (owner, wish) in fixed.iter().chain(&hashed) {
         ports.insert(*owner, settle(wish, &mut taken, findings));
@@ -58,7 +64,7 @@ pub(super) fn settle_all(playbook: &Playbook, fleet: &Fleet, present: &Present<'
 }
 
 /// The ports that the playbook's services need: the services that are there first, then by name.
-fn wishes<'a>(playbook: &'a Playbook, present: &Present<'_>) -> Vec<(Owner<'a>, Wish<'a>)> {
+fn wishes<'a>(playbook: &'a Playbook, present: &Present<'_>, is_left: &dyn Fn(&ServiceName) -> bool) -> Vec<(Owner<'a>, Wish<'a>)> {
     let claims = |name: &ServiceName, key: &str, replica: Option<u32>| -> Option<u16> {
         let service = present.services.get(name)?;
         let live = service.live();
@@ -72,12 +78,13 @@ fn wishes<'a>(playbook: &'a Playbook, present: &Present<'_>) -> Vec<(Owner<'a>, 
     let (there, new): (Vec<_>, Vec<_>) = playbook.services.iter().partition(|(name, _)| present.services.contains_key(*name));
     for (name, service) in there.into_iter().chain(new) {
         let Some(port) = service.port else { continue };
+        let claimed = claims(name, label::INTERNAL_PORT, None);
         let internal = Wish {
             service: name,
             what: "internal port".to_owned(),
             can_be_pinned: true,
-            pinned: service.internal_port,
-            claimed: claims(name, label::INTERNAL_PORT, None),
+            pinned: service.internal_port.filter(|_| claimed.is_none() || !is_left(name)),
+            claimed,
             hashed: internal_port(&playbook.project, &playbook.env, name),
             range: INTERNAL,
             paired: false,
@@ -205,7 +212,7 @@ mod tests {
         let fleet = Fleet::from([(ServerName::new("s1").unwrap(), server.facts())]);
         let mut findings = Vec::new();
         let present = present(&playbook.project, &playbook.env, &fleet);
-        let (_, replicas) = settle_all(&playbook, &fleet, &present, &mut findings).into_values().next().unwrap();
+        let (_, replicas) = settle_all(&playbook, &fleet, &present, &|_| false, &mut findings).into_values().next().unwrap();
         (
             replicas.iter().map(|replica| replica.base_port).collect(),
             replicas.iter().map(|replica| replica.app_base_port).collect(),

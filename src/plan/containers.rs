@@ -36,6 +36,8 @@ struct Essence<'a> {
     udp_doors: Vec<u16>,
     #[serde(skip_serializing_if = "std::ops::Not::not")]
     udp: bool,
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    grpc: bool,
     published: Option<(BackendMode, &'a BTreeMap<u32, u16>)>,
     #[serde(skip_serializing_if = "Option::is_none")]
     app_port: Option<(u16, &'a BTreeMap<u32, u16>)>,
@@ -82,6 +84,7 @@ pub(super) fn spec_digest(
         doors: ports(&|_| true),
         udp_doors: ports(&|protocol| protocol == Protocol::Udp),
         udp: service.port.is_some() && service.protocol == Protocol::Udp,
+        grpc: speaks_grpc(service),
         published: service.port.map(|_| (mode, published(&bases.own))),
         app_port: service.app_port().map(|port| (port, published(&bases.app))),
         secrets: &service.secrets,
@@ -90,6 +93,12 @@ pub(super) fn spec_digest(
 }
 
 static EMPTY: BTreeMap<u32, u16> = BTreeMap::new();
+
+/// What is started of it now is asked by gRPC.
+#[must_use]
+pub(super) fn speaks_grpc(service: &Service) -> bool {
+    service.port.is_some() && service.proxy.as_ref().is_some_and(|proxy| proxy.front.grpc)
+}
 
 /// The service reaches the mesh at `localhost`, from inside its own namespace.
 #[must_use]
@@ -252,6 +261,9 @@ impl Place<'_> {
         }
         if self.desired.service.port.is_some() {
             labels.insert(label::PROTOCOL.to_owned(), self.desired.service.protocol.as_str().to_owned());
+        }
+        if speaks_grpc(self.desired.service) {
+            labels.insert(label::GRPC.to_owned(), "true".to_owned());
         }
         labels
     }

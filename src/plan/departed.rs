@@ -6,7 +6,7 @@ use super::switching::drain_policy;
 use super::target::Desired;
 use super::types::{Finding, Level, Step};
 use crate::model::{Action, Backend, ServerName};
-use crate::nginx::{BackendRole, MeshBackend, MeshService};
+use crate::nginx::{MeshBackend, MeshService};
 use std::collections::{BTreeMap, BTreeSet};
 
 /// The backends of a route that are on servers which the inventory does not have. A server that was given another name has its address.
@@ -18,7 +18,7 @@ fn departed<'r>(routing: &Routing<'_>, route: &'r MeshService) -> impl Iterator<
             Backend::Address { address, .. } => !is_known(address),
             Backend::Container { .. } => false,
         };
-        backend.role == BackendRole::Live && is_elsewhere && !servers.contains_key(&backend.server)
+        backend.role.takes_traffic() && is_elsewhere && !servers.contains_key(&backend.server)
     })
 }
 

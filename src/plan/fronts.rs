@@ -9,7 +9,7 @@ use super::target::Desired;
 use super::types::{Finding, Level};
 use crate::config::{Ingress, Inventory, NginxSettings};
 use crate::facts::Facts;
-use crate::model::{BackendMode, Front, Protocol, ServerName};
+use crate::model::{BackendMode, Front, Protocol, ServerName, Side};
 use crate::nginx::{
     MAINTENANCE, MainSettings, MeshBackend, MeshService, RenderError, hosts_path, is_app_file_of, is_service_file, page_kinds, page_path,
     read_service, render_app, render_hosts,
@@ -40,24 +40,23 @@ pub(super) fn front(
     routing: &Routing<'_>,
     server: &ServerName,
     desired: &Desired<'_>,
-    protocol: Protocol,
+    (side, protocol): (Side, Protocol),
     backends: &[MeshBackend],
 ) -> (Vec<String>, Front) {
-    let routed = desired.present.and_then(|present| present.routes.get(server)).filter(|_| desired.as_routed);
-    if let Some(route) = routed.filter(|_| is_edge(routing.inventory, server)) {
-        return (route.hosts.clone(), Front { maintenance: desired.maintenance, ..route.front.clone() });
-    }
-    let has_app_port = backends.iter().any(|backend| backend.app_port.is_some());
-    let Some(proxy) = desired.service.proxy.as_ref().filter(|_| protocol == Protocol::Http || has_app_port) else {
-        return (Vec::new(), Front::default());
-    };
-    let is_yet_to_come = desired.service.app_port().is_some() && !has_app_port;
-    let routed = || desired.present.into_iter().flat_map(PresentService::level_routes);
-    let grpc = if is_yet_to_come { routed().any(|route| route.front.grpc) } else { proxy.front.grpc };
+    let grpc = routing.is_grpc(desired, side);
     let nowhere = (Vec::new(), Front { grpc: grpc && protocol == Protocol::Http, ..Front::default() });
     if !is_edge(routing.inventory, server) {
         return nowhere;
     }
+    if let Some(route) = desired.present.and_then(|present| present.routes.get(server)).filter(|_| desired.as_routed) {
+        return (route.hosts.clone(), Front { maintenance: desired.maintenance, ..route.front.clone() });
+    }
+    let has_app_port = backends.iter().any(|backend| backend.app_port.is_some());
+    let Some(proxy) = desired.service.proxy.as_ref().filter(|_| protocol == Protocol::Http || has_app_port) else {
+        return nowhere;
+    };
+    let is_yet_to_come = desired.service.app_port().is_some() && !has_app_port;
+    let routed = || desired.present.into_iter().flat_map(PresentService::level_routes);
     let tls = front_tls(routing, server, desired, proxy);
     if tls.is_none() && lacks_certificate(routing, server, desired) {
         return nowhere;

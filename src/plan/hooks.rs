@@ -84,6 +84,10 @@ impl<'a> Hooks<'a> {
             let number = if hooks.len() > 1 { format!(" {}", index + 1) } else { String::new() };
             let name = format!("{}{number}", point.as_str());
             let servers = self.steps(point, &name, hook, services, findings)?;
+            // A container's, of a service that is not in this turn.
+            if servers.is_empty() {
+                continue;
+            }
             waves.push(Wave { name: format!("{name}{suffix}"), kind: WaveKind::Work, servers });
         }
         Ok(waves)

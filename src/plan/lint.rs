@@ -6,6 +6,7 @@ use super::balancing;
 use super::containers::{SET_BY_US, has_door, volume_name};
 use super::drift::strangers;
 use super::fronts;
+use super::present::PresentService;
 use super::routes::Routing;
 use super::show::prose::server_list;
 use super::target::Desired;
@@ -41,6 +42,7 @@ pub(super) fn lint(routing: &Routing<'_>) -> Vec<Finding> {
     check_former_hosts(routing, &mut findings);
     check_reach(routing, &mut findings);
     check_transports(routing, &mut findings);
+    check_internal_ports(routing, &mut findings);
     findings.extend(balancing::check(routing));
     findings.extend(fronts::findings(routing));
     findings.extend(app_port::findings(routing));
@@ -351,5 +353,20 @@ fn check_transports(routing: &Routing<'_>, findings: &mut Vec<Finding>) {
                 hint: format!("deploy {} along with {}, or deploy everything", used.name, user.name),
             });
         }
+    }
+}
+
+/// The port that never changes by itself does, because the playbook says so.
+fn check_internal_ports(routing: &Routing<'_>, findings: &mut Vec<Finding>) {
+    for desired in routing.desired.iter().filter(|desired| desired.to.is_some()) {
+        let routed = desired.present.and_then(PresentService::internal_port);
+        let Some((old, new)) = routed.zip(desired.internal_port).filter(|(old, new)| old != new) else { continue };
+        findings.push(Finding {
+            level: Level::Warning,
+            server: None,
+            service: Some(desired.name.clone()),
+            text: format!("its internal port goes from {old} to {new}: who connects to {old} after the switch is refused"),
+            hint: format!("deploy what uses it along with it, and tell everything else of {new} at the same moment; or leave {old} pinned"),
+        });
     }
 }

@@ -197,6 +197,11 @@ impl<'a> PresentService<'a> {
         self.routes.iter().filter(move |(server, _)| all || !self.behind.contains(*server)).map(|(_, route)| route)
     }
 
+    /// Where its clients reach it now.
+    pub(super) fn internal_port(&self) -> Option<u16> {
+        self.level_routes().next().map(|route| route.internal_port)
+    }
+
     /// The units of one side, without what is older on servers that were left behind.
     pub fn side(&self, side: Side) -> impl Iterator<Item = &Unit<'a>> {
         self.units.iter().filter(move |unit| unit.side == side && !unit.is_stale)

@@ -5,9 +5,10 @@ use super::batches::Batch;
 use super::behind::Behind;
 use super::canary::Split;
 use super::checks::keep_out;
+use super::containers::speaks_grpc;
 use super::drift::Drift;
 use super::fronts::{add_hosts, front, main_settings};
-use super::present::{Fleet, Present, Unit};
+use super::present::{Fleet, Present, PresentService, Unit};
 use super::record::Record;
 use super::sites::Sites;
 use super::target::Desired;
@@ -88,11 +89,31 @@ impl Routing<'_> {
     /// What a side speaks: what is started, what the playbook says; what is there, what it was started as.
     #[must_use]
     pub(super) fn protocol(&self, desired: &Desired<'_>, side: Side) -> Protocol {
-        let is_new = desired.moves() && desired.to == Some(side) && desired.change != super::types::Change::Restore;
         let routed = || desired.present?.level_routes().find(|route| route.live == side).map(|route| route.protocol);
         let labelled = || desired.present?.side(side).find_map(Unit::protocol);
-        let there = if is_new { None } else { routed().or_else(labelled) };
+        let there = if self.is_new(desired, side) { None } else { routed().or_else(labelled) };
         there.unwrap_or(desired.service.protocol)
+    }
+
+    /// Whether a side is asked by gRPC, likewise.
+    #[must_use]
+    pub(super) fn is_grpc(&self, desired: &Desired<'_>, side: Side) -> bool {
+        if self.is_new(desired, side) {
+            return speaks_grpc(desired.service);
+        }
+        let routes: Vec<_> =
+            desired.present.into_iter().flat_map(PresentService::level_routes).filter(|route| route.live == side).collect();
+        match routes.is_empty() {
+            true => {
+                desired.present.and_then(|present| present.side(side).next()).is_some_and(|unit| unit.label(label::GRPC) == Some("true"))
+            }
+            false => routes.iter().any(|route| route.front.grpc),
+        }
+    }
+
+    /// The side is yet to be started, as the playbook says.
+    fn is_new(&self, desired: &Desired<'_>, side: Side) -> bool {
+        desired.moves() && desired.to == Some(side) && desired.change != super::types::Change::Restore
     }
 
     /// The same service, where a canary is tried with a part of its requests.
@@ -121,7 +142,7 @@ impl Routing<'_> {
         assign_roles(self, server, desired, &mut backends);
         keep_out(desired, side, &mut backends);
         let protocol = self.protocol(desired, side);
-        let (hosts, front) = front(self, server, desired, protocol, &backends);
+        let (hosts, front) = front(self, server, desired, (side, protocol), &backends);
         let by_name = backends.iter().any(is_name);
         if by_name || (desired.from == Some(side) && self.announces(server, desired)) {
             backends.extend(self.idle_twins(server, desired, side));

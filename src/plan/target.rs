@@ -71,9 +71,15 @@ impl Desired<'_> {
     /// Whatever the playbook says, it is left as it is: something else is taken away.
     pub(super) fn stays(&mut self) {
         (self.change, self.to, self.held_back) = (Change::Keep, self.from, None);
-        self.as_routed = true;
+        self.is_left();
         "not selected".clone_into(&mut self.reason);
         self.missed.clear();
+    }
+
+    /// It is routed as it is, at the port where it is, whatever the playbook says of it by now.
+    fn is_left(&mut self) {
+        self.as_routed = true;
+        self.internal_port = self.present.and_then(PresentService::internal_port).or(self.internal_port);
     }
 
     /// Somebody may use what runs of it: it is routed, or works by itself.
@@ -217,7 +223,11 @@ pub(super) fn desire<'a>(
 ) -> (Vec<Desired<'a>>, Vec<Finding>) {
     let mode = backend_mode(placement);
     let mut findings = Vec::new();
-    let mut settled = settle_all(playbook, fleet, present, &mut findings);
+    let mut settled = settle_all(playbook, fleet, present, &|name| !wanted.selects(name), &mut findings);
+    // Whoever is deployed uses the others where they are.
+    for (name, (internal, _)) in settled.iter_mut().filter(|(name, _)| !wanted.selects(name)) {
+        *internal = present.services.get(name).and_then(PresentService::internal_port).or(*internal);
+    }
     let internal_ports: BTreeMap<ServiceName, u16> =
         settled.iter().filter_map(|(name, (internal, _))| internal.map(|port| (name.clone(), port))).collect();
     let mut all = Vec::new();
@@ -255,7 +265,12 @@ pub(super) fn desire<'a>(
         desired.secret_change = secrets::difference(playbook, &desired, fleet, secrets);
         match wanted.back {
             Back::No => judge(&mut desired, fleet, wanted, &mut findings, behind),
-            Back::Yes => judge_rollback(&mut desired, present, wanted, &mut findings),
+            Back::Yes => {
+                judge_rollback(&mut desired, present, wanted, &mut findings);
+                if desired.change == Change::Keep {
+                    desired.is_left();
+                }
+            }
         }
         if desired.moves() && behind.holds_back(&desired) {
             hold_back(&mut desired, behind);

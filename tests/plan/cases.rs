@@ -38,6 +38,9 @@ struct File {
     /// What `adopt` proposes is written down too.
     #[serde(default)]
     adopt: bool,
+    /// The NGINX files of every generation that is staged are written down too.
+    #[serde(default)]
+    nginx: bool,
 }
 
 /// What is asked of a plan.
@@ -150,6 +153,8 @@ pub struct Case {
     pub status: bool,
     /// Whether `adopt.json` is compared.
     pub adopt: bool,
+    /// Whether the folder `nginx` is compared.
+    pub nginx: bool,
 }
 
 /// All cases, sorted; with `CASE` in the environment that one alone.
@@ -191,6 +196,7 @@ fn read(path: &Path) -> Case {
         json: file.json,
         status: file.status,
         adopt: file.adopt,
+        nginx: file.nginx,
     }
 }
 

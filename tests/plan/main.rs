@@ -11,6 +11,9 @@ mod by_hand;
 mod cases;
 mod driver;
 mod engine;
+mod generations;
+#[path = "../golden/mod.rs"]
+mod golden;
 mod invariants;
 mod left_behind;
 mod overtaken;
@@ -89,9 +92,8 @@ fn status_text(case: &Case) -> String {
     lines.join("\n") + "\n"
 }
 
-/// Generation ids and digests of templates change with every word of a template: here they are `G1`, `G2`, … in the plan's order, and then
-/// in that of the servers' past.
-fn masked(case: &Case, plan: &Plan, text: &str) -> String {
+/// The ids of generations, in the plan's order, and then in that of the servers' past.
+fn generations(case: &Case, plan: &Plan) -> Vec<String> {
     let mut ids = Vec::new();
     let mut note = |id: &String| {
         if id.len() == 16 && !ids.contains(id) {
@@ -108,8 +110,13 @@ fn masked(case: &Case, plan: &Plan, text: &str) -> String {
         let nginx = &server.base.nginx;
         server.releases.iter().map(|(id, _)| id).chain(&nginx.recorded).chain(&nginx.live).for_each(|id| note(&id.0));
     }
+    ids
+}
+
+/// Generation ids and digests of templates change with every word of a template: here they are `G1`, `G2` and so on.
+fn masked(case: &Case, plan: &Plan, text: &str) -> String {
     let mut text = text.replace(&plan.basis.templates, "TEMPLATES");
-    for (number, id) in ids.iter().enumerate() {
+    for (number, id) in generations(case, plan).iter().enumerate() {
         text = text.replace(id, &format!("G{}", number + 1));
     }
     text
