@@ -176,7 +176,7 @@ impl Patient {
             tokio::select! {
                 biased;
                 failure = self.fall() => return Err(failure),
-                () = self.comes_up(), if enough => return Ok(self.healthy(&passed)),
+                () = self.first_seen_up(), if enough && self.sight().is_none() => return Ok(self.healthy(&passed)),
                 () = sleep(self.policy.interval.duration().saturating_sub(at.elapsed()).min(self.left())) => {}
             }
         }
@@ -237,13 +237,12 @@ impl Patient {
         self.sight().is_some_and(|sight| sight.status == "running")
     }
 
-    /// Comes back when it is seen to run.
-    async fn comes_up(&self) {
+    /// Comes back when the first that is seen of it is that it runs, and has never been restarted: what has answered before that is it.
+    async fn first_seen_up(&self) {
         let mut seen = self.seen.clone();
-        while !self.is_up() {
-            if seen.changed().await.is_err() {
-                return std::future::pending().await;
-            }
+        while self.sight().is_none() && seen.changed().await.is_ok() {}
+        if !self.sight().is_some_and(|sight| sight.status == "running" && sight.restarts == 0) {
+            std::future::pending().await
         }
     }
 
