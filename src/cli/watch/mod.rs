@@ -4,18 +4,17 @@ mod act;
 mod tell;
 
 use super::args::Global;
-use super::carry_out::stop_asked;
 use super::exit::Outcome;
 use super::hooks::connecting;
 use super::look::unknown_services;
 use super::print::complain;
+use super::signals::{self, is_stopped};
 use super::survey::{Surveyed, read_files, survey};
 use crate::model::{Checked, CopyAt, HookPoint, Millis, ServerName, ServiceName, Standing, Verdict};
 use crate::plan::{CopyCheck, News, Streaks, copy_checks, prose, together};
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::{Duration, Instant};
 use tell::{Told, word};
-use tokio::sync::watch;
 use tokio::task::JoinSet;
 
 /// What is routed is looked at again this often, also where every copy answers: somebody may have deployed.
@@ -56,34 +55,27 @@ pub(super) async fn watch(global: &Global, services: &[ServiceName], once: bool,
         complain("`--interval` must be at least 1s");
         return Outcome::Usage;
     }
-    let (stop, stopped) = watch::channel(false);
-    let signals = tokio::spawn(async move {
-        stop_asked().await;
-        stop.send_replace(true);
-    });
     let asked_to_end = if once { Outcome::Interrupted } else { ENDED };
     let or_ended = |outcome| if outcome == Outcome::Interrupted { asked_to_end } else { outcome };
     if let Err(outcome) = connecting(&loaded, HookPoint::BeforeConnect, "watch").await {
         return or_ended(outcome);
     }
-    let mut is_stopped = stopped.clone();
     let surveyed = tokio::select! {
         biased;
-        Ok(_) = is_stopped.wait_for(|stopped| *stopped) => return asked_to_end,
+        () = signals::came(1) => return asked_to_end,
         surveyed = survey(global, loaded, "watch") => match surveyed {
             Ok(surveyed) => surveyed,
             Err(outcome) => return outcome,
         },
     };
     let connected = connecting(&surveyed.loaded, HookPoint::AfterConnect, "watch").await.map_err(or_ended);
-    let mut watch = Watch::new(global, surveyed, selected, interval, stopped);
+    let mut watch = Watch::new(global, surveyed, selected, interval);
     let outcome = match connected {
         Ok(()) if watch.surveyed.fleet.is_empty() => Outcome::Unreachable,
         Ok(()) if once => watch.once().await,
         Ok(()) => watch.for_ever().await,
         Err(outcome) => outcome,
     };
-    signals.abort();
     watch.surveyed.servers.release().await;
     outcome
 }
@@ -102,7 +94,6 @@ struct Watch<'a> {
     surveyed: Surveyed,
     selected: BTreeSet<ServiceName>,
     interval: Option<Millis>,
-    stopped: watch::Receiver<bool>,
     copies: Vec<CopyCheck>,
     streaks: Streaks,
     told: Told,
@@ -113,16 +104,10 @@ struct Watch<'a> {
 }
 
 impl<'a> Watch<'a> {
-    fn new(
-        global: &'a Global,
-        surveyed: Surveyed,
-        selected: BTreeSet<ServiceName>,
-        interval: Option<Millis>,
-        stopped: watch::Receiver<bool>,
-    ) -> Watch<'a> {
+    fn new(global: &'a Global, surveyed: Surveyed, selected: BTreeSet<ServiceName>, interval: Option<Millis>) -> Watch<'a> {
         let streaks = Streaks::default();
         let (told, looked, copies) = (Told::default(), Instant::now(), Vec::new());
-        let mut watch = Watch { global, surveyed, selected, interval, stopped, copies, streaks, told, looked, not_before: None };
+        let mut watch = Watch { global, surveyed, selected, interval, copies, streaks, told, looked, not_before: None };
         watch.read();
         watch
     }
@@ -149,7 +134,7 @@ impl<'a> Watch<'a> {
                 match self.act().await {
                     // The run itself was stopped at once.
                     Outcome::Interrupted => return Outcome::Interrupted,
-                    done @ Outcome::Closed(Verdict::Stuck) if *self.stopped.borrow() => return done,
+                    done @ Outcome::Closed(Verdict::Stuck) if is_stopped() => return done,
                     Outcome::Closed(Verdict::PutBack | Verdict::Stuck) => self.not_before = Some(Instant::now() + AFTER_A_FAILURE),
                     Outcome::Locked | Outcome::Unreachable => self.not_before = Some(Instant::now() + AFTER_A_REFUSAL),
                     _ => self.not_before = None,
@@ -180,7 +165,7 @@ impl<'a> Watch<'a> {
             }
         }
         let done = self.act().await;
-        if *self.stopped.borrow() {
+        if is_stopped() {
             return Outcome::Interrupted;
         }
         match done {
@@ -214,11 +199,9 @@ impl<'a> Watch<'a> {
 
     /// What it does, unless somebody stops it first: then None.
     async fn stoppable<T>(&mut self, work: impl AsyncFnOnce(&mut Self) -> T) -> Option<T> {
-        let mut stopped = self.stopped.clone();
         tokio::select! {
             biased;
-            // The sender is gone where signals cannot be caught.
-            Ok(_) = stopped.wait_for(|stopped| *stopped) => None,
+            () = signals::came(1) => None,
             done = work(self) => Some(done),
         }
     }
