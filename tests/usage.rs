@@ -1,7 +1,6 @@
 //! Mistakes that need no server to be told. Deliberately absent: what clap refuses by itself (see `cli/args_tests.rs`).
 #![expect(clippy::unwrap_used, reason = "a test may panic")]
 use flipside::ledger::Ledger;
-use flipside::model::{EnvName, ProjectName};
 use flipside::plan::Plan;
 use flipside::run::Journal;
 use std::cell::RefCell;
@@ -132,9 +131,7 @@ fn a_signal_ends_a_hook_that_comes_before_everything_else() {
 #[test]
 fn a_signal_ends_what_comes_before_a_run_also_after_a_hook_has_run() {
     let plan = fs::read(concat!(env!("CARGO_MANIFEST_DIR"), "/tests/plan_cases/first_one_server/plan.json")).unwrap();
-    let mut plan: Plan = serde_json::from_slice(&plan).unwrap();
-    plan.project = ProjectName::new("shop").unwrap();
-    plan.env = EnvName::new("prod").unwrap();
+    let plan: Plan = serde_json::from_slice(&plan).unwrap();
     let hook = "\n[hooks]\nbefore_connect = [{ command = \"true\" }]\n";
     for (line, hook, signal) in [
         ("deploy -y --lock-wait 30m", hook, "INT"),
@@ -164,4 +161,25 @@ fn a_signal_ends_what_comes_before_a_run_also_after_a_hook_has_run() {
         assert_eq!(output.status.code(), Some(130), "{line} {signal}: {said}");
         assert!(said.ends_with("flipside: stopped by a signal; nothing was changed on any server\n"), "{line} {signal}: {said}");
     }
+}
+
+/// Small containers have no program `kill`, but the shell's own.
+#[test]
+fn a_hook_is_killed_at_its_deadline_also_where_there_is_no_program_for_it() {
+    let dir = folder();
+    let hook = "\n[hooks]\nbefore_connect = [{ command = \"echo begun; sleep 15; echo >late\", timeout = \"1s\" }]\n";
+    fs::write(dir.path().join("playbooks/shop.toml"), format!("{PLAYBOOK}{hook}")).unwrap();
+    let few = dir.path().join("few");
+    fs::create_dir(&few).unwrap();
+    for program in ["sh", "sleep"] {
+        let found = ["/bin", "/usr/bin"].map(|folder| Path::new(folder).join(program)).into_iter().find(|path| path.exists()).unwrap();
+        std::os::unix::fs::symlink(found, few.join(program)).unwrap();
+    }
+    let mut command = Command::new(env!("CARGO_BIN_EXE_flipside"));
+    command.current_dir(dir.path()).args(["deploy", "-y", "--state-dir", "state"]).env("PATH", &few).stdin(Stdio::null());
+    let output = command.output().unwrap();
+    let said = String::from_utf8(output.stderr).unwrap();
+    assert_eq!(output.status.code(), Some(3), "{said}");
+    assert!(said.contains("begun") && said.contains("it did not end within 1s, and was killed"), "{said}");
+    assert!(!dir.path().join("playbooks/late").exists(), "it was waited for");
 }
