@@ -8,7 +8,7 @@ use super::look::{make, nginx_files, unknown_services};
 use super::manner::{Manner, wanted};
 use super::patience::Patience;
 use super::print::{agrees, complain, result_line, talk};
-use super::resume::{cut_off_here, give_back, run_id, supersede};
+use super::resume::{cut_off_here, cut_off_meanwhile, give_back, run_id, supersede};
 use super::reverts::{others, until_put_back};
 use super::secrets::{needed, read_secrets};
 use super::signals::before_the_run;
@@ -181,8 +181,8 @@ impl Command {
             Turn::First(began) => began,
             Turn::Second => Instant::now(),
         };
-        let plan = match before_the_run(self.settle(global, surveyed, patience, cut_off, &mut answering)).await {
-            Ok(plan) => plan,
+        let (plan, cut_off) = match before_the_run(self.settle(global, surveyed, patience, cut_off, &mut answering)).await {
+            Ok(settled) => settled,
             Err(outcome) => {
                 give_back(surveyed, outcome).await;
                 return Came { outcome: self.not_begun(global, &surveyed.loaded, outcome), ran: None };
@@ -199,7 +199,7 @@ impl Command {
                 return Came { outcome: Outcome::Configuration, ran: None };
             }
         };
-        supersede(cut_off, &run_id(&journal, &plan));
+        supersede(&cut_off, &run_id(&journal, &plan));
         let reporter = reporter(global);
         let mut reporter = if self.goes_on_after(&plan) { reporter.mending() } else { reporter };
         reporter.say(&format!("connected to {} servers and read their facts in {}", surveyed.fleet.len(), surveyed.took));
@@ -208,8 +208,8 @@ impl Command {
         Came { outcome, ran: Some(plan) }
     }
 
-    /// The plan that is confirmed, with the leases of its servers. Where other runs were waited for, it is made of what they left; a plan
-    /// that changes by that is shown and asked about again.
+    /// The plan that is confirmed, with the leases of its servers, and the runs whose place it takes. Where other runs were waited for, it
+    /// is made of what they left; a plan that changes by that is shown and asked about again.
     ///
     /// # Errors
     /// The outcome to exit with; no server was changed.
@@ -220,7 +220,7 @@ impl Command {
         patience: &mut Patience,
         cut_off: &[LeftRun],
         answering: &mut Duration,
-    ) -> Result<Plan, Outcome> {
+    ) -> Result<(Plan, Vec<LeftRun>), Outcome> {
         let mut confirmed: Option<Plan> = None;
         let mut n_looks = 0;
         loop {
@@ -244,15 +244,22 @@ impl Command {
                 self.confirm(global, surveyed, &plan, &findings, cut_off, answering).await?;
             }
             let waited = patience.take_leases(&surveyed.servers, &plan.servers()).await?;
+            let left = match cut_off_meanwhile(global, &surveyed.loaded, self.word, cut_off) {
+                Ok(left) => left,
+                Err(outcome) => {
+                    surveyed.servers.give_back_leases().await;
+                    return Err(outcome);
+                }
+            };
             let reverts = surveyed.fleet.values().any(|facts| facts.revert.as_ref().is_some_and(|revert| revert.state.is_armed()));
             if !waited && !patience.is_given() && !reverts {
-                return Ok(plan);
+                return Ok((plan, left));
             }
             // Whoever was waited for, or a server by itself, may have changed the servers after they were asked.
             surveyed.again().await?;
             let (planned, findings) = make(surveyed, &self.wanted, &self.removed)?;
             if planned == plan && !is_fatal(&findings) && others(surveyed, &plan).is_empty() {
-                return Ok(plan);
+                return Ok((plan, left));
             }
             surveyed.servers.give_back_leases().await;
             complain("the servers have changed meanwhile: planning anew");

@@ -235,12 +235,36 @@ async fn lock_and_run(
 /// The outcome to exit with.
 pub(super) async fn cut_off_here(global: &Global, loaded: &Loaded, word: &str, patience: &mut Patience) -> Result<Vec<LeftRun>, Outcome> {
     let runs = not_running(&state_folder(global, loaded), patience).await?;
+    none_is_held(global, &runs, word)?;
+    tell_of(global, &runs, word);
+    Ok(runs)
+}
+
+/// As [`cut_off_here`], now that the leases are ours: what was waited for may have been cut off meanwhile, or have come to be held. Those
+/// that are `known` were told of.
+///
+/// # Errors
+/// The outcome to exit with.
+pub(super) fn cut_off_meanwhile(global: &Global, loaded: &Loaded, word: &str, known: &[LeftRun]) -> Result<Vec<LeftRun>, Outcome> {
+    let runs = left_here(&state_folder(global, loaded))?;
+    // Also one whose hooks still run: it has freed its leases before them.
+    none_is_held(global, &runs, word)?;
+    let (_, cut_off): (Vec<_>, Vec<_>) = runs.into_iter().partition(|run| run.is_running);
+    tell_of(global, cut_off.iter().filter(|run| known.iter().all(|known| known.folder != run.folder)), word);
+    Ok(cut_off)
+}
+
+fn none_is_held(global: &Global, runs: &[LeftRun], word: &str) -> Result<(), Outcome> {
     let program = program(global);
-    if let Some((held, outcome)) = runs.iter().find_map(|run| held(run, &program)) {
+    runs.iter().find_map(|run| held(run, &program)).map_or(Ok(()), |(held, outcome)| {
         complain(&format!("{held}. Until then no {word} begins; nothing was changed"));
-        return Err(outcome);
-    }
-    for run in &runs {
+        Err(outcome)
+    })
+}
+
+fn tell_of<'a>(global: &Global, runs: impl IntoIterator<Item = &'a LeftRun>, word: &str) {
+    let program = program(global);
+    for run in runs {
         let (folder, when) = (run.folder.display(), began(&run.folder));
         let text = match &run.read {
             Ok((plan, ledger)) => {
@@ -251,7 +275,6 @@ pub(super) async fn cut_off_here(global: &Global, loaded: &Loaded, word: &str, p
         };
         complain(&format!("{text}. This {word} starts from what the servers show, and takes its place once it begins"));
     }
-    Ok(runs)
 }
 
 /// What is to be said of a run that is held: the failure is nobody's but a person's to decide.
@@ -290,10 +313,7 @@ pub(super) fn held_here(global: &Global, loaded: &Loaded) -> Option<String> {
 /// The runs that have no end, once none of them is being written.
 async fn not_running(state: &Path, patience: &mut Patience) -> Result<Vec<LeftRun>, Outcome> {
     loop {
-        let runs = left_runs(state).map_err(|error| {
-            complain(&error.to_string());
-            Outcome::Configuration
-        })?;
+        let runs = left_here(state)?;
         let Some(running) = runs.iter().find(|run| run.is_running) else { return Ok(runs) };
         let what = match &running.read {
             Ok((plan, _)) => format!("{} of {}/{}", plan.intent.as_str(), plan.project, plan.env),
@@ -306,6 +326,13 @@ async fn not_running(state: &Path, patience: &mut Patience) -> Result<Vec<LeftRu
             return Err(Outcome::Locked);
         }
     }
+}
+
+fn left_here(state: &Path) -> Result<Vec<LeftRun>, Outcome> {
+    left_runs(state).map_err(|error| {
+        complain(&error.to_string());
+        Outcome::Configuration
+    })
 }
 
 /// `pid 4711, begun 12.0 s ago, `: what the name of a run's folder says.
@@ -332,3 +359,7 @@ pub(super) fn run_id(journal: &Journal, plan: &Plan) -> String {
     let name = journal.folder().file_name().map(|name| name.to_string_lossy().into_owned()).unwrap_or_default();
     format!("{} {name}", plan.intent.as_str())
 }
+
+#[cfg(test)]
+#[path = "resume_tests.rs"]
+mod tests;
