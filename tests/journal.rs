@@ -7,6 +7,7 @@ use flipside::run::{Journal, JournalError, left_runs, open_runs};
 use std::collections::BTreeMap;
 use std::fs;
 use std::io::Write;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{SystemTime, UNIX_EPOCH};
 
 fn plan() -> Plan {
@@ -181,4 +182,29 @@ fn runs_that_begin_together_clear_old_ones_away_together() {
         }
     });
     assert_eq!(fs::read_dir(state.path()).unwrap().count(), 50);
+}
+
+/// After the clock was set back a new run is the first that would be cleared away, if it were taken for one that has ended.
+#[test]
+fn a_run_that_begins_is_not_cleared_away_with_old_ones_that_are_said_to_be_newer() {
+    let state = tempfile::tempdir().unwrap();
+    for number in 0..50 {
+        let folder = state.path().join(format!("99999999999{number:02}-1"));
+        fs::create_dir(&folder).unwrap();
+        fs::write(folder.join("journal.jsonl"), "").unwrap();
+    }
+    let ended = AtomicBool::new(false);
+    std::thread::scope(|scope| {
+        scope.spawn(|| {
+            while !ended.load(Ordering::Relaxed) {
+                left_runs(state.path()).unwrap();
+            }
+        });
+        let begun: Vec<_> = (0..60).map(|_| Journal::create(state.path(), &plan(), &mut Ledger::default())).collect();
+        ended.store(true, Ordering::Relaxed);
+        for journal in begun {
+            let journal = journal.unwrap();
+            assert!(journal.folder().join("journal.jsonl").exists(), "{}", journal.folder().display());
+        }
+    });
 }

@@ -1,5 +1,8 @@
 //! Mistakes that need no server to be told. Deliberately absent: what clap refuses by itself (see `cli/args_tests.rs`).
 #![expect(clippy::unwrap_used, reason = "a test may panic")]
+use flipside::ledger::Ledger;
+use flipside::plan::Plan;
+use flipside::run::Journal;
 use std::cell::RefCell;
 use std::fs;
 use std::net::TcpListener;
@@ -65,12 +68,20 @@ fn until(what: &str, is_so: impl Fn() -> bool) {
     }
 }
 
-#[test]
-fn watch_ends_by_a_signal_also_before_it_watches_and_that_is_no_failure() {
-    // A server that takes the connection and never says a word.
+/// A server that takes the connection and never says a word, in the inventory of this folder.
+fn silent_server(dir: &Path) -> TcpListener {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let port = listener.local_addr().unwrap().port();
     listener.set_nonblocking(true).unwrap();
+    let key = dir.join("key");
+    assert!(Command::new("ssh-keygen").args(["-q", "-t", "ed25519", "-N", "", "-f"]).arg(&key).status().unwrap().success());
+    let server = format!("port = {port}\nidentity_file = \"{}\"\n", key.display());
+    fs::write(dir.join("inventory/fleet.toml"), INVENTORY.replace("port = 1\n", &server)).unwrap();
+    listener
+}
+
+#[test]
+fn watch_ends_by_a_signal_also_before_it_watches_and_that_is_no_failure() {
     let hook = "\n[hooks]\nbefore_connect = [{ command = \"echo begun >begun; sleep 30\" }]\n";
     for (hook, signal, once, wanted) in
         [("", "TERM", "", 0), ("", "INT", "", 0), ("", "TERM", "--once", 130), (hook, "TERM", "", 0), (hook, "INT", "--once", 130)]
@@ -78,10 +89,7 @@ fn watch_ends_by_a_signal_also_before_it_watches_and_that_is_no_failure() {
         let dir = folder();
         let api = "port = 8000\nprotocol = \"http\"\n\n[services.api.balance]\nactive_checks = { path = \"/up\" }\n";
         fs::write(dir.path().join("playbooks/shop.toml"), format!("{PLAYBOOK}{api}{hook}")).unwrap();
-        let key = dir.path().join("key");
-        assert!(Command::new("ssh-keygen").args(["-q", "-t", "ed25519", "-N", "", "-f"]).arg(&key).status().unwrap().success());
-        let server = format!("port = {port}\nidentity_file = \"{}\"\n", key.display());
-        fs::write(dir.path().join("inventory/fleet.toml"), INVENTORY.replace("port = 1\n", &server)).unwrap();
+        let listener = silent_server(dir.path());
         let mut command = Command::new(env!("CARGO_BIN_EXE_flipside"));
         command.current_dir(dir.path()).args(["watch", "--state-dir", "state"]).stdin(Stdio::null()).stderr(Stdio::piped());
         command.args((!once.is_empty()).then_some(once));
@@ -118,4 +126,60 @@ fn a_signal_ends_a_hook_that_comes_before_everything_else() {
     assert!(said.contains("hook before_connect was stopped; nothing was changed on any server"), "{said}");
     sleep(Duration::from_secs(5));
     assert!(!dir.path().join("playbooks/late").exists(), "the hook goes on");
+}
+
+#[test]
+fn a_signal_ends_what_comes_before_a_run_also_after_a_hook_has_run() {
+    let plan = fs::read(concat!(env!("CARGO_MANIFEST_DIR"), "/tests/plan_cases/first_one_server/plan.json")).unwrap();
+    let plan: Plan = serde_json::from_slice(&plan).unwrap();
+    let hook = "\n[hooks]\nbefore_connect = [{ command = \"true\" }]\n";
+    for (line, hook, signal) in [
+        ("deploy -y --lock-wait 30m", hook, "INT"),
+        ("deploy -y", "", "TERM"),
+        ("rollback -y", hook, "HUP"),
+        ("resume", hook, "TERM"),
+        ("abort", hook, "INT"),
+    ] {
+        let dir = folder();
+        fs::write(dir.path().join("playbooks/shop.toml"), format!("{PLAYBOOK}{hook}")).unwrap();
+        let listener = silent_server(dir.path());
+        if !line.contains("-y") {
+            // A run that was cut off as it began.
+            drop(Journal::create(&dir.path().join("state/shop_prod"), &plan, &mut Ledger::default()).unwrap());
+        }
+        let mut command = Command::new(env!("CARGO_BIN_EXE_flipside"));
+        command.current_dir(dir.path()).args(line.split(' ')).args(["--state-dir", "state"]).stdin(Stdio::null()).stderr(Stdio::piped());
+        let child = command.spawn().unwrap();
+        let connection = RefCell::new(None);
+        until("it does not connect", || {
+            connection.replace_with(|before| before.take().or_else(|| listener.accept().ok()));
+            connection.borrow().is_some()
+        });
+        assert!(Command::new("kill").args(["-s", signal, &child.id().to_string()]).status().unwrap().success());
+        let output = child.wait_with_output().unwrap();
+        let said = String::from_utf8(output.stderr).unwrap();
+        assert_eq!(output.status.code(), Some(130), "{line} {signal}: {said}");
+        assert!(said.ends_with("flipside: stopped by a signal; nothing was changed on any server\n"), "{line} {signal}: {said}");
+    }
+}
+
+/// Small containers have no program `kill`, but the shell's own.
+#[test]
+fn a_hook_is_killed_at_its_deadline_also_where_there_is_no_program_for_it() {
+    let dir = folder();
+    let hook = "\n[hooks]\nbefore_connect = [{ command = \"echo begun; sleep 15; echo >late\", timeout = \"1s\" }]\n";
+    fs::write(dir.path().join("playbooks/shop.toml"), format!("{PLAYBOOK}{hook}")).unwrap();
+    let few = dir.path().join("few");
+    fs::create_dir(&few).unwrap();
+    for program in ["sh", "sleep"] {
+        let found = ["/bin", "/usr/bin"].map(|folder| Path::new(folder).join(program)).into_iter().find(|path| path.exists()).unwrap();
+        std::os::unix::fs::symlink(found, few.join(program)).unwrap();
+    }
+    let mut command = Command::new(env!("CARGO_BIN_EXE_flipside"));
+    command.current_dir(dir.path()).args(["deploy", "-y", "--state-dir", "state"]).env("PATH", &few).stdin(Stdio::null());
+    let output = command.output().unwrap();
+    let said = String::from_utf8(output.stderr).unwrap();
+    assert_eq!(output.status.code(), Some(3), "{said}");
+    assert!(said.contains("begun") && said.contains("it did not end within 1s, and was killed"), "{said}");
+    assert!(!dir.path().join("playbooks/late").exists(), "it was waited for");
 }

@@ -4,6 +4,7 @@ use super::args::{Global, Output, Probing};
 use super::exit::Outcome;
 use super::hooks::after_failure;
 use super::print::complain;
+use super::signals;
 use super::survey::{Surveyed, commands_of};
 use super::watching::Watching;
 use crate::ledger::Ledger;
@@ -17,7 +18,6 @@ use std::convert::Infallible;
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Instant;
-use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::watch;
 
 /// Why a run was undone whose end somebody asked for by name: it has not failed.
@@ -124,38 +124,10 @@ fn closed(plan: &Plan, ledger: &Ledger, verdict: Verdict) -> Outcome {
     if locked && ledger.abort.is_none() && verdict == Verdict::PutBack { Outcome::Locked } else { Outcome::Closed(verdict) }
 }
 
-/// The signals that end a program. Once they are caught, they do so no more.
-struct Signals([Signal; 3]);
-
-impl Signals {
-    fn catch() -> Option<Self> {
-        let of = |kind| signal(kind).ok();
-        Some(Self([of(SignalKind::interrupt())?, of(SignalKind::terminate())?, of(SignalKind::hangup())?]))
-    }
-
-    async fn next(&mut self) {
-        let [interrupt, terminate, hangup] = &mut self.0;
-        tokio::select! {
-            _ = interrupt.recv() => {}
-            _ = terminate.recv() => {}
-            _ = hangup.recv() => {}
-        }
-    }
-}
-
-/// Ends with the next signal; never where none can be caught.
-pub(super) async fn stop_asked() {
-    match Signals::catch() {
-        Some(mut signals) => signals.next().await,
-        None => std::future::pending().await,
-    }
-}
-
-/// The first signal asks for an undo, the second stops at once.
+/// The first signal asks for an undo, also where it came in the moment before the run; the second stops at once.
 async fn listen(stop: watch::Sender<Stop>) {
-    let Some(mut signals) = Signals::catch() else { return };
-    for asked in [Stop::Undo, Stop::AtOnce] {
-        signals.next().await;
+    for (n, asked) in [(1, Stop::Undo), (2, Stop::AtOnce)] {
+        signals::came(n).await;
         if stop.send(asked).is_err() {
             return;
         }

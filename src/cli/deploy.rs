@@ -1,16 +1,17 @@
 //! Commands that run a plan: `deploy`, `catch-up`, `rollback`, `remove`, `maintenance`. Show it, ask, run it, say what came of it.
 use super::args::{Global, OnOff, Output};
-use super::carry_out::{perform, reporter, stop_asked};
+use super::carry_out::{perform, reporter};
 use super::exit::Outcome;
 use super::hooks::connecting;
 use super::load::Loaded;
 use super::look::{make, nginx_files, unknown_services};
 use super::manner::{Manner, wanted};
 use super::patience::Patience;
-use super::print::{complain, result_line, talk};
-use super::resume::{cut_off_here, run_id, supersede};
+use super::print::{agrees, complain, result_line, talk};
+use super::resume::{cut_off_here, cut_off_meanwhile, give_back, run_id, supersede};
 use super::reverts::{others, until_put_back};
 use super::secrets::{needed, read_secrets};
+use super::signals::before_the_run;
 use super::survey::{Surveyed, read_files, state_folder, survey_most};
 use crate::facts::Facts;
 use crate::ledger::Ledger;
@@ -19,7 +20,7 @@ use crate::plan::{Back, Finding, Maintenance, Plan, View, Wanted, is_fatal, show
 use crate::report::ColorChoice;
 use crate::run::{Journal, LeftRun};
 use std::collections::BTreeSet;
-use std::io::{self, BufRead, IsTerminal};
+use std::io::{self, IsTerminal};
 use std::time::{Duration, Instant};
 
 /// `flipside deploy`.
@@ -91,38 +92,44 @@ impl Command {
             complain(&format!("without a terminal nobody can be asked: give -y to {} without a question", self.word));
             return Outcome::Usage;
         }
-        let mut loaded = match read_files(global) {
-            Ok(loaded) => loaded,
-            Err(outcome) => return outcome,
-        };
-        if let Some(outcome) = unknown_services(&loaded.playbook, services) {
-            return outcome;
-        }
         let mut patience = Patience::new(self.manner.lock_wait);
-        let cut_off = match cut_off_here(global, &loaded, self.word, &mut patience).await {
-            Ok(cut_off) => cut_off,
-            Err(outcome) => return self.not_begun(global, &loaded, outcome),
-        };
-        if self.starts_new_containers() {
-            let needed = needed(&loaded, services);
-            if let Err(outcome) = read_secrets(&mut loaded, &needed).await {
-                return outcome;
-            }
-        }
-        let budget = if self.removed.is_empty() { self.wanted.budget(&loaded.playbook, loaded.inventory.servers.len()) } else { 0 };
-        if let Err(outcome) = connecting(&loaded, HookPoint::BeforeConnect, self.word).await {
-            return outcome;
-        }
-        let mut surveyed = match survey_most(global, loaded, self.word, budget).await {
-            Ok(surveyed) => surveyed,
+        let (mut surveyed, cut_off) = match before_the_run(self.prepare(global, services, &mut patience)).await {
+            Ok(prepared) => prepared,
             Err(outcome) => return outcome,
         };
-        let outcome = match connecting(&surveyed.loaded, HookPoint::AfterConnect, self.word).await {
-            Ok(()) => self.plan_and_run_both(global, &mut surveyed, &mut patience, &cut_off, began).await,
-            Err(outcome) => outcome,
-        };
+        let outcome = self.plan_and_run_both(global, &mut surveyed, &mut patience, &cut_off, began).await;
         surveyed.servers.release().await;
         outcome
+    }
+
+    /// The files, the secrets and the servers, with the hooks around connecting; and the runs that were cut off here.
+    ///
+    /// # Errors
+    /// The outcome to exit with; no server was changed.
+    async fn prepare(
+        &self,
+        global: &Global,
+        services: &[ServiceName],
+        patience: &mut Patience,
+    ) -> Result<(Surveyed, Vec<LeftRun>), Outcome> {
+        let mut loaded = read_files(global)?;
+        if let Some(outcome) = unknown_services(&loaded.playbook, services) {
+            return Err(outcome);
+        }
+        let cut_off = cut_off_here(global, &loaded, self.word, patience).await;
+        let cut_off = cut_off.map_err(|outcome| self.not_begun(global, &loaded, outcome))?;
+        if self.starts_new_containers() {
+            let needed = needed(&loaded, services);
+            read_secrets(&mut loaded, &needed).await?;
+        }
+        let budget = if self.removed.is_empty() { self.wanted.budget(&loaded.playbook, loaded.inventory.servers.len()) } else { 0 };
+        connecting(&loaded, HookPoint::BeforeConnect, self.word).await?;
+        let surveyed = survey_most(global, loaded, self.word, budget).await?;
+        if let Err(outcome) = connecting(&surveyed.loaded, HookPoint::AfterConnect, self.word).await {
+            surveyed.servers.release().await;
+            return Err(outcome);
+        }
+        Ok((surveyed, cut_off))
     }
 
     /// A fleet that is half switched is brought to one side by a plan of its own; what was asked for follows.
@@ -170,19 +177,16 @@ impl Command {
         turn: Turn,
     ) -> Came {
         let mut answering = Duration::ZERO;
-        let (began, is_second) = match turn {
-            Turn::First(began) => (began, false),
-            Turn::Second => (Instant::now(), true),
+        let began = match turn {
+            Turn::First(began) => began,
+            Turn::Second => Instant::now(),
         };
-        let settled = tokio::select! {
-            biased;
-            // The first run has caught the signals, and the process does not end by them any more.
-            () = stop_asked(), if is_second => Err(Outcome::Interrupted),
-            settled = self.settle(global, surveyed, patience, cut_off, &mut answering) => settled,
-        };
-        let plan = match settled {
-            Ok(plan) => plan,
-            Err(outcome) => return Came { outcome: self.not_begun(global, &surveyed.loaded, outcome), ran: None },
+        let (plan, cut_off) = match before_the_run(self.settle(global, surveyed, patience, cut_off, &mut answering)).await {
+            Ok(settled) => settled,
+            Err(outcome) => {
+                give_back(surveyed, outcome).await;
+                return Came { outcome: self.not_begun(global, &surveyed.loaded, outcome), ran: None };
+            }
         };
         // The time that a person takes to answer is no part of the run.
         let began = began + answering;
@@ -195,7 +199,7 @@ impl Command {
                 return Came { outcome: Outcome::Configuration, ran: None };
             }
         };
-        supersede(cut_off, &run_id(&journal, &plan));
+        supersede(&cut_off, &run_id(&journal, &plan));
         let reporter = reporter(global);
         let mut reporter = if self.goes_on_after(&plan) { reporter.mending() } else { reporter };
         reporter.say(&format!("connected to {} servers and read their facts in {}", surveyed.fleet.len(), surveyed.took));
@@ -204,8 +208,8 @@ impl Command {
         Came { outcome, ran: Some(plan) }
     }
 
-    /// The plan that is confirmed, with the leases of its servers. Where other runs were waited for, it is made of what they left; a plan
-    /// that changes by that is shown and asked about again.
+    /// The plan that is confirmed, with the leases of its servers, and the runs whose place it takes. Where other runs were waited for, it
+    /// is made of what they left; a plan that changes by that is shown and asked about again.
     ///
     /// # Errors
     /// The outcome to exit with; no server was changed.
@@ -216,7 +220,7 @@ impl Command {
         patience: &mut Patience,
         cut_off: &[LeftRun],
         answering: &mut Duration,
-    ) -> Result<Plan, Outcome> {
+    ) -> Result<(Plan, Vec<LeftRun>), Outcome> {
         let mut confirmed: Option<Plan> = None;
         let mut n_looks = 0;
         loop {
@@ -237,18 +241,25 @@ impl Command {
                 continue;
             }
             if confirmed.as_ref() != Some(&plan) {
-                self.confirm(global, surveyed, &plan, &findings, cut_off, answering)?;
+                self.confirm(global, surveyed, &plan, &findings, cut_off, answering).await?;
             }
             let waited = patience.take_leases(&surveyed.servers, &plan.servers()).await?;
+            let left = match cut_off_meanwhile(global, &surveyed.loaded, self.word, cut_off) {
+                Ok(left) => left,
+                Err(outcome) => {
+                    surveyed.servers.give_back_leases().await;
+                    return Err(outcome);
+                }
+            };
             let reverts = surveyed.fleet.values().any(|facts| facts.revert.as_ref().is_some_and(|revert| revert.state.is_armed()));
             if !waited && !patience.is_given() && !reverts {
-                return Ok(plan);
+                return Ok((plan, left));
             }
             // Whoever was waited for, or a server by itself, may have changed the servers after they were asked.
             surveyed.again().await?;
             let (planned, findings) = make(surveyed, &self.wanted, &self.removed)?;
             if planned == plan && !is_fatal(&findings) && others(surveyed, &plan).is_empty() {
-                return Ok(plan);
+                return Ok((plan, left));
             }
             surveyed.servers.give_back_leases().await;
             complain("the servers have changed meanwhile: planning anew");
@@ -257,7 +268,7 @@ impl Command {
     }
 
     /// Shows the plan and asks, where it is one that can be run.
-    fn confirm(
+    async fn confirm(
         &self,
         global: &Global,
         surveyed: &Surveyed,
@@ -285,7 +296,8 @@ impl Command {
             return Err(self.nothing_to_do(global, plan));
         }
         let asked = Instant::now();
-        if !self.manner.confirmed && !ask(self.word, plan) {
+        let question = format!("{} {}/{} on {} servers?", self.word, plan.project, plan.env, plan.servers().len());
+        if !self.manner.confirmed && !agrees(&question).await {
             complain("nothing was changed");
             return Err(Outcome::Declined);
         }
@@ -330,11 +342,4 @@ fn show_plan(global: &Global, surveyed: &Surveyed, plan: &Plan, findings: &[Find
     if global.output == Output::Text {
         talk(&show(plan, &view));
     }
-}
-
-fn ask(word: &str, plan: &Plan) -> bool {
-    talk(&format!("\n{word} {}/{} on {} servers? [y/N] ", plan.project, plan.env, plan.servers().len()));
-    let mut answer = String::new();
-    let read = io::stdin().lock().read_line(&mut answer);
-    read.is_ok() && matches!(answer.trim(), "y" | "Y" | "yes")
 }

@@ -1,8 +1,8 @@
 //! The hooks that are no part of a plan: before and after connecting, and after a failure. Deliberately absent: all others, which are steps.
-use super::carry_out::stop_asked;
 use super::exit::Outcome;
 use super::load::Loaded;
 use super::print::{complain, talk};
+use super::signals;
 use super::survey::Surveyed;
 use crate::ledger::Ledger;
 use crate::model::{Failure, HOOK_RUN, HookPoint, Redactor, Verdict, hook_variables, hook_words};
@@ -16,7 +16,6 @@ use std::collections::BTreeMap;
 /// # Errors
 /// The outcome to exit with: one has failed, or a signal came.
 pub(super) async fn connecting(loaded: &Loaded, point: HookPoint, command: &str) -> Result<(), Outcome> {
-    // Who has caught a signal once does not end by the next one any more.
     if !loaded.playbook.hooks.contains_key(&point) {
         return Ok(());
     }
@@ -25,7 +24,7 @@ pub(super) async fn connecting(loaded: &Loaded, point: HookPoint, command: &str)
     let variables = variables(loaded, point, command, [servers, services]);
     let ended = tokio::select! {
         biased;
-        () = stop_asked() => {
+        () = signals::came(1) => {
             complain(&format!("hook {} was stopped; nothing was changed on any server", point.as_str()));
             return Err(Outcome::Interrupted);
         }
@@ -53,7 +52,8 @@ pub(super) async fn after_failure(surveyed: &Surveyed, plan: &Plan, ledger: &Led
     let variables = variables(loaded, point, plan.intent.as_str(), told);
     let ended = tokio::select! {
         biased;
-        () = stop_asked() => return complain("hook after_failure was stopped"),
+        // The run itself may have ended by one.
+        () = signals::next() => return complain("hook after_failure was stopped"),
         ended = run_all(loaded, point, &variables) => ended,
     };
     if let Err((name, failure)) = ended {

@@ -16,6 +16,7 @@ mod print;
 mod resume;
 mod reverts;
 mod secrets;
+mod signals;
 mod survey;
 mod unlock;
 mod watch;

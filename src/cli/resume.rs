@@ -8,6 +8,7 @@ use super::patience::Patience;
 use super::print::complain;
 use super::reverts::{others, until_put_back};
 use super::secrets::read_secrets;
+use super::signals::before_the_run;
 use super::survey::{Surveyed, read_files, state_folder, survey_for};
 use crate::ledger::Ledger;
 use crate::model::{HookPoint, Millis, Verdict};
@@ -18,6 +19,9 @@ use crate::plan::{
 use crate::run::{Journal, JournalError, LeftRun, OpenRun, left_runs, stuck_run};
 use std::path::Path;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+
+/// Leases are given back within this time, once somebody has asked to stop.
+const GIVES_BACK: Duration = Duration::from_secs(3);
 
 /// How a run is taken up.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -49,14 +53,19 @@ pub(super) async fn abort(global: &Global, lock_wait: Millis, began: Instant) ->
 }
 
 async fn take_up(global: &Global, way: Way, mut patience: Patience, began: Instant) -> Outcome {
-    let mut loaded = match read_files(global) {
-        Ok(loaded) => loaded,
+    let (mut run, mut surveyed) = match before_the_run(prepare(global, way, &mut patience)).await {
+        Ok(prepared) => prepared,
         Err(outcome) => return outcome,
     };
-    let mut run = match cut_off_run(global, &loaded, &mut patience).await {
-        Ok(run) => run,
-        Err(outcome) => return outcome,
-    };
+    let outcome = lock_and_run(global, way, &mut patience, &mut run, &mut surveyed, began).await;
+    surveyed.servers.release().await;
+    outcome
+}
+
+/// The run, where it can be taken up in this way, and its servers, with the hooks around connecting.
+async fn prepare(global: &Global, way: Way, patience: &mut Patience) -> Result<(OpenRun, Surveyed), Outcome> {
+    let mut loaded = read_files(global)?;
+    let run = cut_off_run(global, &loaded, patience).await?;
     if way == Way::Back && past_undoing(&run.plan, &run.ledger) {
         complain(&format!(
             "that {} is past undoing: it has switched every server and begun to tidy up, so nothing was changed. \
@@ -64,19 +73,19 @@ async fn take_up(global: &Global, way: Way, mut patience: Patience, began: Insta
             run.plan.intent.as_str(),
             program(global)
         ));
-        return Outcome::FatalFindings;
+        return Err(Outcome::FatalFindings);
     }
     if matches!(way, Way::Promote(_)) && waits_for_promotion(&run.plan, &run.ledger).is_none() {
         if let Some((failed, outcome)) = held_words(&run.plan, &run.ledger, &run.folder, &program(global)) {
             complain(&format!("{failed}. Nothing waits for promotion"));
-            return outcome;
+            return Err(outcome);
         }
         let went_on = match run.ledger.promoted.is_empty() {
             true => String::new(),
             false => format!(". The one that was cut off here was promoted before: `{} resume` goes on with it", program(global)),
         };
         complain(&format!("no run of {}/{} waits for promotion on this workstation{went_on}", run.plan.project, run.plan.env));
-        return Outcome::Configuration;
+        return Err(Outcome::Configuration);
     }
     let word = match way {
         Way::On(_) => "resume",
@@ -84,24 +93,16 @@ async fn take_up(global: &Global, way: Way, mut patience: Patience, began: Insta
         Way::Back => "abort",
     };
     // What is undone needs no values.
-    if way != Way::Back
-        && let Err(outcome) = read_secrets(&mut loaded, &secrets_of(&run.plan, &run.ledger)).await
-    {
-        return outcome;
+    if way != Way::Back {
+        read_secrets(&mut loaded, &secrets_of(&run.plan, &run.ledger)).await?;
     }
-    if let Err(outcome) = connecting(&loaded, HookPoint::BeforeConnect, word).await {
-        return outcome;
+    connecting(&loaded, HookPoint::BeforeConnect, word).await?;
+    let surveyed = survey_for(global, loaded, word, &run.plan).await?;
+    if let Err(outcome) = connecting(&surveyed.loaded, HookPoint::AfterConnect, word).await {
+        surveyed.servers.release().await;
+        return Err(outcome);
     }
-    let mut surveyed = match survey_for(global, loaded, word, &run.plan).await {
-        Ok(surveyed) => surveyed,
-        Err(outcome) => return outcome,
-    };
-    let outcome = match connecting(&surveyed.loaded, HookPoint::AfterConnect, word).await {
-        Ok(()) => lock_and_run(global, way, &mut patience, &mut run, &mut surveyed, began).await,
-        Err(outcome) => outcome,
-    };
-    surveyed.servers.release().await;
-    outcome
+    Ok((run, surveyed))
 }
 
 /// The run of this workstation that was cut off last.
@@ -136,6 +137,15 @@ async fn lock(patience: &mut Patience, plan: &Plan, surveyed: &mut Surveyed) -> 
     }
 }
 
+/// Whoever held the leases before may take them again, where somebody stopped us before we did anything. Other ends give them back
+/// themselves.
+pub(super) async fn give_back(surveyed: &Surveyed, outcome: Outcome) {
+    if outcome == Outcome::Interrupted {
+        // A server that does not answer loses them with its connection.
+        drop(tokio::time::timeout(GIVES_BACK, surveyed.servers.give_back_leases()).await);
+    }
+}
+
 async fn lock_and_run(
     global: &Global,
     way: Way,
@@ -144,7 +154,8 @@ async fn lock_and_run(
     surveyed: &mut Surveyed,
     began: Instant,
 ) -> Outcome {
-    if let Err(outcome) = lock(patience, &run.plan, surveyed).await {
+    if let Err(outcome) = before_the_run(lock(patience, &run.plan, surveyed)).await {
+        give_back(surveyed, outcome).await;
         return outcome;
     }
     if run.ledger.held && !is_same_inventory(&run.plan, &surveyed.loaded.inventory) {
@@ -224,12 +235,36 @@ async fn lock_and_run(
 /// The outcome to exit with.
 pub(super) async fn cut_off_here(global: &Global, loaded: &Loaded, word: &str, patience: &mut Patience) -> Result<Vec<LeftRun>, Outcome> {
     let runs = not_running(&state_folder(global, loaded), patience).await?;
+    none_is_held(global, &runs, word)?;
+    tell_of(global, &runs, word);
+    Ok(runs)
+}
+
+/// As [`cut_off_here`], now that the leases are ours: what was waited for may have been cut off meanwhile, or have come to be held. Those
+/// that are `known` were told of.
+///
+/// # Errors
+/// The outcome to exit with.
+pub(super) fn cut_off_meanwhile(global: &Global, loaded: &Loaded, word: &str, known: &[LeftRun]) -> Result<Vec<LeftRun>, Outcome> {
+    let runs = left_here(&state_folder(global, loaded))?;
+    // Also one whose hooks still run: it has freed its leases before them.
+    none_is_held(global, &runs, word)?;
+    let (_, cut_off): (Vec<_>, Vec<_>) = runs.into_iter().partition(|run| run.is_running);
+    tell_of(global, cut_off.iter().filter(|run| known.iter().all(|known| known.folder != run.folder)), word);
+    Ok(cut_off)
+}
+
+fn none_is_held(global: &Global, runs: &[LeftRun], word: &str) -> Result<(), Outcome> {
     let program = program(global);
-    if let Some((held, outcome)) = runs.iter().find_map(|run| held(run, &program)) {
+    runs.iter().find_map(|run| held(run, &program)).map_or(Ok(()), |(held, outcome)| {
         complain(&format!("{held}. Until then no {word} begins; nothing was changed"));
-        return Err(outcome);
-    }
-    for run in &runs {
+        Err(outcome)
+    })
+}
+
+fn tell_of<'a>(global: &Global, runs: impl IntoIterator<Item = &'a LeftRun>, word: &str) {
+    let program = program(global);
+    for run in runs {
         let (folder, when) = (run.folder.display(), began(&run.folder));
         let text = match &run.read {
             Ok((plan, ledger)) => {
@@ -240,7 +275,6 @@ pub(super) async fn cut_off_here(global: &Global, loaded: &Loaded, word: &str, p
         };
         complain(&format!("{text}. This {word} starts from what the servers show, and takes its place once it begins"));
     }
-    Ok(runs)
 }
 
 /// What is to be said of a run that is held: the failure is nobody's but a person's to decide.
@@ -279,10 +313,7 @@ pub(super) fn held_here(global: &Global, loaded: &Loaded) -> Option<String> {
 /// The runs that have no end, once none of them is being written.
 async fn not_running(state: &Path, patience: &mut Patience) -> Result<Vec<LeftRun>, Outcome> {
     loop {
-        let runs = left_runs(state).map_err(|error| {
-            complain(&error.to_string());
-            Outcome::Configuration
-        })?;
+        let runs = left_here(state)?;
         let Some(running) = runs.iter().find(|run| run.is_running) else { return Ok(runs) };
         let what = match &running.read {
             Ok((plan, _)) => format!("{} of {}/{}", plan.intent.as_str(), plan.project, plan.env),
@@ -295,6 +326,13 @@ async fn not_running(state: &Path, patience: &mut Patience) -> Result<Vec<LeftRu
             return Err(Outcome::Locked);
         }
     }
+}
+
+fn left_here(state: &Path) -> Result<Vec<LeftRun>, Outcome> {
+    left_runs(state).map_err(|error| {
+        complain(&error.to_string());
+        Outcome::Configuration
+    })
 }
 
 /// `pid 4711, begun 12.0 s ago, `: what the name of a run's folder says.
@@ -321,3 +359,7 @@ pub(super) fn run_id(journal: &Journal, plan: &Plan) -> String {
     let name = journal.folder().file_name().map(|name| name.to_string_lossy().into_owned()).unwrap_or_default();
     format!("{} {name}", plan.intent.as_str())
 }
+
+#[cfg(test)]
+#[path = "resume_tests.rs"]
+mod tests;

@@ -12,20 +12,23 @@ use tokio::time::{sleep, timeout};
 
 /// What stands before a line that a hook has printed, wherever it is shown.
 pub const HOOK_OUTPUT: &str = "│ ";
-/// From SIGTERM to SIGKILL.
+/// From SIGTERM to SIGKILL, and from there to giving it up.
 const MERCY: Duration = Duration::from_secs(5);
 /// What it has said is read for so long once it is over: a process that left its group may hold the pipe for ever.
 const LAST_WORDS: Duration = Duration::from_secs(1);
 /// How many lines of its output a failure keeps.
 const TAIL: usize = 20;
 
+/// The shell's own `kill`, since small systems have no program of this name. That of busybox takes no `--`, and that of dash wants one.
+const KILL: &str = "kill -s \"$1\" -- \"-$2\" || kill -s \"$1\" \"-$2\"";
+
 /// Kills its process group when it is dropped: nobody waits for a hook of a run that was stopped.
 struct Group(String);
 
 impl Group {
     fn signal(&self, name: &str) {
-        let to = format!("-{}", self.0);
-        let sent = std::process::Command::new("kill").args(["-s", name, "--", &to]).stderr(Stdio::null()).status();
+        let kill = ["-c", KILL, "sh", name, &self.0];
+        let sent = std::process::Command::new("sh").args(kill).stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null()).status();
         // Nobody is left in the group: that is what was wanted.
         drop(sent);
     }
@@ -65,6 +68,7 @@ pub async fn run_here(
         .stdin(Stdio::null())
         .stdout(Stdio::piped())
         .stderr(Stdio::piped())
+        .kill_on_drop(true)
         .spawn();
     let mut child = started.map_err(|error| failed(format!("`{program}` cannot be started: {error}"), None, Vec::new()))?;
     let group = Group(child.id().map(|id| id.to_string()).unwrap_or_default());
@@ -93,7 +97,9 @@ pub async fn run_here(
         drop(timeout(MERCY, child.wait()).await);
     }
     drop(group);
-    drop(child.wait().await);
+    // Where no shell is to be had, the program itself ends at least; one that hangs in the kernel ends later.
+    drop(child.start_kill());
+    drop(timeout(MERCY, child.wait()).await);
     let rest = async {
         while let Some(line) = lines.recv().await {
             hear(line);

@@ -38,6 +38,14 @@ pub struct Holder {
     pub age: Option<Millis>,
 }
 
+impl Holder {
+    /// It is no run, but the server, which puts back what a run left half switched.
+    #[must_use]
+    pub fn is_the_server_itself(&self) -> bool {
+        self.who.starts_with(ITSELF)
+    }
+}
+
 impl fmt::Display for Holder {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(&self.who)?;
@@ -179,15 +187,16 @@ impl Servers {
         Ok(told.held.map(|who| Holder { who, age: told.age }))
     }
 
-    /// Ends the run that holds the server's lease, with all its scripts there, and says how many processes that were.
+    /// Ends the run that holds the server's lease, with all its scripts there, and says how many processes that were. `holder` is who was
+    /// seen to hold it: nobody else is ended.
     ///
     /// # Errors
-    /// [`LeaseError`] where it is held all the same.
-    pub async fn end_lease(&self, server: &ServerName) -> Result<u64, LeaseError> {
+    /// [`LeaseError`] where it is held all the same, or went to somebody else.
+    pub async fn end_lease(&self, server: &ServerName, holder: &Holder) -> Result<u64, LeaseError> {
         let Some(site) = self.site(server) else { return Ok(0) };
         let connection = self.connection(&site).await?;
         let mut told = Told::default();
-        let script = lease_end(&site.context, &self.holder);
+        let script = lease_end(&site.context, &holder.who, &self.holder);
         connection.run_script(&script, END_DEADLINE, &mut |line| told.hear(line)).await?;
         match (told.failed, told.ended) {
             (Some(why), _) => Err(LeaseError::Failed(why)),
@@ -215,7 +224,7 @@ impl Servers {
         loop {
             match self.ask_for_lease(connection, site, claim).await {
                 Err(LeaseError::Held(holder))
-                    if (*holder.who == *self.holder || holder.who.starts_with(ITSELF)) && tokio::time::Instant::now() < until =>
+                    if (*holder.who == *self.holder || holder.is_the_server_itself()) && tokio::time::Instant::now() < until =>
                 {
                     tokio::time::sleep(OWN_LEASE_AGAIN).await;
                 }

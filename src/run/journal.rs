@@ -12,6 +12,9 @@ use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 use std::time::{SystemTime, UNIX_EPOCH};
 
+/// The journal before its first event is on disk.
+const BEGUN: &str = "journal.jsonl.new";
+
 /// Why a run cannot be written or read.
 #[derive(Debug, thiserror::Error)]
 pub enum JournalError {
@@ -102,8 +105,11 @@ impl Journal {
         let mut file = new_file(&path)?;
         file.write_all(&bytes).and_then(|()| file.sync_all()).map_err(io_error("write", &path))?;
         let path = folder.join(EVENTS);
-        let mut journal = Journal { file: own(new_file(&path)?, &path)?, path, folder: folder.to_owned(), opened: Vec::new() };
+        // Others see it once it is owned and has its first event: an empty one, of a run that nobody is at, is cleared away.
+        let begun = folder.join(BEGUN);
+        let mut journal = Journal { file: own(new_file(&begun)?, &begun)?, path, folder: folder.to_owned(), opened: Vec::new() };
         journal.opened = journal.write(ledger, vec![EventKind::RunOpened { run, plan: digest(&bytes) }])?;
+        fs::rename(&begun, &journal.path).map_err(io_error("rename", &begun))?;
         sync_folder(folder)?;
         sync_folder(state)?;
         Ok(journal)

@@ -105,13 +105,15 @@ pub fn lease_unused(context: &ScriptContext, holder: &str) -> String {
     )
 }
 
-/// A script that ends whoever holds the lease, and every script of that run (a shell may keep either file under any number), and makes `by` the last holder, so that the run does not take
-/// the lease back. Prints `ended: N`, the number of processes; or `failed: WHY`.
+/// A script that ends the run of these words, which holds the lease, with every script of it (a shell may keep either file under any
+/// number), and makes `by` the last holder, so that the run does not take the lease back. Where somebody else has taken the lease since,
+/// it does nothing. Prints `ended: N`, the number of processes; or `failed: WHY`.
 #[must_use]
-pub fn lease_end(context: &ScriptContext, by: &str) -> String {
+pub fn lease_end(context: &ScriptContext, holder: &str, by: &str) -> String {
     let folder = folder(context);
     format!(
         "echo\numask 022\ncd {folder} 2>/dev/null || {{ echo 'ended: 0'; exit 0; }}\n\
+         [ \"$(cat holder 2>/dev/null)\" = {holder} ] || {{ printf 'failed: it went to %s meanwhile\\n' \"$(cat holder 2>/dev/null)\"; exit 0; }}\n\
          holders() {{\n    holders=\n    for process in /proc/[0-9]*; do\n        for file in \"$process\"/fd/*; do\n            \
          if [ \"$file\" -ef lease ] || [ \"$file\" -ef work ]; then\n                holders=\"$holders ${{process#/proc/}}\"\n                break\n            fi\n        done\n    done\n}}\n\
          printf '%s\\n' {by} >holder.new && mv holder.new holder || {{ echo 'failed: the lock cannot be written'; exit 0; }}\n\
@@ -121,6 +123,7 @@ pub fn lease_end(context: &ScriptContext, by: &str) -> String {
          sleep 0.2 2>/dev/null || {{ sleep 1; tries=$((tries + 4)); }}\ntries=$((tries + 1))\n\
          [ \"$tries\" -lt 35 ] || break\nholders\ndone\n\
          if flock -s -n lease true; then echo \"ended: $n_ended\"; else echo \"failed: processes$holders still hold it\"; fi\n",
+        holder = quote(holder),
         by = quote(by)
     )
 }

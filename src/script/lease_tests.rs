@@ -89,7 +89,11 @@ fn unlocking_ends_the_run_with_its_scripts_and_it_does_not_come_back() {
     assert_eq!(ann.line(), "locked");
     let mut script = works(folder.path(), "ann");
     assert_eq!(script.line(), "refused: ");
-    let mut end = Shell::start(&lease_end(&context(folder.path()), "bob: flipside unlock"), folder.path());
+    // Who was shown has gone meanwhile, and another run has the lease.
+    let mut end = Shell::start(&lease_end(&context(folder.path()), "carol", "bob: flipside unlock"), folder.path());
+    assert_eq!(end.line(), "failed: it went to ann meanwhile");
+    assert_eq!(works(folder.path(), "ann").line(), "refused: ", "she goes on");
+    let mut end = Shell::start(&lease_end(&context(folder.path()), "ann", "bob: flipside unlock"), folder.path());
     let n_ended: u32 = end.line().strip_prefix("ended: ").unwrap().parse().unwrap();
     assert!(n_ended >= 3, "{n_ended}: the lease, the script, and what that runs");
     assert!(!ann.0.wait().unwrap().success() && !script.0.wait().unwrap().success());

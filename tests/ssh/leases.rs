@@ -3,7 +3,7 @@
 use crate::sshd::{Setup, Sshd, TALKS, options, signal};
 use flipside::config::read_inventory;
 use flipside::model::ServerName;
-use flipside::remote::{Connector, LeaseError, Servers};
+use flipside::remote::{Connector, Holder, LeaseError, Servers};
 use std::collections::BTreeSet;
 use std::path::Path;
 use std::time::{Duration, Instant};
@@ -144,8 +144,12 @@ async fn of_two_runs_that_begin_together_and_overlap_in_part_one_gets_all_that_i
     let (at, error) = take(&ann, &named(["a", "d"])).await.unwrap_err();
     assert!(at.as_str() == "d" && error.to_string().starts_with("locked by bob, held for 6"), "{at}: {error}");
     assert_eq!(holder(&bob, &names()[0]).await, None);
-    // It is ended by hand.
-    assert!(ann.end_lease(&at).await.unwrap() > 0);
+    // It is ended by hand, and nobody else that may hold it by then.
+    let shown = |who: &str| Holder { who: who.to_owned(), age: None };
+    let error = ann.end_lease(&at, &shown("carol")).await.unwrap_err().to_string();
+    assert_eq!(error, "it went to bob meanwhile");
+    assert_eq!(holder(&ann, &at).await.as_deref(), Some("bob"));
+    assert!(ann.end_lease(&at, &shown("bob")).await.unwrap() > 0);
     assert_eq!(holder(&ann, &at).await, None);
     ann.release().await;
     bob.release().await;

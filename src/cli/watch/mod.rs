@@ -1,22 +1,22 @@
 //! `flipside watch`: asks the copies that serve, again and again, and has those that fail taken out and those that pass taken in again, each
 //! by an ordinary run. Deliberately absent: what answers in a row mean and which plan follows (`plan::checks`), and asking itself (`remote`).
 mod act;
+mod asking;
 mod tell;
 
 use super::args::Global;
-use super::carry_out::stop_asked;
 use super::exit::Outcome;
 use super::hooks::connecting;
 use super::look::unknown_services;
 use super::print::complain;
+use super::signals::{self, is_stopped};
 use super::survey::{Surveyed, read_files, survey};
 use crate::model::{Checked, CopyAt, HookPoint, Millis, ServerName, ServiceName, Standing, Verdict};
-use crate::plan::{CopyCheck, News, Streaks, copy_checks, prose, together};
+use crate::plan::{CopyCheck, News, Streaks, copy_checks, prose};
+use asking::Asking;
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::{Duration, Instant};
 use tell::{Told, word};
-use tokio::sync::watch;
-use tokio::task::JoinSet;
 
 /// What is routed is looked at again this often, also where every copy answers: somebody may have deployed.
 const LOOK_EVERY: Duration = Duration::from_secs(30);
@@ -26,8 +26,10 @@ const LOOK_WITHIN: Duration = Duration::from_secs(8);
 const AFTER_A_FAILURE: Duration = Duration::from_secs(30);
 /// Where another run has the servers, they are not asked for their locks again before.
 const AFTER_A_REFUSAL: Duration = Duration::from_secs(5);
-/// So many copies are asked at the same time.
-const AT_ONCE: usize = 64;
+/// What the answers ask for and was tried is tried again after this time: a last copy stays where it is, however it answers.
+const IN_VAIN: Duration = Duration::from_secs(5);
+/// Answers of copies of one service that come so shortly after each other are acted on together.
+const TOGETHER: Duration = Duration::from_secs(1);
 /// It watches until it is asked to end: then it has done what it was for.
 const ENDED: Outcome = Outcome::Done;
 
@@ -56,34 +58,29 @@ pub(super) async fn watch(global: &Global, services: &[ServiceName], once: bool,
         complain("`--interval` must be at least 1s");
         return Outcome::Usage;
     }
-    let (stop, stopped) = watch::channel(false);
-    let signals = tokio::spawn(async move {
-        stop_asked().await;
-        stop.send_replace(true);
-    });
     let asked_to_end = if once { Outcome::Interrupted } else { ENDED };
     let or_ended = |outcome| if outcome == Outcome::Interrupted { asked_to_end } else { outcome };
     if let Err(outcome) = connecting(&loaded, HookPoint::BeforeConnect, "watch").await {
         return or_ended(outcome);
     }
-    let mut is_stopped = stopped.clone();
     let surveyed = tokio::select! {
         biased;
-        Ok(_) = is_stopped.wait_for(|stopped| *stopped) => return asked_to_end,
+        () = signals::came(1) => return asked_to_end,
         surveyed = survey(global, loaded, "watch") => match surveyed {
             Ok(surveyed) => surveyed,
             Err(outcome) => return outcome,
         },
     };
     let connected = connecting(&surveyed.loaded, HookPoint::AfterConnect, "watch").await.map_err(or_ended);
-    let mut watch = Watch::new(global, surveyed, selected, interval, stopped);
+    let mut watch = Watch::new(global, surveyed, selected, interval);
     let outcome = match connected {
         Ok(()) if watch.surveyed.fleet.is_empty() => Outcome::Unreachable,
         Ok(()) if once => watch.once().await,
         Ok(()) => watch.for_ever().await,
         Err(outcome) => outcome,
     };
-    signals.abort();
+    // Nobody asks over a connection that is being closed.
+    watch.asking = Asking::new();
     watch.surveyed.servers.release().await;
     outcome
 }
@@ -97,12 +94,19 @@ enum Asked {
     Connected,
 }
 
+/// What the answers ask for.
+struct Judged {
+    verdicts: BTreeMap<CopyAt, Standing>,
+    since: Instant,
+    /// It was tried, and is not tried again before.
+    again: Instant,
+}
+
 struct Watch<'a> {
     global: &'a Global,
     surveyed: Surveyed,
     selected: BTreeSet<ServiceName>,
     interval: Option<Millis>,
-    stopped: watch::Receiver<bool>,
     copies: Vec<CopyCheck>,
     streaks: Streaks,
     told: Told,
@@ -110,19 +114,27 @@ struct Watch<'a> {
     looked: Instant,
     /// No run begins before.
     not_before: Option<Instant>,
+    judged: Option<Judged>,
+    asking: Asking,
 }
 
 impl<'a> Watch<'a> {
-    fn new(
-        global: &'a Global,
-        surveyed: Surveyed,
-        selected: BTreeSet<ServiceName>,
-        interval: Option<Millis>,
-        stopped: watch::Receiver<bool>,
-    ) -> Watch<'a> {
+    fn new(global: &'a Global, surveyed: Surveyed, selected: BTreeSet<ServiceName>, interval: Option<Millis>) -> Watch<'a> {
         let streaks = Streaks::default();
         let (told, looked, copies) = (Told::default(), Instant::now(), Vec::new());
-        let mut watch = Watch { global, surveyed, selected, interval, stopped, copies, streaks, told, looked, not_before: None };
+        let mut watch = Watch {
+            global,
+            surveyed,
+            selected,
+            interval,
+            copies,
+            streaks,
+            told,
+            looked,
+            not_before: None,
+            judged: None,
+            asking: Asking::new(),
+        };
         watch.read();
         watch
     }
@@ -130,57 +142,63 @@ impl<'a> Watch<'a> {
     /// Until somebody stops it.
     async fn for_ever(&mut self) -> Outcome {
         self.summary("begins", &format!("watches {}", self.counted()));
-        let mut due: BTreeMap<CopyAt, Instant> = BTreeMap::new();
         loop {
-            let now = Instant::now();
-            due.retain(|at, _| self.copies.iter().any(|copy| copy.at == *at));
-            let asked: Vec<CopyCheck> =
-                self.copies.iter().filter(|copy| due.get(&copy.at).is_none_or(|due| *due <= now)).cloned().collect();
-            due.extend(asked.iter().map(|copy| (copy.at.clone(), now + self.every(copy))));
-            let ended = self.stoppable(async |watch| watch.ask(&asked).await).await;
-            if ended.is_none() {
-                return ENDED;
-            }
             let is_due = self.looked.elapsed() >= LOOK_EVERY;
             if is_due && self.stoppable(async |watch| watch.look(Asked::All).await).await.is_none() {
                 return ENDED;
             }
-            if (is_due || !self.streaks.verdicts(&self.copies).is_empty()) && self.not_before.is_none_or(|then| then <= Instant::now()) {
+            let now = Instant::now();
+            let acts = self.acts_from();
+            if is_due && self.not_before.is_none_or(|then| then <= now) || acts.is_some_and(|then| then <= now) {
                 match self.act().await {
                     // The run itself was stopped at once.
                     Outcome::Interrupted => return Outcome::Interrupted,
-                    done @ Outcome::Closed(Verdict::Stuck) if *self.stopped.borrow() => return done,
+                    done @ Outcome::Closed(Verdict::Stuck) if is_stopped() => return done,
                     Outcome::Closed(Verdict::PutBack | Verdict::Stuck) => self.not_before = Some(Instant::now() + AFTER_A_FAILURE),
                     Outcome::Locked | Outcome::Unreachable => self.not_before = Some(Instant::now() + AFTER_A_REFUSAL),
                     _ => self.not_before = None,
                 }
+                if let Some(judged) = &mut self.judged {
+                    judged.again = Instant::now() + IN_VAIN;
+                }
             }
-            let next = due.values().min().copied().unwrap_or(now + LOOK_EVERY).min(self.looked + LOOK_EVERY);
-            let wait = next.saturating_duration_since(Instant::now());
-            if self.stoppable(async |_| tokio::time::sleep(wait).await).await.is_none() {
+            self.asking.turns.keep(&self.copies);
+            self.begin(None);
+            let looks = self.looked + LOOK_EVERY;
+            let until = [self.asking.turns.next(&self.copies), self.acts_from()].into_iter().flatten().fold(looks, Instant::min);
+            if self.stoppable(async |watch| watch.hear(until).await).await.is_none() {
                 return ENDED;
             }
         }
     }
 
+    /// From when on it is to be acted on what the answers say; None where they ask for nothing. Copies of the same service that are being
+    /// asked have a moment to answer: what fails together is judged together.
+    fn acts_from(&mut self) -> Option<Instant> {
+        let verdicts = self.streaks.verdicts(&self.copies);
+        if verdicts.is_empty() {
+            self.judged = None;
+            return None;
+        }
+        let now = Instant::now();
+        let judged = match self.judged.take() {
+            Some(judged) if judged.verdicts == verdicts => judged,
+            Some(_) | None => Judged { verdicts, since: now, again: now },
+        };
+        let services = judged.verdicts.keys().map(|at| &at.service).collect();
+        let from = if self.asking.turns.are_asked(&services) { judged.since + TOGETHER } else { judged.since };
+        let from = self.not_before.into_iter().fold(from.max(judged.again), Instant::max);
+        self.judged = Some(judged);
+        Some(from)
+    }
+
     /// Until it is known of each copy whether it is well; then what is to be done is done.
     async fn once(&mut self) -> Outcome {
-        let most = self.copies.iter().map(|copy| copy.checks.fails.max(copy.checks.passes)).max().unwrap_or(0);
-        for round in 0..most {
-            let undecided = self.streaks.undecided(&self.copies);
-            let asked: Vec<CopyCheck> = self.copies.iter().filter(|copy| undecided.contains(&copy.at)).cloned().collect();
-            let Some(pause) = asked.iter().map(|copy| self.every(copy)).min() else { break };
-            let wait = if round == 0 { Duration::ZERO } else { pause };
-            let ended = self.stoppable(async |watch| {
-                tokio::time::sleep(wait).await;
-                watch.ask(&asked).await;
-            });
-            if ended.await.is_none() {
-                return Outcome::Interrupted;
-            }
+        if self.stoppable(async |watch| watch.decide().await).await.is_none() {
+            return Outcome::Interrupted;
         }
         let done = self.act().await;
-        if *self.stopped.borrow() {
+        if is_stopped() {
             return Outcome::Interrupted;
         }
         match done {
@@ -214,54 +232,54 @@ impl<'a> Watch<'a> {
 
     /// What it does, unless somebody stops it first: then None.
     async fn stoppable<T>(&mut self, work: impl AsyncFnOnce(&mut Self) -> T) -> Option<T> {
-        let mut stopped = self.stopped.clone();
         tokio::select! {
             biased;
-            // The sender is gone where signals cannot be caught.
-            Ok(_) = stopped.wait_for(|stopped| *stopped) => None,
+            () = signals::came(1) => None,
             done = work(self) => Some(done),
         }
     }
 
-    fn every(&self, copy: &CopyCheck) -> Duration {
-        self.interval.unwrap_or(copy.checks.interval).duration()
+    /// Asks each copy until its answers are enough, or as often as it takes where they are.
+    async fn decide(&mut self) {
+        loop {
+            let undecided = self.streaks.undecided(&self.copies);
+            let is_open = |copy: &&CopyCheck| {
+                let most = copy.checks.fails.max(copy.checks.passes);
+                undecided.contains(&copy.at) && self.asking.turns.n_asked(&copy.at) < most
+            };
+            let open: Vec<CopyCheck> = self.copies.iter().filter(is_open).cloned().collect();
+            self.begin(Some(&open));
+            let next = self.asking.turns.next(&open);
+            if next.is_none() && self.asking.is_idle() {
+                return;
+            }
+            self.hear(next.unwrap_or_else(|| Instant::now() + LOOK_EVERY)).await;
+        }
     }
 
-    /// Asks these copies once, from all their servers at the same time.
-    async fn ask(&mut self, asked: &[CopyCheck]) {
-        let mut answers: BTreeMap<CopyAt, Vec<(ServerName, Checked)>> = BTreeMap::new();
-        for some in asked.chunks(AT_ONCE) {
-            let mut tasks = JoinSet::new();
-            for copy in some {
-                for from in copy.from.iter().filter(|from| !self.surveyed.silent.contains(*from)) {
-                    let (servers, copy, from) = (self.surveyed.servers.clone(), copy.clone(), from.clone());
-                    tasks.spawn(async move {
-                        let checks = &copy.checks;
-                        let seen = servers.check(&from, copy.address, copy.port, checks.path.as_deref(), checks.timeout).await;
-                        (copy.at, from, seen)
-                    });
-                }
-            }
-            while let Some(done) = tasks.join_next().await {
-                if let Ok((at, from, seen)) = done {
-                    answers.entry(at).or_default().push((from, seen));
-                }
-            }
-        }
-        for copy in asked {
-            let mut answers = answers.remove(&copy.at).unwrap_or_default();
-            answers.sort_by_key(|(from, _)| copy.from.iter().position(|there| there == from));
-            let seen = together(&answers);
+    /// Begins to ask those whose turn it is, of all copies or of these.
+    fn begin(&mut self, of: Option<&[CopyCheck]>) {
+        let interval = self.interval;
+        let every = |copy: &CopyCheck| interval.unwrap_or(copy.checks.interval).duration();
+        self.asking.begin(of.unwrap_or(&self.copies), every, &self.surveyed.servers, &self.surveyed.silent);
+    }
+
+    /// Takes in the answers that come first, if any comes before then.
+    async fn hear(&mut self, until: Instant) {
+        for (asked, seen) in self.asking.answers(until).await {
+            // Where somebody has deployed meanwhile, another copy stands in its place.
+            let is_it = |copy: &&CopyCheck| copy.at == asked.at && (copy.address, copy.port) == (asked.address, asked.port);
+            let Some(copy) = self.copies.iter().find(is_it).cloned() else { continue };
             let unknown = match &seen {
                 Checked::Unknown(why) => Some(why.as_str()),
                 Checked::Passed | Checked::Failed(_) => None,
             };
-            self.tell_unknown(copy, unknown);
-            match self.streaks.take(copy, &seen) {
-                Some(News::Fails(seen)) => self.tell("fails", Some(copy), &format!("fails: {}", prose::clean(&seen))),
-                Some(News::Answers(0)) => self.tell("answers", Some(copy), "answers again"),
+            self.tell_unknown(&copy, unknown);
+            match self.streaks.take(&copy, &seen) {
+                Some(News::Fails(seen)) => self.tell("fails", Some(&copy), &format!("fails: {}", prose::clean(&seen))),
+                Some(News::Answers(0)) => self.tell("answers", Some(&copy), "answers again"),
                 Some(News::Answers(n)) => {
-                    self.tell("answers", Some(copy), &format!("answers again, after {}", prose::count(n as usize, "failed check")))
+                    self.tell("answers", Some(&copy), &format!("answers again, after {}", prose::count(n as usize, "failed check")))
                 }
                 None => {}
             }

@@ -1,0 +1,78 @@
+//! The signals that ask a command to end: Ctrl-C, SIGTERM, SIGHUP. Once one of them is caught, the process ends by none of them any more,
+//! whoever listens. So they are counted from then on, and one that comes between two who would act on it is not lost.
+//! Deliberately absent: what they do to a run (see `carry_out`).
+use super::exit::Outcome;
+use super::passphrase;
+use super::print::{complain, talk};
+use std::io::{self, IsTerminal};
+use std::sync::OnceLock;
+use tokio::signal::unix::{SignalKind, signal};
+use tokio::sync::watch;
+
+/// How many have come. There is one for the process, as of its signals; the sender is kept here, so no receiver is ever left alone.
+static CAME: OnceLock<watch::Sender<u32>> = OnceLock::new();
+
+/// Begins to catch them, where nobody has.
+fn counted() -> watch::Receiver<u32> {
+    let begin = || {
+        let (came, _) = watch::channel(0);
+        tokio::spawn(count(came.clone()));
+        came
+    };
+    CAME.get_or_init(begin).subscribe()
+}
+
+/// Where they cannot be caught, none ever comes.
+async fn count(came: watch::Sender<u32>) {
+    let of = |kind| signal(kind).ok();
+    let (Some(mut interrupt), Some(mut terminate), Some(mut hangup)) =
+        (of(SignalKind::interrupt()), of(SignalKind::terminate()), of(SignalKind::hangup()))
+    else {
+        return;
+    };
+    loop {
+        tokio::select! {
+            _ = interrupt.recv() => {}
+            _ = terminate.recv() => {}
+            _ = hangup.recv() => {}
+        }
+        came.send_modify(|n| *n = n.saturating_add(1));
+    }
+}
+
+/// Ends once so many have come.
+pub(super) async fn came(n: u32) {
+    // It fails only where the sender is gone.
+    let _ = counted().wait_for(|came| *came >= n).await;
+}
+
+/// Ends with the next one, however many have come before.
+pub(super) async fn next() {
+    let _ = counted().changed().await;
+}
+
+/// One has come.
+pub(super) fn is_stopped() -> bool {
+    CAME.get().is_some_and(|came| *came.borrow() > 0)
+}
+
+/// What comes before a run: it is done no further once a signal has come. Work that looks for signals itself has the first word.
+///
+/// # Errors
+/// Those of the work; or it was stopped, which is said.
+pub(super) async fn before_the_run<T>(work: impl Future<Output = Result<T, Outcome>>) -> Result<T, Outcome> {
+    if !is_stopped() {
+        tokio::select! {
+            biased;
+            done = work => return done,
+            () = came(1) => {}
+        }
+    }
+    passphrase::give_up();
+    if io::stderr().is_terminal() {
+        // Below the question that has no answer, or the `^C`.
+        talk("\n");
+    }
+    complain("stopped by a signal; nothing was changed on any server");
+    Err(Outcome::Interrupted)
+}
