@@ -29,6 +29,9 @@ until (-e '/tmp/enough') {
 }
 print "asked ", $asked > 100 ? 'often' : $asked, ", failed $failed, by ", join(' and ', sort keys %who), "\n";"#;
 
+const SITE: &str = "site.example.com";
+const PLAIN: &str = "plain.example.com";
+
 /// What the engine says of a container: its id, whether it runs, and when it starts it by itself.
 fn how(server: &Server, name: &str) -> String {
     let format = "{{.Id}} {{.State.Status}} {{.HostConfig.RestartPolicy.Name}}:{{.HostConfig.RestartPolicy.MaximumRetryCount}}";
@@ -92,29 +95,37 @@ fn a_container_of_others_is_taken_over_without_a_gap_and_is_as_it_was_where_the_
 }
 
 #[test]
-fn what_holds_port_80_and_what_keeps_data_is_taken_over_with_a_gap_that_is_told() {
+fn what_holds_a_port_and_what_keeps_data_is_taken_over_with_a_gap_that_is_told() {
     let fleet = Fleet::take();
-    let (one, two) = (fleet.server(1), fleet.server(2));
+    let (one, two, three) = (fleet.server(1), fleet.server(2), fleet.server(3));
     one.must("docker run -d --name store_1 --restart unless-stopped -p 80:8000 -v old_data:/data flipside/app:1.0");
-    two.must("docker run -d --name site_1 --restart always -p 80:8000 flipside/app:1.0");
-    let before = (how(&one, "store_1"), how(&two, "site_1"));
+    two.must("docker run -d --name site_1 --restart always -p 80:8000 -p 5900:8000 flipside/app:1.0");
+    three.must("docker run -d --name plain_1 --restart always -p 9100:8000 flipside/app:1.0");
+    let old = [(&one, "store_1"), (&two, "site_1"), (&three, "plain_1")];
+    let all = || old.map(|(server, name)| how(server, name));
+    let before = all();
     let api = |service: &str, server: &str, host: &str, tag: &str, more: &str| {
         api_on(1, tag, more)
             .replace("servers_count = 1", &format!("servers = [\"{server}\"]"))
             .replace("[services.api]", &format!("[services.{service}]"))
             .replace(HOST, host)
     };
+    let plain = "adopt = \"plain_1\"\nhost_port = 9100";
     let playbook = |tag: &str, store: &str, site: &str| {
-        header(tag) + &api("store", "server1", HOST, tag, store) + &api("site", "server2", "site.example.com", tag, site)
+        let [site, plain] = [("site", "server2", SITE, site), ("plain", "server3", PLAIN, plain)]
+            .map(|(service, server, host, more)| api(service, server, host, tag, more));
+        header(tag) + &api("store", "server1", HOST, tag, store) + &site + &plain
     };
     let project = Project::new(&fleet, &playbook("2.0", "volumes = [\"data:/data\"]", ""));
-    project.inventory(&inventory(&fleet, "root", &[1, 2]));
     assert_eq!(one.get(HOST, "/append?path=/data/log&text=one").0, 200);
     let has_its_data = |output: &Output| assert_eq!(one.get(HOST, "/file?path=/data/log"), (200, "one\n".to_owned()), "{}", output.all());
 
     // Data that would not come along is named, and refused.
     let (volumes, store, site) = ("volumes = [\"old_data:/data:external\"]", "adopt = \"store_1\"", "adopt = \"site_1\"");
-    project.flipside(&["adopt"]).exits(0).says(&[volumes, store, site, "port 80, which NGINX needs"]);
+    let needs_it = "plain_1 is taken over, and its new containers need port 9100: it stops before the new side starts";
+    project.flipside(&["adopt"]).exits(0).says(&[volumes, store, site, "port 80, which NGINX needs", needs_it]);
+    let site = format!("{site}\ninternal_port = 5900");
+    let site = site.as_str();
     project.playbook(&playbook("2.0", &format!("{store}\nvolumes = [\"data:/data\"]"), site));
     deploy(&project).exits(3).says(&["store_1 keeps data at /data (old_data)", "the data would not come along"]);
     project.playbook(&playbook("2.0", &format!("{store}\nvolumes = [\"no_data:/data:external\"]"), site));
@@ -124,27 +135,40 @@ fn what_holds_port_80_and_what_keeps_data_is_taken_over_with_a_gap_that_is_told(
     let store = format!("{store}\n{volumes}");
     let broken = playbook("2.0", &store, site).replacen("app:2.0", "app:3.0-unhealthy", 1).replacen("8s", "4s", 1);
     project.playbook(&broken);
-    let client = Client::of(&one, HOST, "/");
+    let of_plain = || {
+        let three = three.clone();
+        // The old one at its port, the new one through NGINX.
+        Client::asking(move || three.get_at(9100, PLAIN, "/").1.starts_with("1.0 ") || three.get(PLAIN, "/").1.starts_with("2.0 "))
+    };
+    let clients = (Client::of(&one, HOST, "/"), of_plain());
     let output = deploy(&project).exits(5).says(&["everything was put back", "no answer for"]);
-    client.judges(&output, "store");
+    clients.0.judges(&output, "store");
+    clients.1.judges(&output, "plain");
     has_its_data(&output);
-    assert_eq!((how(&one, "store_1"), how(&two, "site_1")), before);
+    assert_eq!(all(), before);
 
     // And one that fails when all is done: NGINX gives port 80 back.
     project.playbook(&(playbook("2.0", &store, site) + "\n[hooks]\nafter_deploy = [{ command = \"exit 7\" }]\n"));
     let output = deploy(&project).exits(5).says(&["everything was put back"]);
     has_its_data(&output);
-    assert_eq!((how(&one, "store_1"), how(&two, "site_1")), before);
-    assert_eq!(two.get("site.example.com", "/").1.split(' ').next(), Some("1.0"));
+    assert_eq!(all(), before);
+    let version = |(status, body): (u16, String)| if status == 200 { body.chars().take(3).collect() } else { String::new() };
+    let versions = || [two.get(SITE, "/"), two.get_at(5900, SITE, "/"), three.get_at(9100, PLAIN, "/")].map(version);
+    assert_eq!(versions(), ["1.0"; 3]);
 
     project.playbook(&playbook("2.0", &store, site));
-    let clients = (Client::of(&one, HOST, "/"), Client::of(&two, "site.example.com", "/"));
-    let output = deploy(&project).exits(0).says(&["store_1", "site_1", "no answer for"]);
-    clients.0.judges(&output, "store");
-    clients.1.judges(&output, "site");
+    let clients = [(Client::of(&one, HOST, "/"), "store"), (Client::of(&two, SITE, "/"), "site"), (of_plain(), "plain")];
+    let output =
+        deploy(&project).exits(0).says(&["store_1", "site_1", "port 5900, which the host's door needs", needs_it, "no answer for"]);
+    for (client, service) in clients {
+        client.judges(&output, service);
+    }
     has_its_data(&output);
-    assert_eq!(two.get("site.example.com", "/").1.split(' ').next(), Some("2.0"));
-    for (server, name) in [(&one, "store_1"), (&two, "site_1")] {
+    // Other machines do not reach the door of the host, and its own processes do.
+    assert_eq!(versions(), ["2.0", "", "2.0"]);
+    let asks = "exec 3<>/dev/tcp/127.0.0.1/5900; printf 'GET / HTTP/1.0\\r\\n\\r\\n' >&3; tail -n 1 <&3";
+    assert!(two.must(asks).starts_with("2.0 "), "{}", output.all());
+    for (server, name) in old {
         assert!(how(server, name).ends_with(" exited no:0"), "{}", how(server, name));
     }
     deploy(&project).exits(0).says(&["nothing to do"]);

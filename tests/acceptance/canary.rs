@@ -1,9 +1,12 @@
-//! `playbooks/canary.toml`: a part of the requests tries a release first, and what comes of them decides. Deliberately absent: the arithmetic
-//! (see `remote::health`), and canaries that wait for somebody (see `promote`).
+//! `playbooks/canary.toml`: a part of the requests tries a release first; what comes of them decides, and whether its containers stay healthy.
+//! Deliberately absent: the arithmetic (see `remote::health`), and canaries that wait for somebody (see `promote`).
 use crate::fleet::Fleet;
 use crate::project::Project;
 use crate::shop::{deploy, is, ports};
 use crate::traffic::{HOST, Seen, Traffic};
+use crate::watch::toggle;
+use std::thread;
+use std::time::Duration;
 
 /// The example that the README points to.
 const EXAMPLE: &str = include_str!("../../playbooks/canary.toml");
@@ -76,4 +79,31 @@ fn a_canary_gets_its_share_and_goes_on_or_back_by_what_comes_of_it() {
     let (_, _, failed_after) = counts(&seen, "after", "1.0");
     eprintln!("bad canary of 20%: {failed} of {sent} requests failed, {failed_after} after it went back");
     assert!(failed > 0 && failed * 100 < sent * 26 && failed_after == 0, "{failed} of {sent} failed, {failed_after} afterwards");
+
+    // One whose copy on one server says that it is ill, and then is gone, in the middle of it. Its answers are good all the time, and too few to
+    // be judged by: it goes back by its health alone, long before its time is over.
+    let ill = release("3.0").replace("time = \"10s\"", "time = \"100s\"").replace("min_requests = 20", "min_requests = 1000000");
+    assert!(ill.contains("100s") && ill.contains("1000000"));
+    project.playbook(&ill);
+    let traffic = Traffic::http(&servers);
+    let two = &servers[1];
+    let falls_ill = |phase: &str, seen: &str, how: &dyn Fn()| {
+        let mut run = project.start(&["deploy", "-y"]);
+        run.until("== try the canary");
+        traffic.phase(phase);
+        thread::sleep(Duration::from_secs(1));
+        how();
+        let failed = format!("[{}] failed: watch shop_prod_api for 100s", two.name);
+        run.end().exits(5).says(&[&failed, seen, "everything was put back"]).says_not(&["canary of api fail"]);
+        traffic.phase("back");
+        is(&project, "api", "RUNNING", "secondary", "2.0");
+    };
+    falls_ill("ill", "shop_prod_api was healthy and is not any more", &|| toggle(two, "shop_prod_api.door"));
+    falls_ill("gone", "shop_prod_api exited with code 137", &|| drop(two.must("docker kill shop_prod_api")));
+    let seen = traffic.end().none_failed().versions(&["2.0", "3.0"]);
+    for phase in ["ill", "gone"] {
+        let (sent, new, _) = counts(&seen, phase, "3.0");
+        eprintln!("canary that is {phase}: {new} of {sent} requests met it");
+        assert!(new > 0 && new * 100 < sent * 26, "{phase}: {new} of {sent} requests met it");
+    }
 }

@@ -1,4 +1,4 @@
-//! The time without an answer that a handover costs, as a client of a public host measures it, against what the run tells of it.
+//! The time without an answer that a handover costs, as a client measures it, against what the run tells of it.
 use crate::project::Output;
 use crate::server::Server;
 use std::sync::Arc;
@@ -6,21 +6,27 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 
-/// A client that asks port 80 of a server fifty times a second, one request after the other.
+/// A client that asks fifty times a second, one question after the other.
 pub(crate) struct Client {
     enough: Arc<AtomicBool>,
     longest: JoinHandle<Duration>,
 }
 
 impl Client {
-    /// It asks this host for this path, until it judges.
+    /// It asks this host at port 80 for this path, until it judges.
     pub(crate) fn of(server: &Server, host: &'static str, path: &'static str) -> Self {
-        let (server, enough) = (server.clone(), Arc::new(AtomicBool::new(false)));
+        let server = server.clone();
+        Self::asking(move || server.get(host, path).0 == 200)
+    }
+
+    /// It asks whatever this asks, which says whether there was an answer.
+    pub(crate) fn asking(ask: impl Fn() -> bool + Send + 'static) -> Self {
+        let enough = Arc::new(AtomicBool::new(false));
         let until = Arc::clone(&enough);
         let longest = thread::spawn(move || {
             let (mut last, mut longest) = (Instant::now(), Duration::ZERO);
             while !until.load(Ordering::Relaxed) {
-                if server.get(host, path).0 == 200 {
+                if ask() {
                     longest = longest.max(last.elapsed());
                     last = Instant::now();
                 }

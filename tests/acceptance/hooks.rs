@@ -5,6 +5,7 @@ use crate::shop::{CHECK, deploy, header, is};
 use crate::traffic::Traffic;
 use std::fs::{self, Permissions};
 use std::os::unix::fs::PermissionsExt;
+use std::process::{Command, Stdio};
 
 /// The example that the README points to.
 const EXAMPLE: &str = include_str!("../../playbooks/hooks.toml");
@@ -32,6 +33,17 @@ fn migrating(end: &str) -> String {
         .replace("done </proc/net/tcp\n", &format!("done </proc/net/tcp\n        {end}\n"));
     assert!(text.contains("debug") && text.contains(&format!("        {end}\n")) && text.contains("app:2.0"));
     text
+}
+
+/// The rest of a hook of the workstation that would go on for more than an hour, and that nobody waits for.
+const DAWDLES: &str = "; echo $$ >group; sleep 4321\", timeout = \"1s\"";
+const KILLED: &str = "it did not end within 1s, and was killed";
+
+/// Something of it goes on.
+fn dawdles(project: &Project) -> bool {
+    let group = fs::read_to_string(project.path("group")).expect("it has begun");
+    let asked = Command::new("kill").args(["-0", "--", &format!("-{}", group.trim())]).stderr(Stdio::null()).status();
+    asked.expect("kill runs").success()
 }
 
 #[test]
@@ -84,7 +96,6 @@ fn hooks_run_in_order_and_one_that_fails_stops_the_run_and_puts_it_back() {
         "hook after_failure failed, too: it failed with exit code 9",
     ]);
     is(&project, "api", "RUNNING", "primary", "1.0");
-    traffic.end().none_failed().versions(&["1.0", "2.0"]);
     let order = [
         "before_connect deploy of api echo worker",
         "after_connect server1 server2 server3",
@@ -93,6 +104,18 @@ fn hooks_run_in_order_and_one_that_fails_stops_the_run_and_puts_it_back() {
         "after_failure put_back: run after_switch on server1: it failed with exit code 3",
     ];
     assert_eq!(log(&project), order);
+
+    // One that does not end before the switch: the new side is healthy, and nobody meets it.
+    traffic.phase("before_switch");
+    project.playbook(&EXAMPLE.replace("app:1.0", "app:2.0").replace("$FLIPSIDE_SERVICES: $FLIPSIDE_VERSIONS >>hooks.log\"", DAWDLES));
+    deploy(&project)
+        .exits(5)
+        .says(&["== before_switch", "run before_switch on the workstation", KILLED, "everything was put back"])
+        .says_not(&["== switch"]);
+    is(&project, "api", "RUNNING", "primary", "1.0");
+    let told = format!("after_failure put_back: run before_switch on the workstation on server1: {KILLED}");
+    assert_eq!((log(&project).last(), dawdles(&project)), (Some(&told), false));
+    traffic.phase("");
 
     // A migration that fails, in its container, when another service has switched: nothing of the new release is left, nor of the container.
     project.playbook(&migrating("exit 7"));
@@ -113,6 +136,30 @@ fn hooks_run_in_order_and_one_that_fails_stops_the_run_and_puts_it_back() {
     project.playbook(&migrating(":"));
     deploy(&project).exits(0);
     assert_eq!(log(&project).last().map(String::as_str), Some("after_deploy 2.0 after api=1.0 worker=1.0"));
+    // A way back that cannot begin, on one server, and one that fails when it has switched: the release stays what it was, with its version.
+    for (moment, hook, title, seen) in [
+        (
+            "before_rollback",
+            "{ command = \"sleep 4321\", on = \"one\", server = \"server2\", timeout = \"1s\" }",
+            "run before_rollback",
+            KILLED,
+        ),
+        ("after_rollback", "{ command = \"exit 8\" }", "run after_rollback on the workstation", "it failed with exit code 8"),
+    ] {
+        traffic.phase(moment);
+        let text = migrating(":");
+        let line = |line: &str| if line.starts_with(moment) { format!("{moment} = [{hook}]\n") } else { format!("{line}\n") };
+        project.playbook(&text.lines().map(line).collect::<String>());
+        project.flipside(&["rollback", "-y"]).exits(5).says(&[title, seen, "everything was put back"]);
+        is(&project, "api", "RUNNING", "secondary", "2.0");
+        is(&project, "worker", "RUNNING", "secondary", "2.0");
+        let told = log(&project).pop().unwrap_or_default();
+        assert!(told.starts_with(&format!("after_failure put_back: {title} on ")) && told.ends_with(seen), "{told}");
+        assert_eq!(servers[1].run("pgrep -f '[s]leep 4321'"), "", "{moment}");
+        traffic.phase("");
+    }
+    traffic.end().none_failed().versions(&["1.0", "2.0"]).only("before_switch", "1.0").only("before_rollback", "2.0");
+    project.playbook(&migrating(":"));
     project.flipside(&["rollback", "-y"]).exits(0).says_not(&["migrating"]);
     let order = [
         "before_connect rollback of api echo worker",

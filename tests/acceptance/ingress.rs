@@ -1,11 +1,12 @@
-//! `playbooks/ingress.toml`: two services on one host, TLS with a redirect, a certificate that is renewed under traffic, edge servers, and
-//! what NGINX itself refuses. Clients over TLS are curl's. Deliberately absent: what else is spoken over TLS, and each setting of a host, which
+//! `playbooks/ingress.toml`: two services on one host, TLS with a redirect and without, its versions, a certificate that is renewed under traffic,
+//! maintenance under traffic, edge servers, and what NGINX itself refuses. Clients over TLS are curl's. Deliberately absent: what else is spoken over TLS, and each setting of a host, which
 //! are in `outside`.
 use crate::fleet::Fleet;
 use crate::project::{Project, inventory};
 use crate::server::Server;
 use crate::shop::{deploy, ports};
-use crate::tls::{certify, curl_of};
+use crate::tls::{certify, curl_of, tunnel};
+use crate::traffic::Traffic;
 use std::fs::{self, File};
 use std::process::{Child, Command, Stdio};
 use std::thread;
@@ -31,15 +32,18 @@ struct Clients {
 }
 
 impl Clients {
-    fn start(project: &Project, server: &Server) -> Self {
+    /// New connections go to `/api/`, kept ones below this path.
+    fn start(project: &Project, server: &Server, kept: &str) -> Self {
         let end = project.path("end");
+        // Where others were before.
+        drop(fs::remove_file(&end));
         let line = |more: &str| {
             let command = curl_of(project, server, HOST);
             let words: Vec<String> = command.get_args().map(|word| format!("'{}'", word.to_string_lossy())).collect();
             format!("curl {} -o /dev/null -w '%{{http_code}}\\n' {more}", words.join(" "))
         };
         let one = line(&format!("https://{HOST}/api/"));
-        let kept = line(&format!("--rate 20/s 'https://{HOST}/?[1-20]'"));
+        let kept = line(&format!("--rate 20/s 'https://{HOST}{kept}?[1-20]'"));
         let kept = format!("while [ ! -e '{}' ]; do {kept} || echo failed; done", end.display());
         let new = format!("while [ ! -e '{}' ]; do {one} || echo failed; sleep 0.05; done", end.display());
         let start = |(number, script): (usize, String)| {
@@ -85,6 +89,18 @@ fn served(server: &Server) -> String {
     String::from_utf8_lossy(&Command::new("sh").args(["-c", &script]).output().expect("openssl runs").stdout).into_owned()
 }
 
+/// What comes of a client that offers this version of TLS alone, and whatever ciphers its openssl knows: what is spoken, or the server's alert.
+fn offers(server: &Server, version: &str) -> String {
+    let ask = format!(
+        "openssl s_client -connect {}:443 -servername {HOST} -{version} -cipher DEFAULT:@SECLEVEL=0 </dev/null 2>&1",
+        server.address
+    );
+    let said = String::from_utf8_lossy(&Command::new("timeout").args(["10", "sh", "-c", &ask]).output().expect("openssl runs").stdout)
+        .into_owned();
+    let told = |begin: &str| said.lines().find(|line| line.contains(begin)).map(str::to_owned);
+    told(" alert ").or_else(|| told("New, ")).unwrap_or(said.clone())
+}
+
 #[test]
 fn a_shared_host_over_tls_is_renewed_and_deployed_without_a_lost_request_and_what_nginx_refuses_is_not_switched() {
     let fleet = Fleet::take();
@@ -110,6 +126,14 @@ fn a_shared_host_over_tls_is_renewed_and_deployed_without_a_lost_request_and_wha
     assert!(seen.starts_with("http/1.1 200") && seen.contains("strict-transport-security: max-age=3600"), "{seen}");
     let (seen, _) = curl(&project, &servers[1], &["-H", "X-Forwarded-For: 6.6.6.6", "-H", "X-Request-ID: mine", &url("/api/headers")]);
     assert!(seen.contains("x-forwarded-proto: https") && seen.contains("x-request-id: mine") && !seen.contains("6.6.6.6"), "{seen}");
+    for version in ["tls1", "tls1_1"] {
+        let seen = offers(one, version);
+        assert!(seen.contains("alert protocol version"), "{version}: {seen}");
+    }
+    for (version, spoken) in [("tls1_2", "New, TLSv1.2, Cipher is ECDHE-"), ("tls1_3", "New, TLSv1.3, Cipher is TLS_")] {
+        let seen = offers(one, version);
+        assert!(seen.starts_with(spoken), "{version}: {seen}");
+    }
     fs::write(project.path("large"), vec![b'x'; 1_500_000]).expect("a file");
     let large = format!("@{}", project.path("large").display());
     let upload = |path: &str| curl(&project, one, &["-o", "/dev/null", "-w", "%{http_code}", "--data-binary", &large, &url(path)]).0;
@@ -129,7 +153,7 @@ fn a_shared_host_over_tls_is_renewed_and_deployed_without_a_lost_request_and_wha
     assert_eq!(one.run(released).trim(), "0");
 
     // A renewed certificate is one reload: no container is touched, and nobody notices.
-    let clients = Clients::start(&project, one);
+    let clients = Clients::start(&project, one, "/");
     // With it, the load balancer that this machine is from now on is believed.
     let network = one.address.rsplit_once('.').expect("an address").0;
     project.inventory(&text.replace("[nginx]\n", &format!("[nginx]\ntrusted_proxies = [\"{network}.0/24\"]\n")));
@@ -166,14 +190,24 @@ fn a_shared_host_over_tls_is_renewed_and_deployed_without_a_lost_request_and_wha
         let asks = format!("exec 3<>/dev/tcp/127.0.0.1/{internal}; printf 'GET / HTTP/1.0\\r\\n\\r\\n' >&3; head -n 1 <&3");
         assert!(three.must(&asks).contains(" 200 "), "the mesh goes on");
     };
+    // What has been open since before lives on, and whoever shares the host goes on, through the deploy behind the page, too.
+    let clients = Clients::start(&project, one, "/api/");
+    let open = Traffic::to([format!("ws:http://{}/ws#{HOST}", tunnel(&project, one, HOST, "http/1.1"))]);
     maintenance("on").says(&["maintenance front/prod done"]);
+    open.phase("closed");
     is_closed();
+    open.end().none_failed().only("closed", "2.0");
     project.flipside(&["status"]).exits(0).says(&["web: its public hosts are in maintenance"]);
-    project.playbook(&second.replace("flipside/app:2.0", "flipside/app:3.0"));
+    project.playbook(&second.replace("flipside/app:2.0", "flipside/app:3.0").replace("hsts = \"1h\"", "redirect = false"));
     deploy(&project).exits(0).says(&["web: its public hosts are in maintenance, and stay so", "2 services switched"]);
     is_closed();
     maintenance("off");
-    assert!(curl(&project, one, &[&url("/")]).0.contains("\n3.0 "));
+    // From now on those who come without TLS are served, too.
+    for scheme in ["https", "http"] {
+        let (seen, _) = curl(&project, one, &[&format!("{scheme}://{HOST}/")]);
+        assert!(seen.starts_with("http/1.1 200") && seen.contains("\n3.0 "), "{scheme}: {seen}");
+    }
+    clients.none_failed();
     maintenance("off").says(&["nothing to do"]);
 
     // Whoever shares the host is not left there in plain text.

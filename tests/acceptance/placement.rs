@@ -55,7 +55,10 @@ const STRANGER: &str = "docker run -d --name stranger --network shop_prod_networ
 fn growing_to_three_servers_and_shrinking_to_one_loses_no_request() {
     let fleet = Fleet::take();
     let on = |n_servers: usize, tag: &str, more: &str| header(tag) + &api_on(n_servers, tag, more);
-    let project = Project::new(&fleet, &(on(1, "1.0", "alias = true") + &service_echo("1.0")));
+    // Two services over TCP: one stays, one leaves.
+    let (echo, spare) =
+        (|tag: &str, more: &str| service_echo(tag) + more, |tag: &str, more: &str| service_echo(tag).replace("echo", "spare") + more);
+    let project = Project::new(&fleet, &(on(1, "1.0", "alias = true") + &echo("1.0", "") + &spare("1.0", "")));
     let of = |numbers: &[usize]| project.inventory(&inventory(&fleet, "root", numbers));
     let running = |service: &str| {
         let count = |server: &Server| server.running(&format!("shop_prod_{service}")).iter().filter(|name| !name.contains('.')).count();
@@ -67,48 +70,62 @@ fn growing_to_three_servers_and_shrinking_to_one_loses_no_request() {
     // A stranger in the project's network, who has asked once what address the name `api` has, and keeps it.
     first.must(STRANGER);
     let targets = [("new", 80), ("keep", 80), ("new", 7777)].map(|(kind, port)| format!("{kind}:http://{}:{port}/#{HOST}", first.address));
-    let traffic = Traffic::to(targets);
-
     let (internal, ..) = ports(&project, "echo");
-    let lines = Traffic::to([]).and_inside(&first, &[format!("tcp:127.0.0.1:{internal}")]);
+    let lines = [format!("tcp:127.0.0.1:{internal}")];
+    let traffic = Traffic::to(targets).and_inside(&first, &lines);
 
     // Two servers join, with more copies, of the service over TCP, too, which is used from now on and reached from all of them.
     of(&[1, 2, 3]);
-    let echo = service_echo("2.0") + "servers_count = 2\n";
-    project.playbook(&(on(3, "2.0", "replicas = 2\nuses = [\"echo\"]\nalias = true") + &echo));
+    let two = "servers_count = 2\n";
+    project.playbook(&(on(3, "2.0", "replicas = 2\nuses = [\"echo\"]\nalias = true") + &echo("2.0", two) + &spare("2.0", two)));
     deploy(&project).exits(0).says(&["multi_server"]);
-    assert_eq!((running("api"), running("echo").iter().sum()), (vec![2, 2, 2], 2));
+    let sum = |service: &str| running(service).iter().sum::<usize>();
+    assert_eq!((running("api"), sum("echo"), sum("spare")), (vec![2, 2, 2], 2, 2));
+    traffic.phase("grown");
     for server in fleet.servers() {
         let line = server.line_to_localhost(internal, "hello");
         assert!(line.starts_with("2.0 ") && line.ends_with(" hello"), "{}: {line}", server.name);
     }
-    lines.phase("grown");
-    lines.end().none_failed().versions(&["1.0", "2.0"]).only("grown", "2.0");
 
-    // Fewer servers and copies, and `echo` leaves the playbook: it stays until it is asked away.
-    let everywhere = Traffic::http(&fleet.servers());
-    project.playbook(&on(2, "3.0", "alias = true"));
-    project.flipside(&["plan"]).exits(0).says(&["echo: it is not in the playbook, and goes on: 3 containers on ", "flipside remove echo"]);
-    let output = project.flipside(&["deploy", "-y", "--remove-orphans"]).exits(0).says(&["== take away echo", "2.0 removed"]);
-    assert_eq!(running("echo"), [0, 0, 0], "{}", output.all());
+    // Fewer servers and copies, and one service leaves the playbook: it stays until it is asked away.
+    let everywhere = fleet.servers()[1..].iter().fold(Traffic::http(&fleet.servers()), |all, server| all.and_inside(server, &lines));
+    traffic.phase("shrinking");
+    let on_first = "servers = [\"server1\"]\n";
+    project.playbook(&(on(2, "3.0", "alias = true") + &echo("3.0", on_first)));
+    project
+        .flipside(&["plan"])
+        .exits(0)
+        .says(&["spare: it is not in the playbook, and goes on: 3 containers on ", "flipside remove spare"]);
+    let output = project.flipside(&["deploy", "-y", "--remove-orphans"]).exits(0).says(&["== take away spare", "2.0 removed"]);
+    assert_eq!((running("spare"), running("echo")), (vec![0; 3], vec![1, 0, 0]), "{}", output.all());
     let mut api = running("api");
-    assert!(fleet.servers().iter().all(|server| !server.run("ls /local/flipside/nginx/current/stream.d").contains("echo")));
-    assert!(fleet.servers().iter().all(|server| !server.run("docker ps -a --format '{{.Names}}'").contains("echo")));
+    assert!(fleet.servers().iter().all(|server| !server.run("ls /local/flipside/nginx/current/stream.d").contains("spare")));
+    assert!(fleet.servers().iter().all(|server| !server.run("docker ps -a --format '{{.Names}}'").contains("spare")));
     everywhere.end().none_failed().versions(&["2.0", "3.0"]);
-    assert!(status(&project, "echo").is_null());
+    assert!(status(&project, "spare").is_null());
 
-    // One server that runs it leaves the inventory, one stays and is not wanted any more.
-    let (leaves, stays) = if api[2] == 1 { (3, 2) } else { (2, 3) };
+    // The server that runs one of the copies leaves the inventory, and the release stays what it is: the copy comes to another one.
+    let (gone, stays) = if api[2] == 1 { (3, 2) } else { (2, 3) };
     of(&[1, stays]);
-    let alone = api_on(1, "1.0", "servers = [\"server1\"]\nalias = true").replace("servers_count = 1\n", "");
-    project.playbook(&(header("4.0") + &alone));
-    deploy(&project).exits(0).says(&["single_server", &format!("server{leaves}: it is not in the inventory any more, and has api")]);
+    traffic.phase("inventory");
+    let other = Traffic::http(&[fleet.server(stays)]).and_inside(&fleet.server(stays), &lines);
+    deploy(&project).exits(0).says(&["multi_server", &format!("server{gone}: it is not in the inventory any more, and has api")]);
     api = running("api");
-    assert_eq!((api[0], api[stays - 1], api[leaves - 1]), (1, 0, 1), "what cannot be asked goes on");
+    assert_eq!((api[0], api[stays - 1], api[gone - 1]), (1, 1, 1), "what cannot be asked goes on");
     let routes = first.must("cat /local/flipside/nginx/current/http.d/shop_prod_api.conf");
-    assert!(!routes.contains(&fleet.server(leaves).address), "{routes}");
-    is(&project, "api", "RUNNING", "secondary", "4.0");
-    traffic.end().none_failed().versions(&["1.0", "2.0", "3.0"]);
+    assert!(!routes.contains(&fleet.server(gone).address), "{routes}");
+    is(&project, "api", "RUNNING", "secondary", "3.0");
+    other.end().none_failed().versions(&["3.0"]);
+
+    // And one that stays is not wanted any more: all is on one server again.
+    traffic.phase("alone");
+    let alone = api_on(1, "1.0", &format!("{on_first}alias = true")).replace("servers_count = 1\n", "");
+    project.playbook(&(header("4.0") + &alone + &echo("1.0", on_first)));
+    deploy(&project).exits(0).says(&["single_server"]);
+    api = running("api");
+    assert_eq!((api[0], api[stays - 1], running("echo")), (1, 0, vec![1, 0, 0]));
+    is(&project, "api", "RUNNING", "primary", "4.0");
+    traffic.end().none_failed().versions(&["1.0", "2.0", "3.0"]).only("grown", "2.0").only("inventory", "3.0");
 }
 
 #[test]

@@ -1,8 +1,9 @@
-//! `playbooks/rolling.toml`: batch by batch under traffic. A release that is bad reaches one batch, one that fails later is taken back from
-//! all, and a pause ends when it is told to. And a server without power is done without, and brought level when it is back.
+//! `playbooks/rolling.toml`, and a service over TCP beside it: batch by batch under traffic. A release that is bad reaches one batch, one that
+//! fails later is taken back from all, and a pause ends when it is told to. And a server without power is done without, and brought level when
+//! it is back.
 use crate::fleet::Fleet;
 use crate::project::Project;
-use crate::shop::{deploy, is};
+use crate::shop::{deploy, is, ports, service_echo};
 use crate::traffic::Traffic;
 use std::thread;
 use std::time::Duration;
@@ -10,9 +11,9 @@ use std::time::Duration;
 /// The example that the README points to.
 const EXAMPLE: &str = include_str!("../../playbooks/rolling.toml");
 
-/// The playbook of another version.
+/// The playbook of a version, with a service over TCP on the first two servers.
 fn version(version: &str) -> String {
-    EXAMPLE
+    (EXAMPLE.to_owned() + &service_echo("1.0") + "servers = [\"server1\", \"server2\"]\n")
         .replace("version = \"1.0\"", &format!("version = \"{version}\""))
         .replace("flipside/app:1.0", &format!("flipside/app:{version}"))
 }
@@ -21,9 +22,10 @@ fn version(version: &str) -> String {
 fn a_release_goes_from_server_to_server_and_a_bad_one_no_further() {
     let fleet = Fleet::take();
     let servers = fleet.servers();
-    let project = Project::new(&fleet, EXAMPLE);
+    let project = Project::new(&fleet, &version("1.0"));
     deploy(&project).exits(0);
-    let traffic = Traffic::http(&servers);
+    let lines = [format!("tcp:127.0.0.1:{}", ports(&project, "echo").0)];
+    let traffic = servers.iter().fold(Traffic::http(&servers), |traffic, server| traffic.and_inside(server, &lines));
     let there = |name: &str| {
         servers.iter().filter(|server| server.containers().contains_key(name)).map(|server| server.name.clone()).collect::<Vec<_>>()
     };
@@ -77,6 +79,7 @@ fn a_release_goes_from_server_to_server_and_a_bad_one_no_further() {
     let (last, others) = (&servers[2], &servers[..2]);
     last.fault("stop", &[]);
     let traffic = Traffic::http(others);
+    let of_lines = others.iter().fold(Traffic::to([]), |traffic, server| traffic.and_inside(server, &lines));
     project.playbook(&version("3.0"));
     deploy(&project).exits(4).says(&["1 of 3 servers cannot be used; nothing was changed on any server"]);
     let without = version("3.0").replace("batch = 1", "max_failures = \"34%\"\nbatch = 1").replace("pause = \"3s\"", "pause = \"1s\"");
@@ -84,6 +87,8 @@ fn a_release_goes_from_server_to_server_and_a_bad_one_no_further() {
     deploy(&project).exits(0).says(&["== switch, batch 2 of 2", "its secondary side goes on running", "2 servers, WITHOUT server3"]);
     let both = ["shop_prod_api", "shop_prod_api_secondary"];
     assert_eq!([&others[0], &others[1]].map(|server| server.running("shop_prod_api")), [both, both]);
+    // When its power is back, Docker takes connections for copies that do not listen yet, and lines are lost by that.
+    of_lines.end().none_failed().versions(&["2.0", "3.0"]);
 
     // With its power it serves what it had, until it is brought level.
     last.fault("start", &[]);

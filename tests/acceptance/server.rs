@@ -121,8 +121,13 @@ impl Server {
 
     /// One request to port 80 of this server, without a retry: status and body. Status 0 where there is no HTTP answer at all.
     pub(crate) fn get(&self, host: &str, path: &str) -> (u16, String) {
+        self.get_at(80, host, path)
+    }
+
+    /// The same at another port.
+    pub(crate) fn get_at(&self, port: u16, host: &str, path: &str) -> (u16, String) {
         let ask = || -> std::io::Result<String> {
-            let address = format!("{}:80", self.address).parse().expect("an address");
+            let address = format!("{}:{port}", self.address).parse().expect("an address");
             let mut stream = TcpStream::connect_timeout(&address, Duration::from_secs(5))?;
             stream.set_read_timeout(Some(Duration::from_secs(30)))?;
             write!(stream, "GET {path} HTTP/1.1\r\nHost: {host}\r\nConnection: close\r\n\r\n")?;
