@@ -128,6 +128,24 @@ fn a_signal_ends_a_hook_that_comes_before_everything_else() {
     assert!(!dir.path().join("playbooks/late").exists(), "the hook goes on");
 }
 
+/// As `nohup` has it.
+#[test]
+fn a_signal_that_is_ignored_ends_nothing() {
+    let dir = folder();
+    let hook = "\n[hooks]\nbefore_connect = [{ command = \"echo begun >begun; sleep 2; echo >late; exit 1\" }]\n";
+    fs::write(dir.path().join("playbooks/shop.toml"), format!("{PLAYBOOK}{hook}")).unwrap();
+    let mut command = Command::new("sh");
+    command.args(["-c", "trap '' HUP; exec \"$@\"", "sh", env!("CARGO_BIN_EXE_flipside"), "deploy", "-y", "--state-dir", "state"]);
+    let child = command.current_dir(dir.path()).stdin(Stdio::null()).stderr(Stdio::piped()).spawn().unwrap();
+    let begun = dir.path().join("playbooks/begun");
+    until("the hook does not begin", || begun.exists());
+    assert!(Command::new("kill").args(["-s", "HUP", &child.id().to_string()]).status().unwrap().success());
+    let output = child.wait_with_output().unwrap();
+    let said = String::from_utf8(output.stderr).unwrap();
+    assert!(dir.path().join("playbooks/late").exists(), "the hook was stopped: {said}");
+    assert_eq!(output.status.code(), Some(3), "{said}");
+}
+
 #[test]
 fn a_signal_ends_what_comes_before_a_run_also_after_a_hook_has_run() {
     let plan = fs::read(concat!(env!("CARGO_MANIFEST_DIR"), "/tests/plan_cases/first_one_server/plan.json")).unwrap();

@@ -1,5 +1,6 @@
 //! The signals that ask a command to end: Ctrl-C, SIGTERM, SIGHUP. Once one of them is caught, the process ends by none of them any more,
-//! whoever listens. So they are counted from then on, and one that comes between two who would act on it is not lost.
+//! whoever listens. So they are counted from then on, and one that comes between two who would act on it is not lost. What whoever started
+//! us has had ignored, as `nohup` does with SIGHUP, is no request to end.
 //! Deliberately absent: what they do to a run (see `carry_out`).
 use super::exit::Outcome;
 use super::passphrase;
@@ -8,6 +9,7 @@ use std::io::{self, IsTerminal};
 use std::sync::OnceLock;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::watch;
+use tokio::task::JoinSet;
 
 /// How many have come. There is one for the process, as of its signals; the sender is kept here, so no receiver is ever left alone.
 static CAME: OnceLock<watch::Sender<u32>> = OnceLock::new();
@@ -24,20 +26,27 @@ fn counted() -> watch::Receiver<u32> {
 
 /// Where they cannot be caught, none ever comes.
 async fn count(came: watch::Sender<u32>) {
-    let of = |kind| signal(kind).ok();
-    let (Some(mut interrupt), Some(mut terminate), Some(mut hangup)) =
-        (of(SignalKind::interrupt()), of(SignalKind::terminate()), of(SignalKind::hangup()))
-    else {
-        return;
-    };
-    loop {
-        tokio::select! {
-            _ = interrupt.recv() => {}
-            _ = terminate.recv() => {}
-            _ = hangup.recv() => {}
+    let ignored = std::fs::read_to_string("/proc/self/status").map_or(0, |status| ignored(&status));
+    let mut all = JoinSet::new();
+    for kind in [SignalKind::interrupt(), SignalKind::terminate(), SignalKind::hangup()] {
+        if ignored >> (kind.as_raw_value() - 1) & 1 == 1 {
+            continue;
         }
-        came.send_modify(|n| *n = n.saturating_add(1));
+        let Ok(mut caught) = signal(kind) else { continue };
+        let came = came.clone();
+        all.spawn(async move {
+            while caught.recv().await.is_some() {
+                came.send_modify(|n| *n = n.saturating_add(1));
+            }
+        });
     }
+    while all.join_next().await.is_some() {}
+}
+
+/// The signals that a process ignores, the first in the lowest bit, by its `/proc/PID/status`.
+fn ignored(status: &str) -> u64 {
+    let mask = status.lines().find_map(|line| line.strip_prefix("SigIgn:"));
+    mask.and_then(|mask| u64::from_str_radix(mask.trim(), 16).ok()).unwrap_or(0)
 }
 
 /// Ends once so many have come.
@@ -75,4 +84,16 @@ pub(super) async fn before_the_run<T>(work: impl Future<Output = Result<T, Outco
     }
     complain("stopped by a signal; nothing was changed on any server");
     Err(Outcome::Interrupted)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_ignored_is_read_from_the_status_of_the_process() {
+        let status = "SigBlk:\t0000000000000000\nSigIgn:\t0000000000001001\nSigCgt:\t0000000000000002\n";
+        assert_eq!(ignored(status), 0x1001);
+        assert_eq!(ignored("Name:\tflipside\n"), 0);
+    }
 }
