@@ -22,6 +22,8 @@ const INVENTORY: &str = include_str!("../../inventory/zones.toml");
 const QUIET: [&str; 3] = ["without them", "all of them", "without a zone"];
 /// Clients of each target.
 const N_CLIENTS: u64 = 2;
+/// What these may lose to Docker on the copy's own server, until it has given up a dead container's port.
+const OWN: u64 = 60;
 
 /// Which server's copy says which name. A container that is started again is the same one.
 pub(crate) struct Copies(Vec<(String, String)>);
@@ -33,7 +35,7 @@ impl Copies {
     }
 
     /// The servers whose copies answer some requests to this server's NGINX.
-    fn who(&self, asked: &Server, host: &str, path: &str) -> BTreeSet<String> {
+    pub(crate) fn who(&self, asked: &Server, host: &str, path: &str) -> BTreeSet<String> {
         let answers = (0..12).map(|_| asked.get(host, path));
         answers
             .map(|(status, body)| self.server(body.trim().rsplit(' ').next(), &format!("{} answered {status}: {body}", asked.name)))
@@ -41,7 +43,7 @@ impl Copies {
     }
 
     /// The same for connections to a port of its localhost, that all stay open until the last one has answered.
-    fn who_over_tcp(&self, asked: &Server, port: u16) -> BTreeSet<String> {
+    pub(crate) fn who_over_tcp(&self, asked: &Server, port: u16) -> BTreeSet<String> {
         let names = asked.names_of_localhost(port, 12, 0);
         names.iter().map(|name| self.server(Some(name), &format!("{} at port {port}: {names:?}", asked.name))).collect()
     }
@@ -82,7 +84,8 @@ fn quiet(traffic: &Traffic, phase: &str) {
     thread::sleep(Duration::from_secs(1));
 }
 
-fn names(numbers: &[usize]) -> BTreeSet<String> {
+/// These servers' names.
+pub(crate) fn names(numbers: &[usize]) -> BTreeSet<String> {
     numbers.iter().map(|number| format!("server{number}")).collect()
 }
 
@@ -102,7 +105,9 @@ fn zones_reserves_and_hashes_lead_to_the_right_copies_and_a_dead_one_costs_nothi
     assert_eq!(copies.who_over_tcp(three, queue), names(&[3]), "its own zone");
     for server in &servers {
         assert_eq!(copies.who(server, WIDE, "/"), names(&[1, 2, 3]), "all zones");
-        assert_eq!(copies.who(server, SEARCH, "/"), names(&[1, 2, 3]), "all zones");
+        // By chance, 12 requests may all pass by a copy: once in some 130 times.
+        let searched: BTreeSet<String> = (0..6).flat_map(|_| copies.who(server, SEARCH, "/")).collect();
+        assert_eq!(searched, names(&[1, 2, 3]), "all zones");
         assert_eq!(copies.who(server, SESSIONS, "/").len(), 1, "a client stays with one copy");
         assert_eq!(copies.who(server, LEADER, "/"), names(&[2]), "the first of `servers`, for {} too", server.name);
     }
@@ -136,6 +141,7 @@ fn zones_reserves_and_hashes_lead_to_the_right_copies_and_a_dead_one_costs_nothi
     quiet(&traffic, "all of them");
     // The zone of server1 loses a server to a power cut and the other copy to a crash: the other zone serves its clients.
     traffic.phase("a zone is lost");
+    let before = three.tried_in_vain(two);
     two.fault("stop", &[]);
     one.must("docker kill spread_prod_api spread_prod_wide spread_prod_queue spread_prod_store");
     copies.until(one, API, &[3]);
@@ -144,6 +150,13 @@ fn zones_reserves_and_hashes_lead_to_the_right_copies_and_a_dead_one_costs_nothi
     copies.until_over_tcp(one, store, &[3]);
     quiet(&traffic, "without a zone");
     thread::sleep(Duration::from_secs(4));
+    // A copy that nobody reaches costs `max_fails` requests and one after each `fail_timeout`, of each client at most. Many more are sent.
+    let after = three.tried_in_vain(two);
+    for host in [LEADER, WIDE] {
+        let n = after.get(host).unwrap_or(&0) - before.get(host).unwrap_or(&0);
+        println!("{host}: server3 tried {n} requests at server2 in vain");
+        assert!((1..=40).contains(&n), "{host}: {n}");
+    }
     traffic.phase("a zone comes back");
     two.fault("start", &[]);
     one.must("docker start spread_prod_api spread_prod_wide spread_prod_queue spread_prod_store");
@@ -167,10 +180,13 @@ fn zones_reserves_and_hashes_lead_to_the_right_copies_and_a_dead_one_costs_nothi
         lines.iter().zip([["a zone is lost", "a zone comes back"]; 2].into_iter().chain([["copies die", "copies come back"], [""; 2]]))
     {
         for phase in &target.phases {
-            let most = if QUIET.contains(&phase.phase.as_str()) { 0 } else { 2 * N_CLIENTS };
+            let most = match phase.phase.as_str() {
+                quiet if QUIET.contains(&quiet) => 0,
+                at_home if own.contains(&at_home) => OWN,
+                _ => 2 * N_CLIENTS,
+            };
             let (sent, lost) = (phase.counts.sent, phase.counts.failed + phase.counts.cuts);
-            let is_well = own.contains(&phase.phase.as_str()) || lost <= most;
-            assert!(is_well && sent > lost, "{}, {}: {lost} of {sent}: {:#?}", target.target, phase.phase, target.failures);
+            assert!(lost <= most && sent > lost, "{}, {}: {lost} of {sent}: {:#?}", target.target, phase.phase, target.failures);
         }
         let n_quiet = target.phases.iter().filter(|phase| QUIET.contains(&phase.phase.as_str())).count();
         assert_eq!(n_quiet, QUIET.len(), "{}: {:?}", target.target, target.phases);

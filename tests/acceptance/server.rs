@@ -145,6 +145,21 @@ impl Server {
         }
     }
 
+    /// Requests for public hosts that this server's NGINX has sent to a copy over there in vain, before it tried another one: how many, by host.
+    pub(crate) fn tried_in_vain(&self, there: &Server) -> BTreeMap<String, u64> {
+        let address = format!("{}:", there.address);
+        let lines = self.must(&format!("docker logs flipside_nginx 2>/dev/null | grep -F ' {address}' || true"));
+        let mut tried = BTreeMap::new();
+        for line in lines.lines() {
+            // The client, the host and the request; then, among others, the copies that were tried, with commas between them.
+            let [_, host, _, _, rest] = line.splitn(5, '"').collect::<Vec<_>>()[..] else { continue };
+            if rest.split(' ').any(|word| word.starts_with(&address) && word.ends_with(',')) {
+                *tried.entry(host.to_owned()).or_default() += 1;
+            }
+        }
+        tried
+    }
+
     /// A line from a process of this server, outside all containers, to a port of its localhost, and the line that comes back.
     pub(crate) fn line_to_localhost(&self, port: u16, line: &str) -> String {
         let program = "use IO::Socket::INET; my $s = IO::Socket::INET->new(PeerAddr => '127.0.0.1', PeerPort => $ARGV[0], Timeout => 5) \
@@ -188,11 +203,23 @@ impl Server {
 pub(crate) struct Blocked {
     servers: Vec<Server>,
     port: u16,
+    /// What becomes of a connection.
+    fate: &'static str,
 }
 
 impl Blocked {
+    /// It refuses connections.
     pub(crate) fn new(servers: &[Server], port: u16) -> Self {
-        let blocked = Self { servers: servers.to_vec(), port };
+        Self::with(servers, port, "REJECT --reject-with tcp-reset")
+    }
+
+    /// Nothing answers there: whoever connects waits until he has enough of it.
+    pub(crate) fn silently(server: &Server, port: u16) -> Self {
+        Self::with(std::slice::from_ref(server), port, "DROP")
+    }
+
+    fn with(servers: &[Server], port: u16, fate: &'static str) -> Self {
+        let blocked = Self { servers: servers.to_vec(), port, fate };
         let rules = blocked.rules("-I");
         thread::scope(|scope| blocked.servers.iter().for_each(|server| drop(scope.spawn(|| server.must(&rules)))));
         blocked
@@ -200,9 +227,9 @@ impl Blocked {
 
     /// What comes from containers and other servers is forwarded, or taken in by Docker's own proxy.
     fn rules(&self, word: &str) -> String {
-        let reject = "-j REJECT --reject-with tcp-reset";
-        let forwarded = format!("iptables {word} FORWARD -p tcp -m conntrack --ctorigdstport {} --ctdir ORIGINAL {reject}", self.port);
-        format!("{forwarded} && iptables {word} INPUT ! -i lo -p tcp --dport {} {reject}", self.port)
+        let (port, fate) = (self.port, self.fate);
+        let forwarded = format!("iptables {word} FORWARD -p tcp -m conntrack --ctorigdstport {port} --ctdir ORIGINAL -j {fate}");
+        format!("{forwarded} && iptables {word} INPUT ! -i lo -p tcp --dport {port} -j {fate}")
     }
 }
 

@@ -1,9 +1,11 @@
-//! `flipside watch`, and `playbooks/watch.toml`: a copy that answers 503, one that hangs and a whole server that is gone are taken out under
-//! traffic and come back; the last one never is. Deliberately absent: what each strategy does without it (see `strategies`).
+//! `flipside watch`, and `playbooks/watch.toml`: a copy that answers 503, one that hangs, one that connections do not reach and a whole server that
+//! is gone are taken out of every server's NGINX under traffic and come back; the last one never is. Deliberately absent: what each strategy does
+//! without it (see `strategies`).
+use crate::balance::{Copies, names};
 use crate::fleet::Fleet;
 use crate::project::{Output, Project};
-use crate::server::Server;
-use crate::shop::{deploy, status};
+use crate::server::{Blocked, Server};
+use crate::shop::{deploy, ports, status};
 use crate::traffic::Traffic;
 use serde_json::Value;
 use std::collections::BTreeSet;
@@ -15,22 +17,41 @@ use std::time::{Duration, Instant};
 const PLAYBOOK: &str = include_str!("../../playbooks/watch.toml");
 const API: &str = "api.example.com";
 
+/// Clients of each target.
+const N_CLIENTS: u64 = 2;
+const OUT: &str = "api, copy 1 on server2 is out of every upstream";
+const BACK: &str = "api, copy 1 on server2 is in again";
+const DB_OUT: &str = "db, copy 1 on server2 is out of every upstream";
+
 /// The copy of this container says 503 to `/up` from now on, or 200 again.
 pub(crate) fn toggle(server: &Server, container: &str) {
-    let containers = server.containers();
-    let published = containers.get(container).unwrap_or_else(|| panic!("no {container}")).published();
-    let address = published.first().and_then(|port| port.split("->").next()).unwrap_or_else(|| panic!("{container} publishes nothing"));
-    let mut stream = TcpStream::connect(address).expect("a copy that accepts");
-    stream.set_read_timeout(Some(Duration::from_secs(5))).expect("a timeout");
-    write!(stream, "GET /fail HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n").expect("a request");
-    let mut answer = String::new();
-    stream.read_to_string(&mut answer).expect("an answer");
-    assert!(answer.starts_with("HTTP/1.1 200"), "{answer}");
+    toggle_all(server, [container]);
 }
 
-/// The names that answer 20 requests to this server's NGINX.
-fn who(server: &Server) -> BTreeSet<String> {
-    (0..20).map(|_| server.get(API, "/").1.trim().to_owned()).collect()
+/// The same for several of this server's containers.
+pub(crate) fn toggle_all(server: &Server, names: impl IntoIterator<Item = impl AsRef<str>>) {
+    let containers = server.containers();
+    for name in names {
+        let name = name.as_ref();
+        let published = containers.get(name).unwrap_or_else(|| panic!("no {name}")).published();
+        let address = published.first().and_then(|port| port.split("->").next()).unwrap_or_else(|| panic!("{name} publishes nothing"));
+        let mut stream = TcpStream::connect(address).expect("a copy that accepts");
+        stream.set_read_timeout(Some(Duration::from_secs(5))).expect("a timeout");
+        write!(stream, "GET /fail HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n").expect("a request");
+        let mut answer = String::new();
+        stream.read_to_string(&mut answer).expect("an answer");
+        assert!(answer.starts_with("HTTP/1.1 200"), "{answer}");
+    }
+}
+
+/// Copies of `api` on these servers answer requests through every server's NGINX, and no others.
+#[track_caller]
+fn api_is_on(wanted: &[usize], copies: &Copies, servers: &[Server]) {
+    for asked in servers {
+        // Other clients ask at the same time: by chance, a few requests might all pass by a copy.
+        let reached: BTreeSet<String> = (0..3).flat_map(|_| copies.who(asked, API, "/")).collect();
+        assert_eq!(reached, names(wanted), "through {}", asked.name);
+    }
 }
 
 fn once(project: &Project, code: i32) -> Output {
@@ -40,45 +61,52 @@ fn once(project: &Project, code: i32) -> Output {
 #[test]
 fn what_fails_is_taken_out_and_comes_back_and_the_last_copy_stays() {
     let fleet = Fleet::take();
-    let (one, two) = (fleet.server(1), fleet.server(2));
+    let servers = fleet.servers();
+    let (one, two) = (&servers[0], &servers[1]);
     let project = Project::new(&fleet, PLAYBOOK);
     deploy(&project).exits(0);
+    let copies = Copies::of(&fleet);
+    let (db, db_published, _) = ports(&project, "db");
     once(&project, 0).says(&["6 copies of 3 services: all are in and answer"]);
     let mut watch = project.start(&["watch"]);
     watch.until_result("watches 6 copies of 3 services");
-    let traffic = Traffic::to(["new", "keep"].map(|kind| format!("{kind}:http://{}/up#{API}", one.address)));
-    let (out, back) = ("api, copy 1 on server2 is out of every upstream", "api, copy 1 on server2 is in again");
+    let traffic = Traffic::to(["new", "keep"].map(|kind| format!("{kind}:http://{}/up#{API}", one.address)))
+        .and_inside(one, &[format!("tcp:127.0.0.1:{db}")]);
 
     traffic.phase("answers 503");
-    toggle(&two, "checked_prod_api");
+    let began = Instant::now();
+    toggle(two, "checked_prod_api");
     two.must("docker kill checked_prod_db");
-    watch.until_result(out);
-    watch.until_result("db, copy 1 on server2 is out of every upstream");
+    watch.until_result(OUT);
+    println!("what answers 503 is out after {:.1} s", began.elapsed().as_secs_f64());
+    watch.until_result(DB_OUT);
     // What was under way at the copy is left to end as it may.
     thread::sleep(Duration::from_secs(2));
     traffic.phase("answers 503: out");
-    assert_eq!(who(&one).len(), 2, "two copies answer");
+    api_is_on(&[1, 3], &copies, &servers);
     let seen = status(&project, "api");
     assert_eq!(seen["state"], "DEGRADED", "{seen:#}");
     assert!(seen["troubles"].to_string().contains("copy 1 on server2 is out of every upstream"), "{seen:#}");
     thread::sleep(Duration::from_secs(1));
     traffic.phase("answers 503: back");
-    toggle(&two, "checked_prod_api");
+    toggle(two, "checked_prod_api");
     two.must("docker start checked_prod_db");
-    watch.until_result(back);
+    watch.until_result(BACK);
     watch.until_result("db, copy 1 on server2 is in again");
-    assert_eq!(who(&one).len(), 3, "all copies answer");
+    api_is_on(&[1, 2, 3], &copies, &servers);
 
+    // One that hangs over TCP is not found: the kernel goes on taking connections for it, and no more is asked of it.
     traffic.phase("hangs");
     let began = Instant::now();
-    two.must("docker pause checked_prod_api");
-    watch.until_result_times(out, 2);
+    two.must("docker pause checked_prod_db checked_prod_api");
+    watch.until_result_times(OUT, 2);
     println!("what hangs is out after {:.1} s", began.elapsed().as_secs_f64());
     thread::sleep(Duration::from_secs(2));
     traffic.phase("hangs: out");
+    api_is_on(&[1, 3], &copies, &servers);
     thread::sleep(Duration::from_secs(1));
-    two.must("docker unpause checked_prod_api");
-    watch.until_result_times(back, 2);
+    two.must("docker unpause checked_prod_db checked_prod_api");
+    watch.until_result_times(BACK, 2);
 
     // Another run has the servers: it is waited for.
     traffic.phase("a deploy");
@@ -86,38 +114,71 @@ fn what_fails_is_taken_out_and_comes_back_and_the_last_copy_stays() {
     project.another_workstation();
     let mut other = project.start(&["deploy", "-y", "--force", "only"]);
     other.until("== switch");
-    toggle(&two, "checked_prod_api");
+    toggle(two, "checked_prod_api");
     watch.until_result("waits for server");
     two.nginx_is_let_go();
     other.end().exits(0);
-    watch.until_result_times(out, 3);
-    toggle(&two, "checked_prod_api");
-    watch.until_result_times(back, 3);
+    watch.until_result_times(OUT, 3);
+    toggle(two, "checked_prod_api");
+    watch.until_result_times(BACK, 3);
 
-    traffic.phase("the only one");
-    toggle(&two, "checked_prod_only_secondary");
-    watch.until_result("its copy 1 fails its active checks and stays in");
+    // All copies of a service fail, one after the other: the last one stays, and gets all requests.
+    traffic.phase("nobody is well");
+    toggle_all(two, ["checked_prod_only_secondary", "checked_prod_api"]);
+    toggle(&servers[2], "checked_prod_api");
+    let began = Instant::now();
+    let silent = Blocked::silently(two, db_published);
+    watch.until_result("server2, only: its copy 1 fails its active checks and stays in");
+    watch.until_result_times(OUT, 4);
+    watch.until_result("api, copy 1 on server3 is out of every upstream");
+    watch.until_result_times(DB_OUT, 2);
+    println!("what connections do not reach is out after {:.1} s at most", began.elapsed().as_secs_f64());
+    toggle(one, "checked_prod_api");
+    watch.until_result("server1, api: its copy 1 fails its active checks and stays in");
+    api_is_on(&[1], &copies, &servers);
+    for asked in &servers {
+        assert_eq!(asked.get(API, "/up"), (503, "the app says that it is not well\n".to_owned()), "through {}", asked.name);
+    }
     watch.signal("INT");
-    watch.end().exits(0).says(&["only, copy 1 on server2 fails: status 503"]);
-    once(&project, 10).says(&["only, copy 1 on server2 fails and stays in"]);
-    toggle(&two, "checked_prod_only_secondary");
+    let said = watch.end().exits(0).says(&["only, copy 1 on server2 fails: status 503"]);
+    assert_eq!(said.stdout.matches(DB_OUT).count(), 2, "{}", said.all());
+    // Nobody watches: what is well again is out all the same, of every server's NGINX.
+    drop(silent);
+    toggle(one, "checked_prod_api");
+    toggle(two, "checked_prod_api");
+    toggle(&servers[2], "checked_prod_api");
+    thread::sleep(Duration::from_secs(2));
+    traffic.phase("nobody watches: out");
+    api_is_on(&[1], &copies, &servers);
+    for asked in &servers {
+        let reached = copies.who_over_tcp(asked, db);
+        assert!(reached.len() == 1 && !reached.contains("server2"), "through {}: {reached:?}", asked.name);
+    }
+    let all_back = [BACK, "api, copy 1 on server3 is in again", "db, copy 1 on server2 is in again"];
+    once(&project, 10).says(&["only, copy 1 on server2 fails and stays in"]).says(&all_back);
+    api_is_on(&[1, 2, 3], &copies, &servers);
+    traffic.phase("one pass");
+    toggle(two, "checked_prod_only_secondary");
     // One pass takes a copy out, and the next one takes it in.
-    toggle(&two, "checked_prod_api");
-    once(&project, 10).says(&[out, "staged and tested generation"]);
+    toggle(two, "checked_prod_api");
+    once(&project, 10).says(&[OUT, "staged and tested generation"]);
     once(&project, 10).says_not(&["staged and tested generation"]);
-    toggle(&two, "checked_prod_api");
-    once(&project, 0).says(&[back, "all are in and answer"]);
+    toggle(two, "checked_prod_api");
+    once(&project, 0).says(&[BACK, "all are in and answer"]);
     let seen = traffic.end();
     for target in &seen.0.targets {
+        let is_tcp = target.target.starts_with("tcp:");
         for phase in &target.phases {
-            let counts = &phase.counts;
-            println!("{}: {}: {} sent, {} failed", target.target, phase.phase, counts.sent, counts.failed + counts.cuts);
+            let (counts, lost) = (&phase.counts, phase.counts.failed + phase.counts.cuts);
+            println!("{}: {}: {} sent, {lost} failed, slowest {:?} ms", target.target, phase.phase, counts.sent, counts.slowest_ms);
             let is_quiet = phase.phase.contains(": ");
-            assert!(!is_quiet || counts.failed + counts.cuts == 0, "{}: {:#?}", phase.phase, target.failures);
-            assert!(phase.phase != "answers 503" || counts.failed > 0, "the fault was not seen");
+            assert!(!is_quiet || lost == 0, "{}: {:#?}", phase.phase, target.failures);
+            // A line that the copy had when it died, or fell silent, cannot be sent again. The next ones go elsewhere.
+            assert!(!is_tcp || phase.phase == "hangs" || lost <= N_CLIENTS, "{}: {:#?}", phase.phase, target.failures);
+            assert!(is_tcp || phase.phase != "answers 503" || lost > 0, "the fault was not seen");
         }
     }
-    a_server_that_is_gone(&project, &one, &two);
+    a_server_that_is_gone(&project, one, two);
 }
 
 /// Nobody can ask from it and nobody answers on it: the others see that, and what is there is out until it is back.
