@@ -128,22 +128,29 @@ fn a_signal_ends_a_hook_that_comes_before_everything_else() {
     assert!(!dir.path().join("playbooks/late").exists(), "the hook goes on");
 }
 
-/// As `nohup` has it.
+/// As `nohup` has it. A script has Ctrl-C ignored by what it starts in the background, which is asked to end by `kill -INT` all the same.
 #[test]
-fn a_signal_that_is_ignored_ends_nothing() {
+fn a_hangup_that_is_ignored_ends_nothing_and_an_interrupt_does() {
+    for (signal, wanted) in [("HUP", 3), ("INT", 130)] {
+        ignored(signal, wanted);
+    }
+}
+
+fn ignored(signal: &str, wanted: i32) {
     let dir = folder();
     let hook = "\n[hooks]\nbefore_connect = [{ command = \"echo begun >begun; sleep 2; echo >late; exit 1\" }]\n";
     fs::write(dir.path().join("playbooks/shop.toml"), format!("{PLAYBOOK}{hook}")).unwrap();
     let mut command = Command::new("sh");
-    command.args(["-c", "trap '' HUP; exec \"$@\"", "sh", env!("CARGO_BIN_EXE_flipside"), "deploy", "-y", "--state-dir", "state"]);
+    let script = format!("trap '' {signal}; exec \"$@\"");
+    command.args(["-c", &script, "sh", env!("CARGO_BIN_EXE_flipside"), "deploy", "-y", "--state-dir", "state"]);
     let child = command.current_dir(dir.path()).stdin(Stdio::null()).stderr(Stdio::piped()).spawn().unwrap();
     let begun = dir.path().join("playbooks/begun");
     until("the hook does not begin", || begun.exists());
-    assert!(Command::new("kill").args(["-s", "HUP", &child.id().to_string()]).status().unwrap().success());
+    assert!(Command::new("kill").args(["-s", signal, &child.id().to_string()]).status().unwrap().success());
     let output = child.wait_with_output().unwrap();
     let said = String::from_utf8(output.stderr).unwrap();
-    assert!(dir.path().join("playbooks/late").exists(), "the hook was stopped: {said}");
-    assert_eq!(output.status.code(), Some(3), "{said}");
+    assert_eq!(dir.path().join("playbooks/late").exists(), wanted == 3, "{signal}: {said}");
+    assert_eq!(output.status.code(), Some(wanted), "{signal}: {said}");
 }
 
 #[test]

@@ -1,6 +1,7 @@
 //! The signals that ask a command to end: Ctrl-C, SIGTERM, SIGHUP. Once one of them is caught, the process ends by none of them any more,
-//! whoever listens. So they are counted from then on, and one that comes between two who would act on it is not lost. What whoever started
-//! us has had ignored, as `nohup` does with SIGHUP, is no request to end.
+//! whoever listens. So they are counted from then on, and one that comes between two who would act on it is not lost. SIGHUP is no
+//! request to end where whoever started us has had it ignored, as `nohup` does; SIGINT is one all the same, which scripts have ignored by
+//! whatever they start in the background.
 //! Deliberately absent: what they do to a run (see `carry_out`).
 use super::exit::Outcome;
 use super::passphrase;
@@ -26,10 +27,10 @@ fn counted() -> watch::Receiver<u32> {
 
 /// Where they cannot be caught, none ever comes.
 async fn count(came: watch::Sender<u32>) {
-    let ignored = std::fs::read_to_string("/proc/self/status").map_or(0, |status| ignored(&status));
+    let is_under_nohup = std::fs::read_to_string("/proc/self/status").is_ok_and(|status| ignores_hangup(&status));
     let mut all = JoinSet::new();
     for kind in [SignalKind::interrupt(), SignalKind::terminate(), SignalKind::hangup()] {
-        if ignored >> (kind.as_raw_value() - 1) & 1 == 1 {
+        if kind == SignalKind::hangup() && is_under_nohup {
             continue;
         }
         let Ok(mut caught) = signal(kind) else { continue };
@@ -43,10 +44,10 @@ async fn count(came: watch::Sender<u32>) {
     while all.join_next().await.is_some() {}
 }
 
-/// The signals that a process ignores, the first in the lowest bit, by its `/proc/PID/status`.
-fn ignored(status: &str) -> u64 {
+/// A process ignores SIGHUP, the lowest bit of the mask in its `/proc/PID/status`.
+fn ignores_hangup(status: &str) -> bool {
     let mask = status.lines().find_map(|line| line.strip_prefix("SigIgn:"));
-    mask.and_then(|mask| u64::from_str_radix(mask.trim(), 16).ok()).unwrap_or(0)
+    mask.and_then(|mask| u64::from_str_radix(mask.trim(), 16).ok()).is_some_and(|mask| mask & 1 == 1)
 }
 
 /// Ends once so many have come.
@@ -92,8 +93,8 @@ mod tests {
 
     #[test]
     fn what_is_ignored_is_read_from_the_status_of_the_process() {
-        let status = "SigBlk:\t0000000000000000\nSigIgn:\t0000000000001001\nSigCgt:\t0000000000000002\n";
-        assert_eq!(ignored(status), 0x1001);
-        assert_eq!(ignored("Name:\tflipside\n"), 0);
+        let status = |mask: &str| format!("SigBlk:\t0000000000000001\nSigIgn:\t{mask}\nSigCgt:\t0000000000000001\n");
+        assert!(ignores_hangup(&status("0000000000001001")));
+        assert!(!ignores_hangup(&status("0000000000001002")) && !ignores_hangup("Name:\tflipside\n"));
     }
 }
