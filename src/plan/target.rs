@@ -44,7 +44,7 @@ pub(super) struct Desired<'a> {
     pub spec: String,
     /// Its public hosts get the maintenance page.
     pub maintenance: bool,
-    /// It is not this plan's matter: what the playbook says by now of its hosts and its balance is not deployed with it.
+    /// It is not this plan's matter: what the playbook says by now of its hosts, its balance and its internal port is not deployed with it.
     pub as_routed: bool,
     /// Why its secrets are not what the live side was given, where they are not.
     pub secret_change: Option<String>,
