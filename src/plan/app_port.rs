@@ -83,8 +83,7 @@ fn question(routing: &Routing<'_>, server: &ServerName, desired: &Desired<'_>, s
     let is_served = backends.iter().any(|backend| backend.app_port.is_some()) && !routing.hosts(server, desired, side).0.is_empty();
     let proxy = desired.service.proxy.as_ref().filter(|_| is_served)?;
     let there = || desired.present?.side(side).find_map(|unit| unit.number(label::APP_PORT));
-    let is_new = desired.moves() && desired.to == Some(side) && desired.change != Change::Restore;
-    let number: Option<u16> = if is_new { None } else { there() };
+    let number: Option<u16> = if routing.is_new(desired, side) { None } else { there() };
     let port = format!("app port {}", number.or(desired.service.app_port())?);
     let path = if proxy.front.strip_prefix { "/".to_owned() } else { proxy.front.path_prefix.clone() };
     let kind = ProbeKind::Http { path, host: proxy.hosts.first()?.clone() };

@@ -112,7 +112,8 @@ impl Routing<'_> {
     }
 
     /// The side is yet to be started, as the playbook says.
-    fn is_new(&self, desired: &Desired<'_>, side: Side) -> bool {
+    #[must_use]
+    pub(super) fn is_new(&self, desired: &Desired<'_>, side: Side) -> bool {
         desired.moves() && desired.to == Some(side) && desired.change != super::types::Change::Restore
     }
 
@@ -148,8 +149,7 @@ impl Routing<'_> {
             backends.extend(self.idle_twins(server, desired, side));
             backends.sort_by_key(|backend| (backend.side != side, backend.replica));
         }
-        let moving = desired.moves() && desired.to == Some(side);
-        let version = if moving && desired.change != super::types::Change::Restore {
+        let version = if self.is_new(desired, side) {
             self.playbook.version.clone()
         } else {
             let unit = desired.present.and_then(|present| present.side(side).next());
