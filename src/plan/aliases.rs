@@ -28,13 +28,13 @@ fn wanted(routing: &Routing<'_>, server: &ServerName) -> Result<Vec<ContainerSpe
     }
     let (project, env) = (&routing.playbook.project, &routing.playbook.env);
     let mut all = Vec::new();
-    for desired in routing.desired.iter().filter(is_deployed).filter(|desired| desired.service.alias) {
+    for desired in routing.desired.iter().filter(is_deployed).filter(|desired| has_name(routing, desired)) {
         let Some(port) = port(desired) else { continue };
         let stem = layout::stem(project, env, desired.name);
         let labels = [(label::PROJECT, project.to_string()), (label::ENV, env.to_string()), (label::SERVICE, desired.name.to_string())];
         let aliases = vec![desired.name.to_string()];
         all.push(alias_container(Alias {
-            name: format!("{stem}.{ROLE}"),
+            name: name_of(routing, desired.name),
             image: routing.inventory.nginx.image.clone(),
             remote_root: settings.remote_root.clone(),
             config: render_alias(routing.templates, &stem, port)?,
@@ -43,6 +43,23 @@ fn wanted(routing: &Routing<'_>, server: &ServerName) -> Result<Vec<ContainerSpe
         }));
     }
     Ok(all)
+}
+
+/// It has a name of its own: as the playbook says, or, where it is left as it is, as the fleet has it.
+fn has_name(routing: &Routing<'_>, desired: &Desired<'_>) -> bool {
+    if desired.as_routed { is_named(routing, desired.name) } else { desired.service.alias }
+}
+
+/// Any server has its name.
+#[must_use]
+pub(super) fn is_named(routing: &Routing<'_>, service: &ServiceName) -> bool {
+    let name = name_of(routing, service);
+    let mut containers = routing.fleet.values().flat_map(|facts| &facts.containers);
+    containers.any(|container| container.name == name && is_alias(routing, container))
+}
+
+fn name_of(routing: &Routing<'_>, service: &ServiceName) -> String {
+    format!("{}.{ROLE}", layout::stem(&routing.playbook.project, &routing.playbook.env, service))
 }
 
 /// The port under which it is found: that of the side which serves once the plan is done. Of what is there, its own, which is another one than

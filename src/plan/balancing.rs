@@ -5,7 +5,7 @@ use super::target::Desired;
 use super::types::{Finding, Level};
 use crate::config::{Inventory, Takes, ZoneRouting};
 use crate::model::{Method, Protocol, ServerName, Upstream, Zone};
-use crate::nginx::{BackendRole, MeshBackend, MeshService};
+use crate::nginx::{BackendRole, MeshBackend};
 use std::collections::BTreeSet;
 
 /// Gives the backends of one service on `server`'s NGINX their roles.
@@ -45,20 +45,6 @@ pub(super) fn upstream(inventory: &Inventory, desired: &Desired<'_>) -> Upstream
     let plus = inventory.nginx.plus;
     let slow_start = balance.upstream.slow_start.filter(|_| plus);
     Upstream { slow_start, checks: balance.active_checks.clone().filter(|_| plus), ..balance.upstream.clone() }
-}
-
-/// What is not this plan's matter, and is routed to the same copies by it, is balanced as it is.
-#[must_use]
-pub(super) fn as_routed(server: &ServerName, desired: &Desired<'_>, new: MeshService) -> MeshService {
-    let Some(route) = desired.present.and_then(|present| present.routes.get(server)).filter(|_| desired.as_routed) else { return new };
-    let copies = |service: &MeshService| -> BTreeSet<_> {
-        let live = service.backends.iter().filter(|copy| copy.side == service.live);
-        live.map(|copy| (copy.backend.clone(), copy.replica, copy.server.clone())).collect()
-    };
-    if route.live != new.live || copies(route) != copies(&new) {
-        return new;
-    }
-    MeshService { upstream: route.upstream.clone(), backends: route.backends.clone(), ..new }
 }
 
 /// NGINX refuses `backup` with some methods.

@@ -42,6 +42,19 @@ pub(super) fn front_tls(routing: &Routing<'_>, server: &ServerName, desired: &De
     Some(FrontTls { certificate, key, redirect: tls.redirect, hsts: tls.hsts, http2: tls.http2 })
 }
 
+/// The server has this certificate of a service, or gets it in this run.
+#[must_use]
+pub(super) fn has_certificate(routing: &Routing<'_>, server: &ServerName, desired: &Desired<'_>, tls: &FrontTls) -> bool {
+    let folder = tls.certificate.rsplit_once('/').map_or("", |(folder, _)| folder);
+    let digest = folder.rsplit('/').next().unwrap_or_default();
+    let read = desired.service.proxy.as_ref().and_then(|proxy| known(routing, proxy.tls.as_ref()?));
+    if read.is_some_and(|(_, read)| read == digest) {
+        return true;
+    }
+    let path = layout::tls_folder("", &routing.playbook.project, &routing.playbook.env, desired.name, digest);
+    routing.fleet.get(server).is_some_and(|facts| facts.secrets.contains_key(path.trim_start_matches('/')))
+}
+
 /// The services with TLS that a server of this kind has to serve.
 fn served<'d>(routing: &Routing<'d>) -> impl Iterator<Item = (&'d Desired<'d>, &'d Proxy, &'d ProxyTls)> {
     let desired: &'d [Desired<'d>] = routing.desired;

@@ -2,6 +2,7 @@
 //! Deliberately absent: which backends there are (`routes`), and when a server switches.
 use super::adopt;
 use super::certificates::front_tls;
+use super::left;
 use super::present::PresentService;
 use super::routes::Routing;
 use super::show::prose::server_list;
@@ -48,8 +49,8 @@ pub(super) fn front(
     if !is_edge(routing.inventory, server) {
         return nowhere;
     }
-    if let Some(route) = desired.present.and_then(|present| present.routes.get(server)).filter(|_| desired.as_routed) {
-        return (route.hosts.clone(), Front { maintenance: desired.maintenance, ..route.front.clone() });
+    if let Some(kept) = left::front(routing, server, desired, side, protocol) {
+        return kept;
     }
     let has_app_port = backends.iter().any(|backend| backend.app_port.is_some());
     let Some(proxy) = desired.service.proxy.as_ref().filter(|_| protocol == Protocol::Http || has_app_port) else {

@@ -22,6 +22,7 @@ mod going_back;
 mod half_switched;
 mod held;
 mod hooks;
+mod left;
 mod leftovers;
 mod level;
 mod lint;

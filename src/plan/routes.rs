@@ -1,6 +1,6 @@
 //! What each server's NGINX should route, and the generation that says so. Deliberately absent: when it is switched.
 use super::backends::is_name;
-use super::balancing::{as_routed, assign_roles, upstream};
+use super::balancing::{assign_roles, upstream};
 use super::batches::Batch;
 use super::behind::Behind;
 use super::canary::Split;
@@ -8,6 +8,7 @@ use super::checks::keep_out;
 use super::containers::speaks_grpc;
 use super::drift::Drift;
 use super::fronts::{add_hosts, front, main_settings};
+use super::left;
 use super::present::{Fleet, Present, PresentService, Unit};
 use super::record::Record;
 use super::sites::Sites;
@@ -170,7 +171,7 @@ impl Routing<'_> {
             canary: None,
             backends,
         };
-        Some(as_routed(server, desired, service))
+        Some(left::balanced(self, server, desired, service))
     }
 
     /// The generation of one server in which the services of `switched` have moved and the others have not. Where the new side cannot be
