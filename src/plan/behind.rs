@@ -189,16 +189,6 @@ impl Behind {
                     all.push(of(Level::Warning, None, name, text, "bring those servers level first, where that matters"));
                 }
             }
-            if wanted.catch_up && desired.moves() {
-                let text = format!("the playbook wants something else than the fleet has ({})", desired.reason);
-                all.push(of(
-                    Level::Fatal,
-                    None,
-                    name,
-                    text,
-                    "`flipside deploy` does both; catch-up only brings servers to what the fleet has",
-                ));
-            }
         }
         all
     }

@@ -1,6 +1,7 @@
 //! Playbook, inventory and facts to a plan, and what was noticed on the way. Deliberately absent: the waves of a deploy (see `deploy`).
 use super::adopt;
 use super::behind::Behind;
+use super::catch_up;
 use super::certificates;
 use super::checks;
 use super::containers::digest;
@@ -126,6 +127,7 @@ pub fn build(inputs: Inputs<'_>) -> Result<(Plan, Vec<Finding>), RenderError> {
     findings.extend(departed::findings(&routing));
     findings.extend(warm::findings(&routing));
     findings.extend(checks::notes(present, playbook, |name| desired.iter().any(|desired| desired.name == name && desired.moves())));
+    findings.extend(catch_up::findings(&routing, wanted));
     findings.extend(routing.behind.findings(playbook, inventory.servers.len(), desired, wanted));
     findings.extend(revert_notes(fleet));
     findings.extend(present.findings.iter().cloned());

@@ -135,6 +135,16 @@ pub(super) fn in_the_end(routing: &Routing<'_>, server: &ServerName) -> Result<V
     Ok(services(routing, files.iter()))
 }
 
+/// A page of the user's that the server has is another one in the playbook by now.
+#[must_use]
+pub(super) fn has_other_pages(routing: &Routing<'_>, server: &ServerName, route: &MeshService) -> bool {
+    let Some(facts) = routing.fleet.get(server).filter(|_| !route.hosts.is_empty()) else { return false };
+    page_kinds(&route.front).iter().any(|kind| {
+        let there = facts.nginx.files.get(&page_path(route, kind));
+        page(routing, route, kind).is_some_and(|own| there.is_some_and(|there| *there != own))
+    })
+}
+
 /// The user's own page.
 fn page(routing: &Routing<'_>, service: &MeshService, kind: &str) -> Option<String> {
     let proxy = routing.playbook.services.get(&service.service)?.proxy.as_ref()?;

@@ -8,6 +8,7 @@ mod batches;
 mod behind;
 mod build;
 mod canary;
+mod catch_up;
 mod certificates;
 mod checks;
 mod claims;

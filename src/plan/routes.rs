@@ -135,7 +135,8 @@ impl Routing<'_> {
     }
 
     /// The service as `server`'s NGINX should see it with `side` live. None where it cannot reach a backend.
-    fn mesh_service(&self, server: &ServerName, desired: &Desired<'_>, side: Side) -> Option<MeshService> {
+    #[must_use]
+    pub(super) fn mesh_service(&self, server: &ServerName, desired: &Desired<'_>, side: Side) -> Option<MeshService> {
         let internal_port = desired.internal_port?;
         let mut backends = self.backends(server, desired, side);
         if backends.is_empty() {

@@ -67,6 +67,13 @@ fn a_server_that_cannot_be_reached_is_left_behind_and_brought_level() {
     let other = Project::new(&fleet, &playbook("3.0", 2));
     other.flipside(&["status"]).exits(0).says(&["server3: it is behind: it has api 1.0, and the fleet has 2.0", "flipside catch-up"]);
     other.flipside(&["catch-up", "-y"]).exits(3).says(&["the playbook wants something else than the fleet has", "flipside deploy"]);
+    // Nor does what was not deployed come along where the containers are the same.
+    other.playbook(&playbook("2.0", 2).replace("shop.example.com", "other.example.com"));
+    other.flipside(&["catch-up", "-y", "--output", "json"]).exits(3).says(&[
+        "{\"event\":\"findings\",",
+        "(hosts other.example.com instead of shop.example.com)",
+        "\"verdict\":\"refused\"",
+    ]);
     other.playbook(&playbook("2.0", 2));
     other.flipside(&["catch-up", "-y"]).exits(0).says(&["== join the fleet", "2 services brought level"]);
     is(&other, "api", "RUNNING", "secondary", "2.0");
