@@ -7,11 +7,14 @@ use crate::server::Server;
 use crate::shop::{deploy, header, ports};
 use crate::tls::{certify, curl_of, tunnel};
 use crate::traffic::{HOST, Traffic};
-use crate::uploads::{MIB, Upload, arrived, post};
+use crate::uploads::{MIB, PIECE, Upload, arrived, by_the_door, post};
 use std::io::{Read, Write};
 use std::net::TcpStream;
 use std::process::Stdio;
 use std::time::{Duration, Instant};
+
+/// So many pieces of an upload are sent, one a second.
+const N_PIECES: usize = 24;
 
 /// The host of the service that speaks gRPC.
 const CALLS: &str = "calls.example.com";
@@ -254,8 +257,21 @@ fn each_setting_of_a_host_holds_below_its_path_alone() {
     assert!(!arrived(&servers, "shop_prod_large", 1), "NGINX has passed on a part of a body");
 
     // Both are under way when their services are deployed, for longer than the old workers wait for clients that may send one more request
-    // (10.5 s), and than a container takes to stop: they are waited for.
-    project.playbook(&settings("2.0").replace("drain_timeout = \"12s\"", "drain_timeout = \"25s\""));
+    // (10.5 s), and than a container takes to stop: they are waited for. So is one that comes through the host's door, and others who came
+    // through it and are answered all this time hide nobody.
+    let (internal, ..) = ports(&project, "large");
+    let (of_web, ..) = ports(&project, "web");
+    let by_door = {
+        let server = server.clone();
+        std::thread::spawn(move || by_the_door(&server, internal, "/echo", N_PIECES))
+    };
+    let pool: Vec<_> = (0..3)
+        .map(|_| {
+            let server = server.clone();
+            std::thread::spawn(move || by_the_door(&server, of_web, "/slow?ms=24000", 0))
+        })
+        .collect();
+    project.playbook(&settings("2.0").replace("drain_timeout = \"12s\"", "drain_timeout = \"30s\""));
     let mut run = project.start(&["deploy", "-y"]);
     run.until("== drain");
     for _ in 0..14 {
@@ -264,6 +280,13 @@ fn each_setting_of_a_host_holds_below_its_path_alone() {
     }
     for upload in uploads {
         upload.end();
+    }
+    run.until("== retire");
+    assert!(by_door.is_finished(), "its old side is stopped while it is at it");
+    assert_eq!(by_door.join().expect("a thread"), format!("200 {}", N_PIECES * PIECE));
+    for request in pool {
+        let answer = request.join().expect("a thread");
+        assert!(answer.starts_with("200 "), "{answer}");
     }
     run.end().exits(0).says(&["2 services switched"]);
 }

@@ -1,7 +1,7 @@
 //! Bodies of requests for the shop's public host: sent at once, or piece by piece, and what of them has reached a container. Deliberately
 //! absent: what is expected of them (see `outside`).
 use crate::project::Project;
-use crate::server::Server;
+use crate::server::{Server, in_quotes};
 use crate::tls::curl_of;
 use crate::traffic::HOST;
 use std::fs::File;
@@ -11,7 +11,7 @@ use std::time::Duration;
 
 pub(crate) const MIB: u64 = 1 << 20;
 /// What an upload sends at a time: more than NGINX takes in along with a request's head.
-const PIECE: usize = 64 << 10;
+pub(crate) const PIECE: usize = 64 << 10;
 
 /// Sends so many bytes at once, framed by their `Content-Length` or `chunked`: the status, and how many bytes came back.
 pub(crate) fn post(project: &Project, server: &Server, path: &str, length: u64, framing: &str) -> (u16, u64) {
@@ -74,4 +74,16 @@ pub(crate) fn arrived(servers: &[Server], container: &str, n_bytes: usize) -> bo
     let said = server.must(&asked);
     let received = said.split_whitespace().filter_map(|word| word.strip_prefix("bytes_received:"));
     received.filter_map(|number| number.parse::<usize>().ok()).any(|received| received >= n_bytes)
+}
+
+/// A request to a port of the server's localhost, whose body is sent in so many pieces, one a second: its status, and how much came back.
+/// With none, it is a GET.
+pub(crate) fn by_the_door(server: &Server, port: u16, path: &str, n_pieces: usize) -> String {
+    let program = "use IO::Socket::INET; my ($port, $path, $n, $size) = @ARGV; \
+                   my $s = IO::Socket::INET->new(PeerAddr => '127.0.0.1', PeerPort => $port) or die \"cannot connect: $!\\n\"; $s->autoflush(1); \
+                   my $body = $n ? \"Transfer-Encoding: chunked\\r\\n\" : ''; \
+                   print $s ($n ? 'POST' : 'GET').\" $path HTTP/1.1\\r\\nHost: localhost\\r\\n${body}Connection: close\\r\\n\\r\\n\"; \
+                   for (1..$n) { printf $s \"%x\\r\\n%s\\r\\n\", $size, 'x' x $size; sleep 1 } print $s \"0\\r\\n\\r\\n\" if $n; \
+                   local $/; my ($head, $back) = split /\\r\\n\\r\\n/, <$s> // 'nothing', 2; print substr($head, 9, 3), ' ', ($back // '') =~ tr/x//;";
+    server.run(&format!("perl -e {} {port} {} {n_pieces} {PIECE} 2>&1", in_quotes(program), in_quotes(path))).trim().to_owned()
 }

@@ -29,24 +29,82 @@ left() {
 $(sockets '0[12458]' /proc/net/tcp /proc/net/tcp6)
 ROWS
 }
+# The sockets that the old workers hold, by their inodes. Only their own user may look; it is the same for all of them.
+held() {
+    look="for pid in$leaving; do ls -l /proc/\$pid/fd; done"
+    listing=$(eval "$look" 2>/dev/null)
+    case $listing in
+    *' -> '*) ;;
+    *)
+        [ -n "$owner" ] || owns "${leaving##* }"
+        listing=$(su -s /bin/sh "$owner" -c "$look" 2>/dev/null)
+        case $listing in *' -> '*) ;; *) return 1 ;; esac
+        ;;
+    esac
+    inodes=' ' n_held=0
+    while read -r line; do
+        case $line in *' socket:['*) ;; *) continue ;; esac
+        line=${line##*socket:[}
+        inodes="$inodes${line%]} "
+        n_held=$((n_held + 1))
+    done <<ROWS
+$listing
+ROWS
+}
+# The name of the user that a process runs as.
+owner=
+owns() {
+    uid=
+    { while read -r key id rest; do [ "$key" != Uid: ] || uid=$id; done <"/proc/$1/status"; } 2>/dev/null
+    while IFS=: read -r name password id rest; do
+        [ -n "$owner" ] || [ "$id" != "$uid" ] || owner=$name
+    done </etc/passwd
+}
+is_held() { [ "$1" != 0 ] && case $inodes in *" $1 "*) ;; *) return 1 ;; esac; }
 # Requests that clients are still sending, where NGINX keeps a body until it has all of it: no connection leads to the old side yet, and the
-# old workers know no other. Everybody else who was connected at the switch and is still served by an old worker has a connection of NGINX's
-# own. A client that speaks HTTP/2 may have many of these, and hides others; without grep nobody is found.
+# old workers know no other. Everybody else whom an old worker still serves has a connection of NGINX's own. A client that comes through a
+# door has its socket in the table of the door's namespace: it is one that no table here has. A client that speaks HTTP/2 may have many
+# connections of NGINX's own, and hides others.
 sending() {
-    n_sending=0
-    [ -s /flipside/nginx/connections ] || return 0
-    set -- /proc/net/tcp
-    [ ! -r /proc/net/tcp6 ] || set -- /proc/net/tcp /proc/net/tcp6
-    ports=
-    for port in $(grep -oh ':[0-9A-F]* 0*:0000 0A ' "$@" 2>/dev/null); do
-        case $port in :????) ports="$ports${ports:+|}${port#:}" ;; esac
+    n_sending=0 n_own=0 n_known=0 ports=' ' unseen=
+    held || {
+        [ -z "$leaving" ] || unseen=yes
+        return 0
+    }
+    set -- /proc/net/tcp /proc/net/tcp6
+    while read -r slot local remote state rest; do
+        [ "$state" != 0A ] || ports="$ports${local##*:} "
+    done <<ROWS
+$(sockets 0A "$@")
+ROWS
+    while read -r slot local remote state queues timer retransmits uid timeout inode rest; do
+        is_held "${inode:-0}" || continue
+        n_known=$((n_known + 1))
+        [ "$state" != 0A ] || continue
+        case $ports in *" ${local##*:} "*) n_sending=$((n_sending + 1)) ;; *) n_own=$((n_own + 1)) ;; esac
+    done <<ROWS
+$(sockets '0[^6]' "$@")
+ROWS
+    while read -r slot references protocol flags type state inode path; do
+        is_held "${inode:-0}" || continue
+        n_known=$((n_known + 1))
+        case $state$path in 03/flipside/run/?*) n_sending=$((n_sending + 1)) ;; esac
+    done </proc/net/unix
+    for table in /proc/net/udp /proc/net/udp6; do
+        [ -r "$table" ] || continue
+        while read -r slot local remote state queues timer retransmits uid timeout inode rest; do
+            ! is_held "${inode:-0}" || n_known=$((n_known + 1))
+        done <"$table"
     done
-    [ -n "$ports" ] || return 0
-    rows=$(grep -hFf /flipside/nginx/connections "$@")
-    clients=$(printf '%s\n' "$rows" | grep -cE "^ *[0-9]+: [0-9A-F]+:($ports) [0-9A-F:]+ 01 ")
-    own=$(printf '%s\n' "$rows" | grep -vE "^ *[0-9]+: [0-9A-F]+:($ports) " | grep -cE '^ *[0-9]+: [0-9A-F:]+ [0-9A-F:]+ 0[18] ')
-    n_sending=$((clients + $(grep -cFf /flipside/nginx/connections /proc/net/unix) - own))
+    n_sending=$((n_sending + n_held - n_known - n_own))
     [ "$n_sending" -gt 0 ] || n_sending=0
+}
+# Nothing has to be waited for any more.
+idle() {
+    left "$@"
+    [ "$n_left" -eq 0 ] || return
+    sending
+    [ "$n_sending" -eq 0 ] && [ -z "$unseen" ]
 }
 while :; do
     now
@@ -57,17 +115,16 @@ while :; do
         exit 0
     fi
     if [ "$over" -ge "$quiet" ]; then
-        left "$@"
-        n_sending=0
-        [ "$n_left" -gt 0 ] || sending
-        # So nothing has to be left twice in a row.
-        if [ "$n_left" -eq 0 ] && [ "$n_sending" -eq 0 ] && nap 0.05 && left "$@" && [ "$n_left" -eq 0 ] && sending && [ "$n_sending" -eq 0 ]; then
+        n_sending=0 unseen=
+        # Twice in a row.
+        if idle "$@" && nap 0.05 && idle "$@"; then
             say "seen: drained $(show_centis $over) after the switch: no connection to the old side is left ($(count $leaving) old workers serve others)"
             exit 0
         fi
         if [ "$over" -ge "$bound" ]; then
             rest="connections left to $where: $n_left"
             [ "$n_sending" -eq 0 ] || rest="requests that clients are still sending: $n_sending"
+            [ -z "$unseen" ] || rest="whether clients are still sending a request cannot be seen: the sockets of NGINX's old workers cannot be looked at"
             say "seen: drain_timeout is over $(show_centis $over) after the switch; $rest"
             exit 0
         fi

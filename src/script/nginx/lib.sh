@@ -1,5 +1,6 @@
 # What the scripts inside the NGINX container share. Of the image they need sh, cat, ln, mv (with -T), rm, sleep and readlink, a door's tr, too;
-# with grep they are quicker where there are many connections, and with flock no lock outlives whoever holds it.
+# with grep they are quicker where there are many connections, with ls and su a drain sees who is still sending, and with flock no lock outlives
+# whoever holds it.
 say() { printf '%s\n' "$*"; }
 fail() {
     say "error: $1"

@@ -41,13 +41,6 @@ proven() {
     done
     return 1
 }
-# Who is connected now, by the two ends of each connection: of these the drain looks for those that are still sending a request. What nobody
-# has accepted yet has the inode 0, and may become a new worker's.
-connected() {
-    sockets '0[18]' /proc/net/tcp /proc/net/tcp6 | grep ' 0[18] [0-9A-F:]* [0-9A-F:]* [0-9A-F]*  *[0-9]*  *[0-9]* [1-9]' |
-        grep -o '[0-9A-F][0-9A-F]*:[0-9A-F][0-9A-F]* [0-9A-F][0-9A-F]*:[0-9A-F][0-9A-F]* ' || [ $? -eq 1 ] || return
-    grep -o ' 03 [0-9]* /flipside/run/..*' /proc/net/unix || [ $? -eq 1 ]
-}
 current=$(readlink current)
 current=${current##*/}
 serving
@@ -72,8 +65,6 @@ for socket in /flipside/run/*.sock; do
 done
 workers
 before=$active
-rm -f connections
-connected 2>/dev/null >connections.tmp && mv connections.tmp connections || rm -f connections.tmp
 # A switch that is cut off here is not taken for somebody's who moved the link by hand.
 printf '%s\n' "$to" >switching
 point_to "$to" || {
