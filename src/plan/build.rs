@@ -18,6 +18,7 @@ use super::rebase;
 use super::remove::remove_waves;
 use super::revert::{revert_notes, take_over, to_take_over};
 use super::routes::{Generation, Moment, Routing};
+use super::same_names;
 use super::sites::Sites;
 use super::steps::plain;
 use super::summary::{removal, summary};
@@ -118,6 +119,7 @@ pub fn build(inputs: Inputs<'_>) -> Result<(Plan, Vec<Finding>), RenderError> {
     let concerned = if removed.is_empty() { participants(&routing) } else { fleet.keys().collect() };
     findings.extend(drift.findings(|server| concerned.contains(server)));
     findings.extend(lint(&routing));
+    findings.extend(same_names::findings(&routing));
     findings.extend(certificates::left_without(&routing)?);
     if removed.is_empty() && wanted.maintenance.is_none() {
         findings.extend(certificates::findings(&routing));

@@ -43,6 +43,7 @@ mod record;
 mod remove;
 mod revert;
 mod routes;
+mod same_names;
 mod secrets;
 mod show;
 mod sites;
