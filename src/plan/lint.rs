@@ -3,6 +3,7 @@ use super::adopt;
 use super::app_port;
 use super::backends::unit_backend;
 use super::balancing;
+use super::build::participants;
 use super::containers::{SET_BY_US, has_door, volume_name};
 use super::drift::strangers;
 use super::fronts;
@@ -11,7 +12,7 @@ use super::routes::Routing;
 use super::show::prose::server_list;
 use super::target::Desired;
 use super::types::{Change, Finding, Level};
-use crate::config::Server;
+use crate::config::{Ingress, Server};
 use crate::facts::Facts;
 use crate::model::{Backend, BackendMode, ServerName, ServiceName};
 use crate::nginx::{MeshService, read_service};
@@ -76,6 +77,18 @@ fn check_server(routing: &Routing<'_>, server: &ServerName, settings: &Server, f
             facts.ephemeral.0
         );
         findings.push(at(Level::Warning, server, text, "set it to 32768 60999, or pin `host_port` below it".to_owned()));
+    }
+    let opens_publicly = |address: &Ipv4Addr| !is_private(*address) && !address.is_loopback() && !settings.allow_public_backends;
+    if let (Ingress::Private, Some(address)) =
+        (fronts::ingress_of(routing.inventory, server), settings.private_address.filter(opens_publicly))
+        && participants(routing).contains(server)
+    {
+        findings.push(at(
+            Level::Fatal,
+            server,
+            format!("its private_address {address} is public: `ingress = \"private\"` would publish ports 80 and 443 there"),
+            format!("give [servers.{server}] a private address; or say `ingress = \"public\"` where that is what is wanted"),
+        ));
     }
     if routing.mode == BackendMode::MultiServer
         && routing.desired.iter().any(|desired| desired.servers.contains(server) && desired.service.port.is_some())
