@@ -131,7 +131,8 @@ impl KnownHosts {
     }
 
     /// What the files say about `blob` (wire format) of type `kind`, shown by `host` on `port`.
-    /// On a port other than 22 a line without a port vouches for its key too, as in OpenSSH, but never condemns another one.
+    /// On a port other than 22 a line without a port vouches for its key where no line names the host with the port, as in OpenSSH, but never
+    /// condemns another one.
     #[must_use]
     pub(super) fn verdict(&self, host: &str, port: u16, kind: &str, blob: &[u8]) -> Verdict {
         let names = lookups(host, port);
@@ -139,11 +140,13 @@ impl KnownHosts {
         if let Some(entry) = all().find(|entry| entry.mark == Mark::Revoked && entry.blob == blob) {
             return Verdict::Revoked(entry.place.clone());
         }
-        if all().any(|entry| entry.mark == Mark::Plain && entry.blob == blob) {
+        let plain_of = |name| self.naming(name).filter(|entry| entry.mark == Mark::Plain);
+        let asked = names.iter().find(|name| plain_of(name).next().is_some());
+        if asked.is_some_and(|name| plain_of(name).any(|entry| entry.blob == blob)) {
             return Verdict::Known;
         }
         let Some(name) = names.first() else { return Verdict::Unknown };
-        let plain: Vec<&Entry> = self.naming(name).filter(|entry| entry.mark == Mark::Plain).collect();
+        let plain: Vec<&Entry> = plain_of(name).collect();
         if let Some(nearest) = plain.iter().find(|entry| entry.kind == kind).or_else(|| plain.first()) {
             let mut kinds: Vec<String> = plain.iter().map(|entry| entry.kind.clone()).collect();
             kinds.dedup();

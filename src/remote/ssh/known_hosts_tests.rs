@@ -46,6 +46,7 @@ fn a_line_without_a_port_vouches_but_does_not_condemn() {
     assert_eq!(verdict(&text, "web", 2222, b"AAAA"), Verdict::Known);
     assert_eq!(verdict(&text, "web", 2222, b"BBBB"), Verdict::Unknown, "another daemon may well have another key");
     let both = format!("web ssh-ed25519 {A}\n[web]:2222 ssh-ed25519 {B}\n");
+    assert_eq!(verdict(&both, "web", 2222, b"AAAA"), changed(2, &["ssh-ed25519"]), "the machine at port 22 is not the one behind 2222");
     assert_eq!(verdict(&both, "web", 22, b"BBBB"), changed(1, &["ssh-ed25519"]), "a line with a port says nothing about 22");
 }
 
