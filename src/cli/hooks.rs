@@ -10,6 +10,9 @@ use crate::plan::{Change, Plan, prose};
 use crate::remote::{HOOK_OUTPUT, run_here};
 use std::collections::BTreeMap;
 
+/// How much of what was seen a hook is told, in characters: all its variables together have to fit into what a process is started with.
+const MOST_OF_A_FAILURE: usize = 4096;
+
 /// Runs the hooks of this moment, one after the other. Nothing has been changed anywhere yet. A signal ends them: they have process groups of
 /// their own, which no Ctrl-C reaches.
 ///
@@ -89,7 +92,8 @@ fn variables(
 fn of_failure(plan: &Plan, ledger: &Ledger, verdict: Verdict) -> [(&'static str, String); 8] {
     let id = ledger.first_failure.as_ref();
     let step = id.and_then(|id| plan.step(id));
-    let seen = id.and_then(|id| ledger.failures.get(id)).map(|failure| failure.seen.clone());
+    let seen = id.and_then(|id| ledger.failures.get(id)).map(|failure| failure.seen.as_str());
+    let failure = seen.or(ledger.abort.as_deref()).unwrap_or_default();
     let became = match verdict {
         Verdict::Stuck => "stuck",
         Verdict::Held => "held",
@@ -105,7 +109,24 @@ fn of_failure(plan: &Plan, ledger: &Ledger, verdict: Verdict) -> [(&'static str,
         ("FLIPSIDE_FAILED_STEP", step.map(|step| step.title.clone()).unwrap_or_default()),
         ("FLIPSIDE_FAILED_SERVER", id.map(|id| id.server.to_string()).unwrap_or_default()),
         ("FLIPSIDE_FAILED_SERVICE", step.and_then(|step| step.service.as_ref()).map(ToString::to_string).unwrap_or_default()),
-        ("FLIPSIDE_FAILURE", seen.or_else(|| ledger.abort.clone()).unwrap_or_default()),
+        ("FLIPSIDE_FAILURE", as_variable(failure)),
         ("FLIPSIDE_VERDICT", became.to_owned()),
     ]
+}
+
+/// Text from servers, as an environment variable can hold it: a NUL in one keeps the process from being started.
+fn as_variable(text: &str) -> String {
+    prose::clean_lines(&text.chars().take(MOST_OF_A_FAILURE).collect::<String>())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn whatever_was_seen_a_hook_is_told_of_it() {
+        let greeting = "an answer that is not HTTP: J\0\0\0\u{1b}[2J5.7\nand more";
+        assert_eq!(as_variable(greeting), "an answer that is not HTTP: J5.7\nand more");
+        assert_eq!(as_variable(&"ä".repeat(100_000)).chars().count(), MOST_OF_A_FAILURE);
+    }
 }

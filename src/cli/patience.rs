@@ -3,6 +3,7 @@
 use super::exit::Outcome;
 use super::print::{complain, talk};
 use crate::model::{Millis, ServerName};
+use crate::plan::prose;
 use crate::remote::{LeaseError, Servers};
 use std::collections::BTreeSet;
 use std::hash::{BuildHasher, RandomState};
@@ -37,7 +38,7 @@ impl Patience {
             return false;
         }
         if self.told.as_deref() != Some(who) {
-            talk(&format!("flipside: waiting, {} at most: {text}\n", Millis::seconds(left.as_secs().max(1))));
+            talk(&format!("flipside: waiting, {} at most: {}\n", Millis::seconds(left.as_secs().max(1)), prose::clean(text)));
             self.told = Some(who.to_owned());
         }
         let dice = RandomState::new().hash_one(0_u8) % 1000;

@@ -5,7 +5,7 @@ use super::print::{complain, talk};
 use super::survey::{Surveyed, is_of};
 use crate::facts::{Facts, RevertState};
 use crate::model::ServerName;
-use crate::plan::{Plan, REVERT_GRACE};
+use crate::plan::{Plan, REVERT_GRACE, prose};
 use std::collections::BTreeSet;
 use std::time::{Duration, Instant};
 
@@ -48,6 +48,7 @@ pub(super) async fn until_put_back(surveyed: &mut Surveyed, plan: &Plan) -> Resu
             others.iter().find_map(|server| surveyed.fleet.get(server).filter(|facts| facts.lease.is_none()).map(|facts| (server, facts)));
         let Some((server, facts)) = free else { return Ok(told || others != before) };
         let who = facts.revert.as_ref().map_or("", |revert| revert.holder.as_str());
+        let who = prose::clean(who);
         let text = format!("{server} is about to put back what a run of another project left half switched ({who})");
         if began.elapsed() > bound {
             complain(&format!(

@@ -1,4 +1,5 @@
 //! What is wrong with a file, where, and how it is printed. Deliberately absent: deciding what is wrong.
+use crate::model::is_invisible;
 use std::fmt;
 
 /// A range of bytes in the text of a file.
@@ -127,11 +128,6 @@ fn printable(c: char) -> char {
         c if c.is_control() || is_invisible(c) => '\u{fffd}',
         c => c,
     }
-}
-
-/// Characters that turn or hide the text around them.
-fn is_invisible(c: char) -> bool {
-    matches!(c, '\u{200b}'..='\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2060}'..='\u{2069}' | '\u{feff}')
 }
 
 impl Problem {

@@ -18,6 +18,7 @@ mod side;
 mod staying;
 mod time;
 mod upstream;
+mod visible;
 
 pub use action::{Action, HealthPolicy, NetworkSpec, Probe, ProbeKind};
 pub use adopted::Adopted;
@@ -41,6 +42,7 @@ pub use side::Side;
 pub use staying::StayPolicy;
 pub use time::Millis;
 pub use upstream::{Method, Upstream};
+pub use visible::is_invisible;
 
 use serde::{Deserialize, Serialize};
 

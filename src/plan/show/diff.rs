@@ -39,7 +39,7 @@ fn files_diff(files: &NginxFiles, paint: Paint) -> Vec<String> {
         let name = |side: &str, content: Option<&str>| content.map_or_else(|| "/dev/null".to_owned(), |_| format!("{side}/{path}"));
         let diff = TextDiff::from_lines(old.unwrap_or(""), new.unwrap_or(""));
         let text = diff.unified_diff().context_radius(CONTEXT).header(&name("a", old), &name("b", new)).to_string();
-        lines.extend(text.lines().map(|line| coloured(line, paint)));
+        lines.extend(text.lines().map(|line| coloured(&prose::clean(line), paint)));
     }
     lines
 }

@@ -123,9 +123,9 @@ fn findings(findings: &[Finding], paint: Paint) -> Vec<String> {
         let place: Vec<&str> =
             finding.server.iter().map(|name| name.as_str()).chain(finding.service.iter().map(|name| name.as_str())).collect();
         let place = if place.is_empty() { String::new() } else { format!("{}: ", place.join(", ")) };
-        lines.push(format!("  {level}  {place}{}", finding.text));
+        lines.push(format!("  {level}  {place}{}", prose::clean_lines(&finding.text)));
         if !finding.hint.is_empty() {
-            lines.push(format!("           {}", paint.cyan(&finding.hint)));
+            lines.push(format!("           {}", paint.cyan(&prose::clean_lines(&finding.hint))));
         }
     }
     lines

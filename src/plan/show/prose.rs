@@ -1,5 +1,5 @@
 //! How times, counts and lists of servers read. Deliberately absent: colour.
-use crate::model::{Millis, ServerName, ServiceName};
+use crate::model::{Millis, ServerName, ServiceName, is_invisible};
 use crate::plan::types::Finding;
 
 /// How many names of a list are written out before the rest is counted.
@@ -31,8 +31,8 @@ pub fn server_list<'a>(servers: impl IntoIterator<Item = &'a ServerName>) -> Str
     format!("{} and {} more", names[..NAMES_SHOWN].join(", "), names.len() - NAMES_SHOWN)
 }
 
-/// Text that came from elsewhere, made safe to print on one line: escape sequences and control characters are taken out, a tab
-/// becomes a blank. A container's log must not be able to move the cursor of whoever reads it.
+/// Text that came from elsewhere, made safe to print on one line: escape sequences, control characters and those that turn or hide the
+/// text around them are taken out, a tab becomes a blank. A container's log must not be able to move the cursor of whoever reads it.
 #[must_use]
 pub fn clean(text: &str) -> String {
     let mut out = String::with_capacity(text.len());
@@ -41,11 +41,17 @@ pub fn clean(text: &str) -> String {
         match character {
             '\u{1b}' => skip_escape(&mut characters),
             '\t' => out.push(' '),
-            _ if character.is_control() => {}
+            _ if character.is_control() || is_invisible(character) => {}
             _ => out.push(character),
         }
     }
     out
+}
+
+/// As [`clean`]; what are several lines stays so.
+#[must_use]
+pub fn clean_lines(text: &str) -> String {
+    text.split('\n').map(clean).collect::<Vec<_>>().join("\n")
 }
 
 /// ECMA-48: `ESC [` parameters and a final byte from `@` to `~`; `ESC ]` up to BEL or `ESC \`; otherwise one character.
@@ -73,8 +79,8 @@ fn skip_escape(characters: &mut std::iter::Peekable<std::str::Chars<'_>>) {
 pub fn finding(finding: &Finding) -> Vec<String> {
     let place: Vec<&str> = finding.server.iter().map(ServerName::as_str).chain(finding.service.iter().map(ServiceName::as_str)).collect();
     let place = if place.is_empty() { String::new() } else { format!("{}: ", place.join(", ")) };
-    let mut lines = vec![format!("{place}{}", finding.text)];
-    lines.extend(Some(format!("  {}", finding.hint)).filter(|_| !finding.hint.is_empty()));
+    let mut lines = vec![format!("{place}{}", clean_lines(&finding.text))];
+    lines.extend(Some(format!("  {}", clean_lines(&finding.hint))).filter(|_| !finding.hint.is_empty()));
     lines
 }
 
@@ -129,5 +135,7 @@ mod tests {
         assert_eq!(clean("\u{1b}]0;title\u{7}x\u{1b}]8;;u\u{1b}\\y"), "xy");
         assert_eq!(clean("\u{1b}[2J"), "");
         assert_eq!(clean("naïve – ✔"), "naïve – ✔");
+        assert_eq!(clean("a\u{202e}b\u{200b}c"), "abc", "nor turn or hide what stands beside it");
+        assert_eq!(clean_lines("a\u{1b}[2J\nb\r\n"), "a\nb\n");
     }
 }
