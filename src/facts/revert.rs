@@ -26,7 +26,7 @@ pub(super) fn read(text: &str) -> Option<RevertFact> {
         _ => return None,
     };
     let to = to.iter().map(|word| generation(word)).collect::<Option<Vec<_>>>()?;
-    Some(RevertFact { state, at: seconds.parse::<u64>().ok()? * 1000, back: generation(back)?, to, holder, text })
+    Some(RevertFact { state, at: seconds.parse::<u64>().ok()?.saturating_mul(1000), back: generation(back)?, to, holder, text })
 }
 
 #[cfg(test)]

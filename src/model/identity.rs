@@ -77,10 +77,10 @@ pub fn internal_port(project: &ProjectName, env: &EnvName, service: &ServiceName
     5000 + fold_hash(&format!("{project}_{env}_{service}_internal"))
 }
 
-/// The secondary side's host port.
+/// The secondary side's host port. What a label says beyond 55535 is no base port of ours, and has the last port there is.
 #[must_use]
 pub fn secondary_port(base: u16) -> u16 {
-    base + 10_000
+    base.saturating_add(10_000)
 }
 
 /// `{project}_{env}_{service}`, with `_{replica}` from the second replica on, and `_secondary` on that side.

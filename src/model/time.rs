@@ -8,10 +8,10 @@ use std::time::Duration;
 pub struct Millis(pub u64);
 
 impl Millis {
-    /// `n` seconds.
+    /// `n` seconds; what a server says may be any number.
     #[must_use]
     pub const fn seconds(n: u64) -> Self {
-        Millis(n * 1000)
+        Millis(n.saturating_mul(1000))
     }
 
     /// As the standard library's type.

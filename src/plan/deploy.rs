@@ -55,7 +55,7 @@ pub(super) fn deploy_waves(routing: &Routing<'_>, wanted: &Wanted, findings: &mu
     let unrouted = if away.removed.is_empty() { None } else { Some(all_generations(&away, &switched)?) };
     let changed: BTreeSet<ServerName> = unrouted.as_ref().or(generations.last()).into_iter().flat_map(BTreeMap::keys).cloned().collect();
     generations.iter_mut().for_each(|generations| generations.retain(|server, _| changed.contains(server)));
-    let release = routing.present.release + 1;
+    let release = routing.present.release.saturating_add(1);
     let mut prepared = BTreeMap::new();
     for server in participants(routing) {
         let (mut steps, more) = prepare_server(routing, server)?;

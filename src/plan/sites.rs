@@ -104,8 +104,10 @@ impl Sites {
     /// The fixed address of one side of a replica. None past the last slot.
     #[must_use]
     pub(super) fn address(&self, server: &ServerName, slot: u32, side: Side) -> Option<Ipv4Addr> {
+        // A label may say any number.
+        let slot = Some(slot).filter(|slot| *slot < N_SLOTS)?;
         let offset = FIRST_FIXED + 2 * slot + u32::from(side == Side::Secondary);
-        (slot < N_SLOTS).then(|| self.project.get(server).map(|site| site.subnet.address(offset))).flatten()
+        self.project.get(server).map(|site| site.subnet.address(offset))
     }
 
     /// The project network of a server.

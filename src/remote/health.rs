@@ -100,12 +100,17 @@ pub(super) async fn await_healthy(
     }
     let mut answers: Vec<Option<Result<String, Failure>>> = vec![None; n_asked];
     while let Some(done) = tasks.join_next().await {
-        if let Ok((number, answer)) = done {
-            let failed = answer.is_err();
-            answers[number] = Some(answer);
-            if failed {
-                break;
+        match done {
+            Ok((number, answer)) => {
+                let failed = answer.is_err();
+                answers[number] = Some(answer);
+                if failed {
+                    break;
+                }
             }
+            // Whoever waits for its answer would wait for ever.
+            Err(broken) if broken.is_panic() => std::panic::resume_unwind(broken.into_panic()),
+            Err(_) => {}
         }
     }
     watcher.abort();

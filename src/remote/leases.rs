@@ -119,8 +119,12 @@ impl Servers {
         }
         let mut refused: BTreeMap<ServerName, LeaseError> = BTreeMap::new();
         while let Some(done) = tasks.join_next().await {
-            if let Ok((name, Err(error))) = done {
-                refused.insert(name, error);
+            match done {
+                Ok((name, Err(error))) => drop(refused.insert(name, error)),
+                Ok((_, Ok(_))) => {}
+                // What has not said that it has the lease has not got it.
+                Err(broken) if broken.is_panic() => std::panic::resume_unwind(broken.into_panic()),
+                Err(_) => {}
             }
         }
         refused

@@ -26,7 +26,7 @@ pub fn count_canary(check: &CanaryCheck, log: &str, from: Option<u64>) -> String
         "echo\nlog={}\nend=$(wc -c <\"$log\" 2>/dev/null) || end=0\nfrom={from}\n[ \"$from\" -le \"$end\" ] || from=0\n\
          tail -c \"+$((from + 1))\" \"$log\" 2>/dev/null | head -c \"$((end - from))\" | awk -v new={} -v old={} -v end=\"$((end))\" '\n\
          {{ bad = ($2 >= 500 || index($0, \",\")) }}\n$1 == new {{ n += 1; b += bad }}\n$1 == old {{ m += 1; c += bad }}\n\
-         END {{ printf \"counts %d %d %d %d %d\\n\", end, n, b, m, c }}'\n",
+         END {{ printf \"counts %s %d %d %d %d\\n\", end \"\", n, b, m, c }}'\n",
         quote(log),
         quote(&check.new),
         quote(&check.old),
@@ -52,6 +52,7 @@ mod tests {
     use super::*;
     use crate::model::{Millis, ServiceName, Share};
     use std::collections::BTreeMap;
+    use std::io::{Seek, SeekFrom, Write};
     use std::process::Command;
 
     #[test]
@@ -86,6 +87,13 @@ mod tests {
         assert_eq!(count(Some(all)), CanaryCounts { end: all, ..CanaryCounts::default() });
         std::fs::write(&log, early).unwrap();
         assert_eq!(count(Some(all)).bad_new, 1, "a log that was cut is read from its beginning");
+        let (much, line) = (3 << 30, "shop_prod_api 200 200\n");
+        let mut file = std::fs::File::options().write(true).open(&log).unwrap();
+        file.set_len(much).unwrap();
+        file.seek(SeekFrom::End(0)).unwrap();
+        file.write_all(line.as_bytes()).unwrap();
+        let counts = CanaryCounts { end: much + line.len() as u64, n_old: 1, ..CanaryCounts::default() };
+        assert_eq!(count(Some(much)), counts, "a log may be longer than awk can count");
         let forget = || Command::new("sh").arg("-c").arg(forget_canary(&path)).status().unwrap().success();
         assert!(forget() && std::fs::read(&log).unwrap().is_empty());
         std::fs::remove_file(&log).unwrap();

@@ -41,10 +41,10 @@ fn sum(counts: &Counts) -> CanaryCounts {
 fn add(sum: CanaryCounts, more: CanaryCounts) -> CanaryCounts {
     CanaryCounts {
         end: more.end,
-        n_new: sum.n_new + more.n_new,
-        bad_new: sum.bad_new + more.bad_new,
-        n_old: sum.n_old + more.n_old,
-        bad_old: sum.bad_old + more.bad_old,
+        n_new: sum.n_new.saturating_add(more.n_new),
+        bad_new: sum.bad_new.saturating_add(more.bad_new),
+        n_old: sum.n_old.saturating_add(more.n_old),
+        bad_old: sum.bad_old.saturating_add(more.bad_old),
     }
 }
 
