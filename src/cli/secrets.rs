@@ -18,7 +18,7 @@ use tokio::process::Command;
 
 /// How long a command may take: some ask a person first.
 const PATIENCE: Duration = Duration::from_secs(60);
-/// How much of what a command says is shown.
+/// How much of what a command says is shown, in characters.
 const MOST_WORDS: usize = 2000;
 
 /// Why a value cannot be had.
@@ -196,7 +196,7 @@ async fn from_command(folder: &Path, words: &[String], within: Duration) -> Resu
     let (stdout, stderr) = (child.stdout.take(), child.stderr.take());
     let work = async {
         // What is read beyond the bound is not kept, but it is read: a command that is not heard to its end fails for another reason.
-        tokio::join!(drain(stdout, LARGEST_SECRET + 2), drain(stderr, MOST_WORDS), child.wait())
+        tokio::join!(drain(stdout, LARGEST_SECRET + 2), drain(stderr, MOST_WORDS + LARGEST_SECRET), child.wait())
     };
     let Ok((mut bytes, said, status)) = tokio::time::timeout(within, work).await else {
         return Err(SecretError::Late { command, seconds: within.as_secs() });
@@ -204,6 +204,8 @@ async fn from_command(folder: &Path, words: &[String], within: Duration) -> Resu
     let status = status.map_err(|source| SecretError::Start { command: command.clone(), source })?;
     if !status.success() {
         let said = Redactor::new(&[Secret::new(bytes)]).redact(&String::from_utf8_lossy(&said));
+        // Not before: a value that is cut is not found any more.
+        let said: String = said.chars().take(MOST_WORDS).collect();
         let said = said.lines().map(crate::plan::prose::clean).collect::<Vec<_>>().join("; ");
         let said = if said.is_empty() { String::new() } else { format!(": {said}") };
         return Err(SecretError::Failed { command, status: status.to_string(), said });

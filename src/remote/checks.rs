@@ -15,7 +15,7 @@ use tokio::time::timeout;
 /// Docker accepts a connection for a container that does not, and closes it at once.
 const SILENCE: Duration = Duration::from_millis(150);
 /// More of a status line is not read, bytes.
-const MOST: u64 = 4096;
+pub(super) const MOST: u64 = 4096;
 
 impl Servers {
     /// Asks a copy once: `GET path`, where 2xx and 3xx pass, or without a path a connection that is not closed at once. `within` is for the

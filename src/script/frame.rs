@@ -4,6 +4,8 @@ use crate::model::Failure;
 
 /// How many lines of a body's output are kept for a failure's tail.
 const TAIL: usize = 20;
+/// So many lines of a body that runs are kept at most.
+const MOST_LINES: usize = 1000;
 
 /// Bodies that travel as one script. The script stops at the first body that fails.
 #[derive(Debug, Clone)]
@@ -82,7 +84,7 @@ impl Frame {
     pub fn hear(&self, heard: &mut Heard, line: &str) -> Option<Sound> {
         let Some(rest) = line.strip_prefix(&self.mark) else {
             if heard.running.is_some() && !line.is_empty() {
-                heard.lines.push(line.to_owned());
+                heard.add(line);
             }
             return None;
         };
@@ -105,6 +107,21 @@ impl Frame {
 }
 
 impl Heard {
+    /// One more line; of a body that says very much only what counts is kept.
+    fn add(&mut self, line: &str) {
+        self.lines.push(line.to_owned());
+        if self.lines.len() >= MOST_LINES {
+            let n_old = self.lines.len() - TAIL;
+            let mut number = 0;
+            self.lines.retain(|line| {
+                number += 1;
+                number > n_old || Frame::is_verdict(line) || line.starts_with("note: ")
+            });
+            let n_surplus = self.lines.len().saturating_sub(MOST_LINES / 2);
+            self.lines.drain(..n_surplus);
+        }
+    }
+
     /// What a body had said when it was cut off.
     #[must_use]
     pub fn cut_off(&self) -> Vec<String> {
@@ -155,6 +172,23 @@ mod tests {
         let output = shell.wait_with_output().unwrap();
         let mut heard = Heard::default();
         String::from_utf8(output.stdout).unwrap().lines().filter_map(|line| frame.hear(&mut heard, line)).collect()
+    }
+
+    #[test]
+    fn of_a_body_that_says_very_much_what_counts_is_kept() {
+        let mut heard = Heard { running: Some(0), ..Heard::default() };
+        let frame = Frame::new("0123456789abcdef", Vec::new());
+        frame.hear(&mut heard, "error: the first");
+        for number in 0..100_000 {
+            frame.hear(&mut heard, &format!("line {number}"));
+            assert!(heard.lines.len() < MOST_LINES);
+        }
+        assert_eq!(heard.lines.first().map(String::as_str), Some("error: the first"));
+        assert_eq!(heard.cut_off().last().map(String::as_str), Some("line 99999"));
+        for number in 0..10 * MOST_LINES {
+            frame.hear(&mut heard, &format!("note: {number}"));
+        }
+        assert!(heard.lines.len() < MOST_LINES);
     }
 
     #[test]

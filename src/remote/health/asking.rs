@@ -1,11 +1,12 @@
 //! One question to a container: its port through the SSH tunnel, or from the server's own shell where tunnels are forbidden, or a command
 //! inside. Deliberately absent: how often it is asked.
+use super::super::checks::MOST;
 use super::super::ssh::TunnelError;
 use super::Patient;
 use crate::model::ProbeKind;
 use crate::script::{command_probe, connect_probe};
 use std::net::Ipv4Addr;
-use tokio::io::{AsyncBufReadExt, AsyncWriteExt, BufReader};
+use tokio::io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader};
 
 impl Patient {
     /// What was seen, or why it is not well.
@@ -57,7 +58,7 @@ impl Patient {
                     let mut stream = BufReader::new(tunnel);
                     stream.write_all(request.as_bytes()).await.map_err(|error| format!("the connection broke: {error}"))?;
                     let mut line = String::new();
-                    stream.read_line(&mut line).await.map_err(|error| format!("the connection broke: {error}"))?;
+                    stream.take(MOST).read_line(&mut line).await.map_err(|error| format!("the connection broke: {error}"))?;
                     self.judge(&line).await
                 }
             },
