@@ -40,6 +40,11 @@ pub fn hides_requests(text: &str) -> bool {
     read(text).is_ok_and(|directives| directives.iter().any(hides))
 }
 
+/// What NGINX ends a word at. A form feed is a part of one.
+fn is_blank(c: char) -> bool {
+    matches!(c, ' ' | '\t' | '\r' | '\n')
+}
+
 /// All directives, in their order.
 fn read(text: &str) -> Result<Vec<Directive>, String> {
     let (mut directives, mut words, mut word, mut depth) = (Vec::new(), Vec::<String>::new(), String::new(), 0_usize);
@@ -48,10 +53,10 @@ fn read(text: &str) -> Result<Vec<Directive>, String> {
     while let Some(c) = rest.next() {
         match at {
             At::Comment => at = if c == '\n' { At::Gap } else { At::Comment },
-            At::Behind(quote) if !c.is_ascii_whitespace() && !";{)".contains(c) => {
+            At::Behind(quote) if !is_blank(c) && !";{)".contains(c) => {
                 return Err(format!("a blank, `;` or `{{` follows the second {quote}, not `{c}`"));
             }
-            At::Gap | At::Behind(_) if c.is_ascii_whitespace() => at = At::Gap,
+            At::Gap | At::Behind(_) if is_blank(c) => at = At::Gap,
             At::Gap if c == '#' => at = At::Comment,
             At::Gap if c == '"' || c == '\'' => at = At::Quoted(c),
             At::Gap if c == '}' && !words.is_empty() => return Err(no_end(&words)),
@@ -60,7 +65,7 @@ fn read(text: &str) -> Result<Vec<Directive>, String> {
                 words.push(std::mem::take(&mut word));
                 at = At::Behind(quote);
             }
-            At::Word if c.is_ascii_whitespace() => {
+            At::Word if is_blank(c) => {
                 words.push(std::mem::take(&mut word));
                 at = At::Gap;
             }
@@ -141,6 +146,8 @@ mod tests {
             ("if ($a) { return 403 }", "`return 403` does not"),
             ("rewrite ^/(\\d{1,2})$ /c;", "in quotes"),
             ("deny all }", "`deny all` does not"),
+            // Of what ends a word elsewhere a form feed is a part here, so that `#` begins no comment.
+            ("add_header X a\u{c}#; } location /z { add_header Y b\n;", "did not open"),
             ("return 200 \"a;", "\" is not closed"),
             ("return 200 \"a\"b;", "follows the second \""),
             ("deny all;\\", "does not"),
