@@ -1,5 +1,6 @@
 //! Why a service that is there is replaced. Deliberately absent: what the playbook does not say, such as `--force`.
 use super::containers::has_door;
+use super::images;
 use super::present::{Fleet, Unit};
 use super::target::Desired;
 use crate::model::{Side, label};
@@ -26,11 +27,12 @@ pub(super) fn difference(desired: &Desired<'_>, live: Side, fleet: &Fleet) -> Op
     let units: Vec<_> = present.side(live).collect();
     for unit in &units {
         if let Some(app) = unit.app {
-            if app.image != desired.service.image {
+            if !images::is_same(&app.image, &desired.service.image) {
                 return Some(format!("image {} → {}", app.image, desired.service.image));
             }
-            let tagged =
-                fleet.get(&unit.server).and_then(|facts| facts.images.iter().find(|image| image.tags.contains(&desired.service.image)));
+            let tagged = fleet.get(&unit.server).and_then(|facts| {
+                facts.images.iter().find(|image| image.tags.iter().any(|tag| images::is_same(tag, &desired.service.image)))
+            });
             if tagged.is_some_and(|image| image.id != app.image_id) {
                 return Some(format!("{} on {} is another image now", desired.service.image, unit.server));
             }

@@ -7,6 +7,7 @@ use super::build::participants;
 use super::containers::{SET_BY_US, has_door, volume_name};
 use super::drift::strangers;
 use super::fronts;
+use super::images;
 use super::present::PresentService;
 use super::routes::Routing;
 use super::show::prose::server_list;
@@ -244,7 +245,12 @@ fn check_images(routing: &Routing<'_>, findings: &mut Vec<Finding>) {
         let image = &desired.service.image;
         let mut by_id: BTreeMap<&str, Vec<&str>> = BTreeMap::new();
         for server in &desired.servers {
-            let here = routing.fleet.get(server).into_iter().flat_map(|facts| &facts.images).find(|here| here.tags.contains(image));
+            let here = routing
+                .fleet
+                .get(server)
+                .into_iter()
+                .flat_map(|facts| &facts.images)
+                .find(|here| here.tags.iter().any(|tag| images::is_same(tag, image)));
             if let Some(here) = here {
                 by_id.entry(&here.id).or_default().push(server.as_str());
             }

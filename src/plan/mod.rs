@@ -23,6 +23,7 @@ mod going_back;
 mod half_switched;
 mod held;
 mod hooks;
+mod images;
 mod left;
 mod leftovers;
 mod level;

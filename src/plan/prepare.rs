@@ -2,6 +2,7 @@
 use super::adopt;
 use super::containers::digest;
 use super::fronts::{ingress_of, main_settings};
+use super::images;
 use super::routes::Routing;
 use super::steps::plain;
 use super::types::{Finding, Level, Step};
@@ -44,7 +45,7 @@ pub(super) fn prepare(
         wanted_images.insert(image);
     }
     for image in wanted_images {
-        if !has_image(facts, image) {
+        if !images::has(facts, image) {
             steps.push(plain(format!("pull {image}"), Action::PullImage { image: image.to_owned() }));
         }
     }
@@ -284,13 +285,4 @@ fn forward(service: &MeshService) -> DoorForward {
 #[must_use]
 pub(super) fn container<'a>(facts: &'a Facts, name: &str) -> Option<&'a ContainerFact> {
     facts.containers.iter().find(|container| container.name == name)
-}
-
-fn has_image(facts: &Facts, wanted: &str) -> bool {
-    let tagged = if wanted.contains('@') || wanted.rsplit('/').next().is_some_and(|last| last.contains(':')) {
-        wanted.to_owned()
-    } else {
-        format!("{wanted}:latest")
-    };
-    facts.images.iter().any(|image| image.tags.contains(&tagged) || image.digests.contains(&tagged) || image.id == wanted)
 }
