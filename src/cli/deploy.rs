@@ -286,7 +286,11 @@ impl Command {
         }
         show_plan(global, surveyed, plan, findings);
         if is_fatal(findings) {
-            complain("the plan has fatal findings; nothing was changed on any server");
+            let text = format!(
+                "flipside: {} {}/{}: the plan has fatal findings; nothing was changed on any server",
+                self.word, plan.project, plan.env
+            );
+            summary(global, "refused", &text);
             return Err(surveyed.fatal(findings));
         }
         if plan.waves.is_empty() {
@@ -339,7 +343,9 @@ fn summary(global: &Global, verdict: &str, text: &str) {
 fn show_plan(global: &Global, surveyed: &Surveyed, plan: &Plan, findings: &[Finding]) {
     let nginx = if global.verbose > 0 { nginx_files(surveyed, plan) } else { std::collections::BTreeMap::new() };
     let view = View { paint: ColorChoice::from(global.color).on_stderr(), findings, undo: false, commands: None, nginx: &nginx };
-    if global.output == Output::Text {
-        talk(&show(plan, &view));
+    match global.output {
+        Output::Text => talk(&show(plan, &view)),
+        Output::Json if findings.is_empty() => {}
+        Output::Json => result_line(&serde_json::json!({ "event": "findings", "findings": findings }).to_string()),
     }
 }
