@@ -1,6 +1,6 @@
 //! An inventory: defaults, servers, NGINX, and what servers must not share. Deliberately absent: reaching any of them.
 use super::keys::Part;
-use super::node::Table;
+use super::node::{Table, Value};
 use super::playbook::{parse, sorted};
 use super::problem::{Problems, Source, Span};
 use super::server::{self, Settings};
@@ -176,7 +176,16 @@ fn nginx(walk: &mut Walk<'_>, root: &Section<'_>, servers: &BTreeMap<ServerName,
     if let Some((ingress, _)) = walk.choice(&section, "ingress", &words) {
         nginx.ingress = ingress;
     }
-    for (tag, span) in walk.texts(&section, "edge").unwrap_or_default() {
+    let edge = walk.texts(&section, "edge");
+    let empty = section.table.get("edge").filter(|entry| matches!(&entry.node.value, Value::List(items) if items.is_empty()));
+    if let Some(entry) = empty {
+        walk.report(
+            entry.node.span,
+            "`edge` is empty".to_owned(),
+            "remove it, and every server serves public hosts; or say `ingress = \"off\"`, and none does",
+        );
+    }
+    for (tag, span) in edge.unwrap_or_default() {
         if !servers.values().any(|found| found.server.tags.contains(&tag)) {
             walk.report(span, format!("no server has the tag `{tag}`"), "`edge` names tags of the servers that serve public hosts");
         }
