@@ -103,9 +103,10 @@ pub(super) fn add_hosts(
     for service in services.iter().filter(|service| !service.hosts.is_empty()) {
         for kind in page_kinds(&service.front) {
             let path = page_path(service, &kind);
-            let is_as_routed = routing.desired.iter().any(|desired| *desired.name == service.service && desired.as_routed);
+            // What is not in the playbook, or is left as it is, keeps its pages.
+            let is_ours = routing.desired.iter().any(|desired| *desired.name == service.service && !desired.as_routed);
             let (own, there) = (page(routing, service, &kind), live.get(&path).cloned());
-            let text = if is_as_routed { there.or(own) } else { own.or(there) }.unwrap_or_else(|| usual_page(&kind));
+            let text = if is_ours { own } else { there.or(own) }.unwrap_or_else(|| usual_page(&kind));
             made.insert(path, text);
         }
     }

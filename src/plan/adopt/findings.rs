@@ -37,6 +37,7 @@ pub(in crate::plan) fn findings(routing: &Routing<'_>) -> Vec<Finding> {
             }
         }
         for (server, container) in &desired.taking.containers {
+            data(routing, desired, server, container, &mut all);
             cannot_be_put_back(desired, server, container, &mut all);
             way(routing, desired, server, container, &mut all);
         }
