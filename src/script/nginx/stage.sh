@@ -40,4 +40,6 @@ ask "$container" sh -c "$inner" flipside "/flipside/nginx/$candidate/nginx.conf"
     discard "the copy of generation $generation cannot be written to $folder/sealed" 'is the disk full?'
 }
 rm -rf "releases/$generation" && mv "$candidate" "releases/$generation" || discard "generation $generation cannot be put in its place"
+# Before anybody points to it: a server that loses its power has the files, and not their names alone.
+find "releases/$generation" "sealed/$generation" -exec sync {} + 2>/dev/null || sync
 say "seen: generation $generation passes nginx -t"
