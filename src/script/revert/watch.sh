@@ -66,6 +66,8 @@ fire() {
     done
     n_failed=$((n_failed + 1))
     [ "$n_failed" -lt 100 ] || ends failed "$answer"
+    # An engine that is being renewed takes its time: after some tries in a row each waits for the grace once more.
+    [ "$n_failed" -lt 5 ] || n_free=0
     mv firing armed
 }
 
