@@ -59,19 +59,21 @@ impl Copies {
 
     /// Asks until these servers' copies answer, and no others: a copy that was given up is tried again after its `fail_timeout`.
     fn until(&self, asked: &Server, host: &str, wanted: &[usize]) {
-        until(wanted, host, || self.who(asked, host, "/"));
+        until(&names(wanted), host, || self.who(asked, host, "/"));
     }
 
     fn until_over_tcp(&self, asked: &Server, port: u16, wanted: &[usize]) {
-        until(wanted, &format!("port {port} of {}", asked.name), || self.who_over_tcp(asked, port));
+        until(&names(wanted), &format!("port {port} of {}", asked.name), || self.who_over_tcp(asked, port));
     }
 }
 
-fn until(wanted: &[usize], what: &str, ask: impl Fn() -> BTreeSet<String>) {
+/// Asks until these answer, and no others.
+#[track_caller]
+pub(crate) fn until(wanted: &BTreeSet<String>, what: &str, ask: impl Fn() -> BTreeSet<String>) {
     let began = Instant::now();
     loop {
         let seen = ask();
-        if seen == names(wanted) {
+        if seen == *wanted {
             return;
         }
         assert!(began.elapsed() < Duration::from_secs(20), "{what}: {seen:?}");

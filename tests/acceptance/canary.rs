@@ -87,7 +87,7 @@ fn a_canary_gets_its_share_and_goes_on_or_back_by_what_comes_of_it() {
     project.playbook(&ill);
     let traffic = Traffic::http(&servers);
     let two = &servers[1];
-    let falls_ill = |phase: &str, seen: &str, how: &dyn Fn()| {
+    let falls_ill = |traffic: &Traffic, phase: &str, seen: &str, how: &dyn Fn()| {
         let mut run = project.start(&["deploy", "-y"]);
         run.until("== try the canary");
         traffic.phase(phase);
@@ -98,12 +98,22 @@ fn a_canary_gets_its_share_and_goes_on_or_back_by_what_comes_of_it() {
         traffic.phase("back");
         is(&project, "api", "RUNNING", "secondary", "2.0");
     };
-    falls_ill("ill", "shop_prod_api was healthy and is not any more", &|| toggle(two, "shop_prod_api.door"));
-    falls_ill("gone", "shop_prod_api exited with code 137", &|| drop(two.must("docker kill shop_prod_api")));
+    falls_ill(&traffic, "ill", "shop_prod_api was healthy and is not any more", &|| toggle(two, "shop_prod_api.door"));
+    falls_ill(&traffic, "gone", "shop_prod_api exited with code 137", &|| drop(two.must("docker kill shop_prod_api")));
     let seen = traffic.end().none_failed().versions(&["2.0", "3.0"]);
     for phase in ["ill", "gone"] {
         let (sent, new, _) = counts(&seen, phase, "3.0");
         eprintln!("canary that is {phase}: {new} of {sent} requests met it");
         assert!(new > 0 && new * 100 < sent * 26, "{phase}: {new} of {sent} requests met it");
     }
+
+    // One that hangs answers nobody, and nobody is told: its health tells it alone, long before `read` would.
+    let traffic = Traffic::http(&servers);
+    falls_ill(&traffic, "hangs", "shop_prod_api was healthy and is not any more", &|| {
+        drop(two.must("kill -STOP $(docker inspect -f '{{.State.Pid}}' shop_prod_api)"))
+    });
+    let seen = traffic.end().only("back", "2.0");
+    let ((sent, _, failed), (_, _, after)) = (counts(&seen, "hangs", "3.0"), counts(&seen, "back", "3.0"));
+    eprintln!("canary that hangs: {failed} of {sent} requests failed, {after} after it went back");
+    assert!(failed * 100 < sent * 26 && after == 0, "{failed} of {sent} requests failed, {after} after it went back");
 }

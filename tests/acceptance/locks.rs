@@ -93,4 +93,10 @@ fn a_run_that_froze_or_was_ended_gives_its_servers_up_and_never_comes_back_to_th
     ended.says(&["flipside unlock of shop/prod"]);
     deploy(&project).exits(0);
     is(&project, "api", "RUNNING", "primary", "3.0");
+
+    // Of a server that cannot be asked nobody says that it is free.
+    fleet.server(2).fault("cut", &[]);
+    let seen = project.flipside(&["unlock"]).exits(4).says(&["server1: free", "server2: unknown"]);
+    fleet.server(2).fault("heal", &[]);
+    assert!(!seen.stdout.contains("server2: free"), "{}", seen.all());
 }

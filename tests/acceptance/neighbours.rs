@@ -28,8 +28,23 @@ fn two_projects_and_two_environments_leave_each_other_alone() {
     assert_eq!(server.get("shop.example.com", "/").1.split(' ').next(), Some("1.0"));
     assert_eq!(server.get("uat.example.com", "/").1.split(' ').next(), Some("2.0"));
     assert_eq!(server.get("blog.example.com", "/").1.split(' ').next(), Some("3.0"));
-    shop.playbook(&(header("2.0") + &api_on(2, "2.0", "uses = [\"echo\"]") + &service_echo("2.0")));
-    deploy(&shop).exits(0);
+    // What is left out by name stays at the port where its clients are, although the playbook wants another one by now.
+    let (internal, ..) = ports(&shop, "echo");
+    let lines = [format!("tcp:127.0.0.1:{internal}")];
+    let traffic = Traffic::http(&[fleet.server(2)]).and_inside(&fleet.server(2), &lines);
+    let echo = service_echo("1.0") + &format!("internal_port = {}\n", if internal == 5555 { 5556 } else { 5555 });
+    shop.playbook(&(header("2.0") + &api_on(2, "2.0", "uses = [\"echo\"]") + &echo));
+    shop.flipside(&["deploy", "-y", "api"]).exits(0);
+    is(&shop, "api", "RUNNING", "secondary", "2.0");
+    shop.playbook(&(header("2.0") + &api_on(2, "2.0", "uses = [\"echo\"]") + &service_echo("1.0")));
+
+    // A server joins, and the release stays what it is: its NGINX is set up, and reaches what runs elsewhere.
+    shop.inventory(&inventory(&fleet, "root", &[1, 2, 3]));
+    let joined = fleet.server(3);
+    deploy(&shop).exits(0).says(&["[server3] switched NGINX"]).says_not(&["started shop_prod_"]);
+    assert!(joined.line_to_localhost(internal, "hello").starts_with("1.0 "));
+    assert_eq!((joined.get("shop.example.com", "/").1.split(' ').next(), joined.running("shop_")), (Some("2.0"), Vec::new()));
+    traffic.end().none_failed();
 
     // The shop's clients while the neighbours deploy, fail, roll back and leave.
     let traffic = Traffic::http(&[fleet.server(1), fleet.server(2)]);

@@ -4,7 +4,7 @@ use crate::fleet::Fleet;
 use crate::load::TargetSummary;
 use crate::project::Project;
 use crate::server::Server;
-use crate::shop::{deploy, header, ports};
+use crate::shop::{CHECK, deploy, header, is, ports, service_echo};
 use crate::tls::{certify, curl_of, tunnel};
 use crate::traffic::{HOST, Traffic};
 use crate::uploads::{MIB, PIECE, Upload, arrived, by_the_door, post};
@@ -128,6 +128,54 @@ fn http2_grpc_and_websockets_over_tls_live_through_two_deploys() {
             assert!(target.failures.iter().all(|cut| cut.text == "the stream ended with grpc-status 14"), "{target:#?}");
         }
     }
+}
+
+/// A service that speaks gRPC or HTTP/1.1, and moves when what it uses has moved.
+fn changing(version: &str, mode: &str) -> String {
+    header(version)
+        + &service_echo(version)
+        + &format!(
+            "
+[services.calls]
+image = \"flipside/app:{version}\"
+command = [\"--mode\", \"{mode}\"]
+port = 8000
+protocol = \"http\"
+servers_count = 2
+uses = [\"echo\"]
+health_check = {CHECK}
+proxy = {{ hosts = [\"{CALLS}\"], grpc = {} }}
+",
+            mode == "grpc"
+        )
+}
+
+#[test]
+fn a_release_that_speaks_grpc_where_the_one_before_did_not_is_gone_to_and_back() {
+    let fleet = Fleet::take();
+    let three = fleet.server(3);
+    let project = Project::new(&fleet, &changing("1.0", "http"));
+    deploy(&project).exits(0);
+    let (internal, ..) = ports(&project, "calls");
+    let http = || Traffic::to([]).and_inside(&three, &["new", "keep"].map(|kind| format!("{kind}:http://127.0.0.1:{internal}/")));
+
+    // Until its turn has come it is asked as it was, although NGINX is told of what it uses in the meantime.
+    let traffic = http();
+    project.playbook(&changing("2.0", "grpc").replace("\"grpc\"]", "\"grpc\", \"--behaviour\", \"slow-start=3000\"]"));
+    let mut run = project.start(&["deploy", "-y"]);
+    run.until("== start calls");
+    traffic.end().none_failed().versions(&["1.0"]);
+    run.end().exits(0);
+    is(&project, "calls", "RUNNING", "secondary", "2.0");
+    let calls = Traffic::to([]).and_inside(&three, &[format!("grpc:http://127.0.0.1:{internal}/fleet.Echo/Say")]);
+    std::thread::sleep(Duration::from_secs(3));
+    calls.end().none_failed().versions(&["2.0"]);
+
+    project.flipside(&["rollback", "-y"]).exits(0);
+    is(&project, "calls", "RUNNING", "primary", "1.0");
+    let traffic = http();
+    std::thread::sleep(Duration::from_secs(3));
+    traffic.end().none_failed().versions(&["1.0"]);
 }
 
 /// One website, with a setting of its own below each path, and this version of those that are uploaded to.

@@ -1,6 +1,6 @@
 //! A canary that waits for `flipside promote`, on a fleet of two zones: who gets its share meanwhile, also when the new copy of their zone dies, and
 //! what `promote` does when a new copy hangs by then. Deliberately absent: how requests to a canary are counted (see `canary`).
-use crate::balance::Copies;
+use crate::balance::{self, Copies};
 use crate::canary::{counts, release};
 use crate::fleet::Fleet;
 use crate::project::{Project, inventory};
@@ -9,7 +9,7 @@ use crate::shop::{deploy, is};
 use crate::traffic::{HOST, Traffic};
 use std::collections::BTreeSet;
 use std::thread;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 /// A phase of this length has requests of every client, also where the command in it ends at once.
 const SOME_REQUESTS: Duration = Duration::from_secs(1);
@@ -42,15 +42,8 @@ fn who(copies: &Copies, asked: &Server) -> BTreeSet<String> {
 
 #[track_caller]
 fn until(copies: &Copies, asked: &Server, wanted: &[&str]) {
-    let began = Instant::now();
-    loop {
-        let seen = who(copies, asked);
-        if seen.iter().eq(wanted) {
-            return;
-        }
-        assert!(began.elapsed() < Duration::from_secs(20), "{} is answered by {seen:?}", asked.name);
-        thread::sleep(Duration::from_millis(200));
-    }
+    let wanted = wanted.iter().map(|answer| (*answer).to_owned()).collect();
+    balance::until(&wanted, &asked.name, || who(copies, asked));
 }
 
 #[track_caller]

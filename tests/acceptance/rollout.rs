@@ -55,9 +55,10 @@ fn a_failure_is_held_and_goes_on_or_back_when_somebody_says_so() {
     let release = |version: &str| {
         HOLD.replace("version = \"1.0\"", &format!("version = \"{version}\"")).replace("app:1.0", &format!("app:{version}"))
     };
-    let fails_on_server2 = |container: &str| {
+    let fails_on_server2 = |container: &str, meanwhile: &mut dyn FnMut()| {
         let mut run = project.start(&["deploy", "-y"]);
         run.until("== watch");
+        meanwhile();
         servers[1].must(&format!("docker kill {container}"));
         run.end().exits(8).says(&[
             "== held",
@@ -71,10 +72,17 @@ fn a_failure_is_held_and_goes_on_or_back_when_somebody_says_so() {
         }
     };
 
-    // Nothing is undone: the servers go on with the new side, and NGINX passes by the container that is gone.
+    // Nothing is undone: the servers go on with the new side, and NGINX passes by the container that is gone. Who has waited for the run does
+    // not begin either.
     let traffic = Traffic::http(&servers);
     project.playbook(&release("2.0"));
-    fails_on_server2("shop_prod_api_secondary");
+    let mut waiting = None;
+    fails_on_server2("shop_prod_api_secondary", &mut || {
+        let mut run = project.start(&["deploy", "-y", "--lock-wait", "100s"]);
+        run.until("waiting, ");
+        waiting = Some(run);
+    });
+    waiting.expect("a run").end().exits(8).says(&["is held"]).says_not(&["== lock"]);
     traffic.phase("held");
     deploy(&project).exits(8).says(&["is held", "watch shop_prod_api_secondary for 10s on server2 failed", "Until then no deploy begins"]);
     project.flipside(&["rollback", "-y"]).exits(8);
@@ -88,7 +96,7 @@ fn a_failure_is_held_and_goes_on_or_back_when_somebody_says_so() {
     traffic.phase("second");
 
     project.playbook(&release("1.0").replace("version = \"1.0\"", "version = \"3.0\""));
-    fails_on_server2("shop_prod_api");
+    fails_on_server2("shop_prod_api", &mut || {});
     traffic.phase("aborting");
     project.flipside(&["abort"]).exits(0);
     is(&project, "api", "RUNNING", "secondary", "2.0");
