@@ -43,6 +43,9 @@ pub mod label {
     pub const PROTOCOL: &str = "flipside.protocol";
     /// `true` where the container is asked by gRPC, and not by HTTP/1.1; missing where it is not.
     pub const GRPC: &str = "flipside.grpc";
+    /// `true` where the playbook said that two of it must never run at once; missing where it did not, and on containers of older releases
+    /// of this program.
+    pub const SINGLETON: &str = "flipside.singleton";
     /// How the container proves itself, on the app alone: the playbook's `health_check` of its release, as JSON. Missing on containers of
     /// older releases of this program.
     pub const HEALTH_CHECK: &str = "flipside.health_check";

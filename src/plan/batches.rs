@@ -100,7 +100,7 @@ pub(super) fn stages<'a>(routing: &Routing<'_>, turns: &'a [Vec<&'a Desired<'a>>
     for services in turns {
         let rolls = rollout.strategy == Strategy::Rolling
             && services.iter().any(|desired| desired.change == Change::Toggle)
-            && !services.iter().any(|desired| desired.service.hands_over() || desired.taking.first.is_some());
+            && !services.iter().any(|desired| desired.hands_over() || desired.taking.first.is_some());
         let servers: BTreeSet<&ServerName> = services.iter().flat_map(|desired| &desired.servers).collect();
         let size = if rolls { rollout.rolling.batch.at_least_one_of(servers.len()) } else { servers.len().max(1) };
         let servers: Vec<&ServerName> = servers.into_iter().collect();

@@ -121,7 +121,7 @@ impl Behind {
     /// A service that is never up twice, and of which a server that is away may know more, or route to: it is left as it is.
     #[must_use]
     pub(super) fn holds_back(&self, desired: &Desired<'_>) -> bool {
-        desired.service.hands_over() && !self.concerned.is_empty() || desired.servers.is_empty()
+        desired.hands_over() && !self.concerned.is_empty() || desired.servers.is_empty()
     }
 
     /// `server3`.
@@ -175,7 +175,7 @@ impl Behind {
             let is_up = |side: Option<Side>| {
                 side.is_some_and(|side| desired.present.is_some_and(|there| there.side(side).any(super::present::Unit::is_up)))
             };
-            if desired.moves() && !desired.service.hands_over() {
+            if desired.moves() && !desired.hands_over() {
                 let (old, new) = (routers(desired.from), routers(desired.to));
                 if let (Some(from), false) = (desired.from, old.is_empty()) {
                     let text = format!("its {from} side goes on running: {} may still route to it", server_list(old));

@@ -25,6 +25,7 @@ use super::summary::{removal, summary};
 use super::target::{Back, Desired, Wanted, backend_mode, desire};
 use super::types::{Basis, Finding, Intent, Level, PLAN_FORMAT, Plan, Wave, WaveKind};
 use super::warm;
+use super::writers;
 use crate::config::{Inventory, OnFailure, Playbook};
 use crate::model::{Action, EnvName, Labels, Millis, ProjectName, Secrets, ServerName, ServiceName, label, network_name};
 use crate::nginx::{RenderError, Templates};
@@ -120,6 +121,7 @@ pub fn build(inputs: Inputs<'_>) -> Result<(Plan, Vec<Finding>), RenderError> {
     findings.extend(drift.findings(|server| concerned.contains(server)));
     findings.extend(lint(&routing));
     findings.extend(same_names::findings(&routing));
+    findings.extend(writers::findings(&routing));
     findings.extend(certificates::left_without(&routing)?);
     if removed.is_empty() && wanted.maintenance.is_none() {
         findings.extend(certificates::findings(&routing));

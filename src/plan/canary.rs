@@ -44,7 +44,7 @@ fn obstacle(routing: &Routing<'_>, desired: &Desired<'_>) -> Option<&'static str
         !old.is_empty() && !new.is_empty() && has_app_port(&old) != has_app_port(&new)
     });
     let announced = routing.fleet.keys().any(|server| routing.announces(server, desired));
-    if desired.service.hands_over() {
+    if desired.hands_over() {
         Some("it is handed over: two of it must not run at once")
     } else if matches!(desired.service.balance.takes, Takes::First(_)) {
         Some("some of its copies are to wait until the others fail")

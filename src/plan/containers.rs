@@ -265,14 +265,23 @@ impl Place<'_> {
         if speaks_grpc(self.desired.service) {
             labels.insert(label::GRPC.to_owned(), "true".to_owned());
         }
+        if self.desired.service.singleton {
+            labels.insert(label::SINGLETON.to_owned(), "true".to_owned());
+        }
         labels
     }
 
     fn volume(&self, volume: &Volume) -> String {
-        let source = if volume.source.starts_with('/') { volume.source.clone() } else { volume_name(self.playbook, volume) };
+        let source = source(self.playbook, volume);
         let options = if volume.read_only { ":ro" } else { "" };
         format!("{source}:{}{options}", volume.target)
     }
+}
+
+/// What of the server is mounted: the folder, or the docker volume.
+#[must_use]
+pub(super) fn source(playbook: &Playbook, volume: &Volume) -> String {
+    if volume.source.starts_with('/') { volume.source.clone() } else { volume_name(playbook, volume) }
 }
 
 /// The docker volume of a named volume: `{project}_{env}_{source}`, or exactly the name that it has already.

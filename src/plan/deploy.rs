@@ -188,7 +188,7 @@ pub(super) fn turns<'a>(desired: &'a [Desired<'a>]) -> Vec<Vec<&'a Desired<'a>>>
     let mut turns: BTreeMap<(usize, bool), Vec<&Desired<'_>>> = BTreeMap::new();
     for service in desired.iter().filter(|service| service.moves()) {
         let depth = depths.get(service.name).copied().unwrap_or(0);
-        let hands_over = (service.service.hands_over() && service.change != Change::Create) || service.taking.first.is_some();
+        let hands_over = (service.hands_over() && service.change != Change::Create) || service.taking.first.is_some();
         turns.entry((depth, !hands_over)).or_default().push(service);
     }
     turns.into_values().collect()

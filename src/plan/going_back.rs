@@ -1,14 +1,21 @@
 //! What a rollback makes of each service: back to the side that waits, where that is the release before. Deliberately absent: steps.
 use super::half_switched;
+use super::handover;
 use super::present::{Present, PresentService, Unit};
 use super::show::prose::clean;
 use super::target::{Desired, Wanted};
 use super::types::{Change, Finding, Level};
+use crate::config::Playbook;
 use crate::model::{Side, label, previous_name};
 use std::collections::BTreeSet;
 
 /// The services that the newest release touched go to their other side; the others stay.
-pub(super) fn judge_rollback(desired: &mut Desired<'_>, present: &Present<'_>, wanted: &Wanted, findings: &mut Vec<Finding>) {
+pub(super) fn judge_rollback(
+    desired: &mut Desired<'_>,
+    (playbook, present): (&Playbook, &Present<'_>),
+    wanted: &Wanted,
+    findings: &mut Vec<Finding>,
+) {
     let Some((service, live)) = desired.present.and_then(|service| Some((service, service.live()?))) else {
         "not deployed".clone_into(&mut desired.reason);
         return;
@@ -58,6 +65,7 @@ pub(super) fn judge_rollback(desired: &mut Desired<'_>, present: &Present<'_>, w
     let version = |side| service.side(side).find_map(|unit| unit.label(label::VERSION)).map_or_else(|| "?".to_owned(), clean);
     desired.reason = format!("back from {} to {}", version(live), version(live.other()));
     (desired.change, desired.to) = (Change::Restore, Some(live.other()));
+    desired.never_twice = handover::never_twice(playbook, desired.service, service, live);
     desired.servers = idle.iter().map(|unit| unit.server.clone()).collect();
     desired.internal_port = idle.iter().find_map(|unit| unit.number(label::INTERNAL_PORT)).or(desired.internal_port);
 }

@@ -52,7 +52,7 @@ pub(super) fn leftovers(routing: &Routing<'_>, wanted: &Wanted) -> Leftovers {
 /// old workers may still have requests there, since such a side was live before that run switched, or until its servers put themselves back.
 pub(super) fn drain_needed(routing: &Routing<'_>) -> BTreeMap<ServerName, Vec<Step>> {
     let mut all: BTreeMap<ServerName, Vec<Step>> = BTreeMap::new();
-    for desired in routing.desired.iter().filter(|desired| desired.change == Change::Toggle && !desired.service.hands_over()) {
+    for desired in routing.desired.iter().filter(|desired| desired.change == Change::Toggle && !desired.hands_over()) {
         let (Some(service), Some(to)) = (desired.present, desired.to) else { continue };
         for (server, step) in drains(routing, desired, service, to, &|_| true) {
             all.entry(server).or_default().push(step);
@@ -99,7 +99,7 @@ fn tidy(routing: &Routing<'_>, desired: &Desired<'_>, service: &PresentService<'
     let aside: Vec<_> = routing.present.aside.iter().filter(|(_, container)| is_ours(container)).collect();
     let mut steps = Vec::new();
     // Of what must not run twice, a second one that runs is drift's matter.
-    for unit in service.side(live.other()).filter(|unit| !(desired.service.hands_over() && unit.is_up() || is_warm(unit))) {
+    for unit in service.side(live.other()).filter(|unit| !(desired.hands_over() && unit.is_up() || is_warm(unit))) {
         for container in [unit.app, unit.door].into_iter().flatten() {
             let waits = aside.iter().any(|(at, other)| *at == unit.server && other.name == previous_name(&container.name));
             if waits {
@@ -114,7 +114,7 @@ fn tidy(routing: &Routing<'_>, desired: &Desired<'_>, service: &PresentService<'
     for (server, other) in aside {
         let Some(name) = other.name.strip_suffix(&previous_name("")) else { continue };
         // A second writer has its name, and is drift's matter.
-        if desired.service.hands_over() && service.side(live.other()).any(|unit| unit.server == *server && unit.is_up()) {
+        if desired.hands_over() && service.side(live.other()).any(|unit| unit.server == *server && unit.is_up()) {
             continue;
         }
         let is_live = other.labels.get(label::SIDE).is_some_and(|side| side == live.as_str());

@@ -145,7 +145,6 @@ fn tidy(turn: &Turn<'_>, desired: &Desired<'_>, unit: &Unit<'_>, container: &Con
     if unit.is_stale {
         return Some(Action::RemoveContainer { name: container.name.clone(), timeout });
     }
-    let nobody_routes =
-        !desired.moves() && !desired.service.hands_over() && desired.service.port.is_none() && desired.from != Some(unit.side);
+    let nobody_routes = !desired.moves() && !desired.hands_over() && desired.service.port.is_none() && desired.from != Some(unit.side);
     (nobody_routes && !container.state.is_stopped()).then(|| Action::StopContainer { name: container.name.clone(), timeout })
 }

@@ -4,7 +4,7 @@ use super::app_port;
 use super::backends::unit_backend;
 use super::balancing;
 use super::build::participants;
-use super::containers::{SET_BY_US, has_door, volume_name};
+use super::containers::{SET_BY_US, has_door, source};
 use super::drift::strangers;
 use super::fronts;
 use super::images;
@@ -136,7 +136,7 @@ fn check_volumes(routing: &Routing<'_>, findings: &mut Vec<Finding>) {
     for desired in routing.desired.iter().filter(|desired| desired.moves()) {
         let Some(present) = desired.present.filter(|_| desired.from.is_some()) else { continue };
         let Some(volume) = desired.service.volumes.iter().find(|volume| !volume.read_only) else { continue };
-        let name = if volume.source.starts_with('/') { volume.source.clone() } else { volume_name(routing.playbook, volume) };
+        let name = source(routing.playbook, volume);
         let held = present.homes();
         let Some(home) = held.first() else {
             findings.push(Finding {
@@ -170,8 +170,7 @@ fn check_services(routing: &Routing<'_>, findings: &mut Vec<Finding>) {
             text,
             hint: hint.to_owned(),
         };
-        if desired.moves() && desired.service.hands_over() && desired.from.is_some() {
-            let why = if desired.service.singleton { "it is a singleton" } else { "it has a volume that it writes" };
+        if let Some(why) = desired.why_handed_over().filter(|_| desired.moves() && desired.from.is_some()) {
             findings.push(of(
                 Level::Note,
                 format!("{why}: the old side stops before the new one starts, and requests in between fail"),

@@ -1,5 +1,6 @@
 //! Public hosts in maintenance: who is put into it, and back. The files of NGINX remember it, so that it outlives deploys.
 //! Deliberately absent: the mesh, where a service in maintenance is reached as ever.
+use super::present::PresentService;
 use super::routes::Routing;
 use super::target::{Desired, Maintenance, Wanted};
 use super::types::{Finding, Level};
@@ -34,6 +35,12 @@ pub(super) fn ask(desired: &mut [Desired<'_>], wanted: &Wanted) -> Vec<Finding> 
         desired.reason = if was == desired.maintenance { format!("already {reason}").replace("into", "in") } else { reason.to_owned() };
     }
     findings
+}
+
+/// A server gives requests for its public hosts the maintenance page.
+#[must_use]
+pub(super) fn is_in_maintenance(service: Option<&PresentService<'_>>) -> bool {
+    service.into_iter().flat_map(PresentService::level_routes).any(|route| route.front.maintenance)
 }
 
 /// What every other plan says of services that are in maintenance, and stay there.

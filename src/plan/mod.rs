@@ -21,6 +21,7 @@ mod drift;
 mod fronts;
 mod going_back;
 mod half_switched;
+mod handover;
 mod held;
 mod hooks;
 mod images;
@@ -57,6 +58,7 @@ mod target;
 mod turn;
 mod types;
 mod warm;
+mod writers;
 
 pub use adopt::{Likeness, Proposal, propose};
 pub use behind::cannot_do_without;

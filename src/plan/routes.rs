@@ -194,7 +194,7 @@ impl Routing<'_> {
             let paths = [Protocol::Tcp, Protocol::Http]
                 .map(|protocol| service_path(&self.playbook.project, &self.playbook.env, desired.name, protocol));
             let service = side.and_then(|side| self.mesh_service(server, desired, side)).or_else(|| {
-                let old = desired.from.filter(|_| !complete && !desired.service.hands_over())?;
+                let old = desired.from.filter(|_| !complete && !desired.hands_over())?;
                 self.mesh_service(server, desired, old)
             });
             let service = service.map(|service| self.shared(server, desired, service));

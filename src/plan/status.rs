@@ -8,8 +8,9 @@ use super::orphans::orphan_notes;
 use super::place::place;
 use super::present::{Fleet, PresentService, Unit, present};
 
+use super::maintenance::is_in_maintenance;
 use super::show::prose::clean;
-use super::target::{Repair, is_in_maintenance};
+use super::target::Repair;
 use super::types::Finding;
 use super::warm;
 use crate::config::{Inventory, Playbook, Rollout};

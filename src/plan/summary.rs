@@ -35,7 +35,7 @@ pub(super) fn summary(playbook: &Playbook, desired: &Desired<'_>) -> ServicePlan
         app_port: desired.service.app_port(),
         app_base_ports: desired.replicas.iter().filter_map(|replica| Some((replica.number, replica.app_base_port?))).collect(),
         internal_port: desired.internal_port,
-        hands_over: desired.service.hands_over(),
+        hands_over: desired.hands_over(),
         takes_over: desired.taking.names(),
     }
 }

@@ -150,8 +150,7 @@ pub(super) fn drain_steps(turn: &Turn<'_>) -> BTreeMap<ServerName, Vec<Step>> {
     let mut all: BTreeMap<ServerName, Vec<Step>> = BTreeMap::new();
     for server in routing.fleet.keys() {
         let mut old = Vec::new();
-        let stops =
-            |desired: &&&Desired<'_>| !desired.service.hands_over() && !turn.keeps(desired) && !warm::stays(routing.playbook, desired);
+        let stops = |desired: &&&Desired<'_>| !desired.hands_over() && !turn.keeps(desired) && !warm::stays(routing.playbook, desired);
         for desired in moving.iter().filter(stops) {
             let (Some(present), Some(from)) = (desired.present, desired.from) else { continue };
             if routing.behind.back.contains(server) {

@@ -6,6 +6,7 @@ use super::containers::{BasePorts, UsedPort, environment, spec_digest};
 use super::difference::difference;
 use super::going_back::judge_rollback;
 use super::half_switched;
+use super::maintenance::is_in_maintenance;
 use super::place::Placement;
 use super::present::{Fleet, Present, PresentService};
 use super::secrets;
@@ -58,6 +59,8 @@ pub(super) struct Desired<'a> {
     pub to: Option<Side>,
     /// What it takes the place of.
     pub taking: Taking<'a>,
+    /// Why two of it must not run at once, whatever the playbook says by now: a rollback alone has that.
+    pub never_twice: Option<String>,
 }
 
 impl Desired<'_> {
@@ -261,12 +264,13 @@ pub(super) fn desire<'a>(
             as_routed: !wanted.selects(name),
             secret_change: None,
             taking: Taking::default(),
+            never_twice: None,
         };
         desired.secret_change = secrets::difference(playbook, &desired, fleet, secrets);
         match wanted.back {
             Back::No => judge(&mut desired, fleet, wanted, &mut findings, behind),
             Back::Yes => {
-                judge_rollback(&mut desired, present, wanted, &mut findings);
+                judge_rollback(&mut desired, (playbook, present), wanted, &mut findings);
                 if desired.change == Change::Keep {
                     desired.is_left();
                 }
@@ -279,12 +283,6 @@ pub(super) fn desire<'a>(
     }
     wait_for_split(&mut all);
     (all, findings)
-}
-
-/// A server gives requests for its public hosts the maintenance page.
-#[must_use]
-pub(super) fn is_in_maintenance(service: Option<&PresentService<'_>>) -> bool {
-    service.into_iter().flat_map(PresentService::level_routes).any(|route| route.front.maintenance)
 }
 
 fn published_on(mode: BackendMode, inventory: &Inventory, servers: &BTreeSet<ServerName>) -> BTreeMap<ServerName, Ipv4Addr> {
@@ -332,7 +330,7 @@ fn missed(desired: &Desired<'_>, live: Side, behind: &Behind) -> BTreeSet<(Serve
         let mut units = desired.present.into_iter().flat_map(|present| present.side(live));
         units.any(|unit| unit.server == *server && unit.replica == replica && unit.runs())
     };
-    let back = desired.servers.intersection(&behind.back).filter(|_| !desired.service.hands_over());
+    let back = desired.servers.intersection(&behind.back).filter(|_| !desired.hands_over());
     let copies = back.flat_map(|server| desired.replicas.iter().map(move |replica| (server.clone(), replica.number)));
     copies.filter(|(server, replica)| !runs(server, *replica)).collect()
 }

@@ -30,7 +30,7 @@ impl Turn<'_> {
     /// The old side is stopped before the new one starts.
     #[must_use]
     pub(super) fn hands_over(&self, desired: &Desired<'_>) -> bool {
-        (desired.service.hands_over() && desired.from.is_some()) || desired.taking.first.is_some()
+        (desired.hands_over() && desired.from.is_some()) || desired.taking.first.is_some()
     }
 
     /// The old side goes on: a server that is away may route to it.

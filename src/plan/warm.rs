@@ -89,7 +89,7 @@ impl Warm {
 /// The old side of a service that moves goes on running: nothing but NGINX gives it work, and two of it may run.
 #[must_use]
 pub(super) fn stays(playbook: &Playbook, desired: &Desired<'_>) -> bool {
-    playbook.rollout.keep == Keep::Warm && desired.service.port.is_some() && !desired.service.hands_over()
+    playbook.rollout.keep == Keep::Warm && desired.service.port.is_some() && !desired.hands_over()
 }
 
 /// The unit runs, takes no traffic, and may go on.
@@ -148,7 +148,7 @@ pub(super) fn findings(routing: &Routing<'_>) -> Vec<Finding> {
         level: Level::Note,
         server: None,
         service: Some(desired.name.clone()),
-        text: match desired.service.hands_over() {
+        text: match desired.hands_over() {
             true => "its old side does not stay warm: two of it must not run at once".to_owned(),
             false => "its old side does not stay warm: it has no port, so it would go on working beside the new one".to_owned(),
         },

@@ -1,4 +1,4 @@
-//! Services that two containers must not run at once: a volume, a worker. Their gap is measured and printed.
+//! Services that two containers must not run at once: a volume, a worker. Their gap is measured and printed, and nobody else writes their data.
 use crate::fleet::Fleet;
 use crate::gap::Client;
 use crate::project::{Output, Project, inventory};
@@ -100,6 +100,25 @@ fn a_volume_never_has_two_writers_and_the_gap_is_told() {
         is(&project, "store", "RUNNING", side, tag);
         is(&project, "worker", "RUNNING", side, tag);
         has_its_data(&output);
+    }
+
+    // The playbook has lost what says so, for a release that is not deployed yet: the way back is handed over all the same.
+    project.playbook(&playbook("2.0").replace("volumes = [\"data:/data\"]\n", "").replace("singleton = true\n", ""));
+    let output = project.flipside(&["rollback", "-y"]).exits(0).says(&["handed over, no answer for"]);
+    is(&project, "store", "RUNNING", "primary", "3.0");
+    is(&project, "worker", "RUNNING", "primary", "3.0");
+    has_its_data(&output);
+
+    // Renamed, it would write beside what it was called before.
+    project.playbook(&playbook("2.0").replace("[services.store]", "[services.shelf]"));
+    let before = server.containers();
+    for command in [&["deploy", "-y"][..], &["deploy", "-y", "--remove-orphans"]] {
+        project.flipside(command).exits(3).says(&[
+            "shelf: shop_prod_store of store",
+            "two would write it at once",
+            "flipside remove store",
+        ]);
+        assert_eq!(server.containers(), before);
     }
     for service in ["store", "worker"] {
         assert_eq!(most_at_once(&server, service), 1, "{service}");

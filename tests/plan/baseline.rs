@@ -3,8 +3,8 @@
 use super::adopted;
 use super::cases::Case;
 use super::driver::Servers;
-use super::invariants::{cut_requests, dead_routes, double_writers, routes, unserved};
-use flipside::model::label;
+use super::invariants::{clashes, cut_requests, dead_routes, double_writers, routes, unserved};
+use flipside::model::{ServiceName, label};
 use flipside::plan::present;
 use std::collections::BTreeSet;
 
@@ -29,7 +29,8 @@ impl Baseline {
         let dead: BTreeSet<String> =
             dead_routes(servers, &case.inventory, &case.playbook).into_iter().map(|(service, _)| service).collect();
         let cut = cut_requests(servers, &case.inventory).into_iter().map(|(service, _)| service);
-        let handed_over = case.playbook.services.iter().filter(|(_, service)| service.hands_over()).map(|(name, _)| name.to_string());
+        let is_handed_over = |name: &ServiceName| case.playbook.services[name].hands_over() || goes_back_alone(case, servers, name);
+        let handed_over = case.playbook.services.keys().filter(|name| is_handed_over(name)).map(ToString::to_string);
         let exempt = dead.iter().cloned().chain(handed_over).chain(adopted::handed_over(case)).chain(cut).collect();
         let fleet = servers.iter().map(|(name, server)| (name.clone(), server.facts())).collect();
         let record = present(&case.playbook.project, &case.playbook.env, &fleet).record.unwrap_or_default();
@@ -88,6 +89,12 @@ impl Baseline {
         }
         broken
     }
+}
+
+/// A rollback hands it over for what its two sides are, although the playbook says nothing of it.
+#[must_use]
+pub fn goes_back_alone(case: &Case, servers: &Servers, name: &ServiceName) -> bool {
+    case.ask.intent == "rollback" && clashes(servers, &case.playbook, name, |_| true)
 }
 
 /// What runs for clients, whichever side it is on: each live copy that runs, with its image and version, and who routes to its service.

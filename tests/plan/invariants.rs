@@ -142,7 +142,26 @@ pub fn double_writers(servers: &Servers, playbook: &Playbook) -> Vec<String> {
             doubled.push(format!("{name}: {releases:?}"));
         }
     }
+    let of_earlier_playbooks = playbook.services.keys().filter(|name| clashes(servers, playbook, name, |app| !app.state.is_stopped()));
+    doubled.extend(of_earlier_playbooks.map(|name| format!("{name}, as it was started, must not run twice")));
     doubled
+}
+
+/// Two of these containers of a service, of different releases, must not run at once, whatever the playbook says by now: they write the same
+/// on one server, or were started as singletons.
+#[must_use]
+pub fn clashes(servers: &Servers, playbook: &Playbook, name: &ServiceName, counts: fn(&ContainerFact) -> bool) -> bool {
+    let labels = [(label::SERVICE, name.as_str()), (label::PROJECT, playbook.project.as_str()), (label::ENV, playbook.env.as_str())];
+    let all = servers.iter().flat_map(|(server, fake)| fake.base.containers.iter().map(move |container| (server, container)));
+    let apps: Vec<_> = all.filter(|(_, app)| counts(app) && has(app, &labels) && has(app, &[(label::ROLE, "app")])).collect();
+    let may_overlap = playbook.services.get(name).is_some_and(|service| service.overlap);
+    let clash = |(at, app): &(&ServerName, &ContainerFact), (other_at, other): &(&ServerName, &ContainerFact)| {
+        let is_another = [label::SIDE, label::RELEASE].iter().any(|key| app.labels.get(*key) != other.labels.get(*key));
+        let singletons = [app, other].iter().all(|container| has(container, &[(label::SINGLETON, "true")]));
+        let shares = at == other_at && app.written.values().any(|source| other.written.values().any(|written| written == source));
+        is_another && (singletons || shares && !may_overlap)
+    };
+    apps.iter().any(|app| apps.iter().any(|other| clash(app, other)))
 }
 
 /// A fleet as far as clients and `rollback` can tell.

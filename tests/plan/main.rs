@@ -20,10 +20,9 @@ mod overtaken;
 mod revert;
 mod sweep;
 
-use baseline::Baseline;
+use baseline::{Baseline, goes_back_alone};
 use cases::{Case, case, cases, plan, proposals};
 use driver::{Effect, Servers, Trouble, drive};
-use flipside::config::Playbook;
 use flipside::facts::{ContainerState, digest};
 use flipside::model::{Action, BackendMode, ContainerSpec, EnvName, ProjectName, StepId, Verdict, label};
 use flipside::plan::{Finding, Intent, Paint, Plan, UndoKind, View, WaveKind, is_fatal, present, show};
@@ -183,7 +182,7 @@ fn every_plan_runs_to_its_end_and_leaves_nothing_to_do() {
         if !plan.left_out.is_empty() && 2 * plan.servers().len() <= case.inventory.servers.len() {
             problems.push(format!("{}: a run that leaves out other servers may work beside it", case.name));
         }
-        let before = live_containers(&case.playbook, &servers);
+        let before = live_containers(&case, &servers);
         spares_the_live_side(&case, &plan, &before, &mut problems);
         let verdict = run(&case, &plan, &mut servers, &Trouble::default(), "whole", &mut problems);
         if verdict != Some(Verdict::Done) {
@@ -202,12 +201,13 @@ fn every_plan_runs_to_its_end_and_leaves_nothing_to_do() {
 }
 
 /// The containers of every live side, by server and name, of services that overlap.
-fn live_containers(playbook: &Playbook, servers: &Servers) -> BTreeSet<(String, String)> {
+fn live_containers(case: &Case, servers: &Servers) -> BTreeSet<(String, String)> {
+    let playbook = &case.playbook;
     let fleet = servers.iter().map(|(name, server)| (name.clone(), server.facts())).collect();
     let present = present(&playbook.project, &playbook.env, &fleet);
     let mut live = BTreeSet::new();
     for (name, service) in &present.services {
-        let hands_over = playbook.services.get(name).is_some_and(flipside::config::Service::hands_over);
+        let hands_over = playbook.services.get(name).is_some_and(|settings| settings.hands_over() || goes_back_alone(case, servers, name));
         for side in service.live().into_iter().filter(|_| !hands_over && !service.routes.is_empty()) {
             let containers = service.side(side).flat_map(|unit| [unit.app, unit.door].into_iter().flatten().map(move |c| (unit, c)));
             live.extend(containers.map(|(unit, container)| (unit.server.to_string(), container.name.clone())));

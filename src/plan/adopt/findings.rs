@@ -171,7 +171,7 @@ fn data(routing: &Routing<'_>, desired: &Desired<'_>, server: &ServerName, conta
 }
 
 /// It is a folder or a socket of the system.
-pub(super) fn is_of_the_system(source: &str) -> bool {
+pub(in crate::plan) fn is_of_the_system(source: &str) -> bool {
     SYSTEM.iter().any(|folder| source.strip_prefix(folder).is_some_and(|rest| rest.is_empty() || rest.starts_with('/')))
 }
 

@@ -4,7 +4,7 @@ mod findings;
 mod proposal;
 mod steps;
 
-pub(super) use findings::{by_another_name, findings};
+pub(super) use findings::{by_another_name, findings, is_of_the_system};
 pub use proposal::{Likeness, Proposal, propose};
 pub(super) use steps::{first_steps, retire_steps, take_over_steps};
 
@@ -110,7 +110,7 @@ fn why_first(desired: &Desired<'_>, containers: &[(ServerName, &ContainerFact)],
     if desired.service.singleton {
         return Some("it is a singleton".to_owned());
     }
-    if desired.service.hands_over() {
+    if desired.hands_over() {
         return Some("it has a volume that it writes".to_owned());
     }
     if mode == BackendMode::SingleServer || desired.from.is_some() {

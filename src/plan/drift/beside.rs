@@ -23,7 +23,7 @@ pub(in crate::plan) fn beside(turn: &Turn<'_>, wanted: &Wanted) -> (BTreeMap<Ser
         }
         let up: Vec<&Unit<'_>> = present.side(live.other()).filter(|unit| unit.is_up()).collect();
         for unit in up {
-            let writes = desired.service.hands_over();
+            let writes = desired.hands_over();
             let (level, hint) = match (repair, writes) {
                 (Repair::Yes, true) => (Level::Warning, "this run stops it"),
                 (Repair::No, true) => {

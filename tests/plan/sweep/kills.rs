@@ -50,7 +50,7 @@ impl Sweep {
         if !new.is_empty() {
             self.problem(what, format!("a server that went back routes to what is dead: {new:?}"));
         }
-        let hands_over = self.case.playbook.services.values().any(flipside::config::Service::hands_over);
+        let hands_over = self.plan.services.values().any(|service| service.hands_over);
         let takes_away = self.plan.intent == Intent::Deploy && self.plan.services.values().any(|service| service.change == Change::Remove);
         let joins = self.plan.waves.iter().any(|wave| wave.name == "join the fleet");
         let now = snapshot(servers, &self.case.playbook);
