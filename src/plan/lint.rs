@@ -1,7 +1,6 @@
 //! What a careful operator would notice before running the plan.
 use super::adopt;
 use super::app_port;
-use super::backends::unit_backend;
 use super::balancing;
 use super::build::participants;
 use super::containers::{SET_BY_US, has_door, source};
@@ -9,13 +8,14 @@ use super::drift::strangers;
 use super::fronts;
 use super::images;
 use super::present::PresentService;
+use super::reach;
 use super::routes::Routing;
 use super::show::prose::server_list;
 use super::target::Desired;
 use super::types::{Change, Finding, Level};
 use crate::config::{Ingress, Server};
 use crate::facts::Facts;
-use crate::model::{Backend, BackendMode, ServerName, ServiceName};
+use crate::model::{BackendMode, ServerName, ServiceName};
 use crate::nginx::{MeshService, read_service};
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::Ipv4Addr;
@@ -42,9 +42,9 @@ pub(super) fn lint(routing: &Routing<'_>) -> Vec<Finding> {
     check_images(routing, &mut findings);
     check_hosts(routing, &mut findings);
     check_former_hosts(routing, &mut findings);
-    check_reach(routing, &mut findings);
     check_transports(routing, &mut findings);
     check_internal_ports(routing, &mut findings);
+    findings.extend(reach::findings(routing));
     findings.extend(balancing::check(routing));
     findings.extend(fronts::findings(routing));
     findings.extend(app_port::findings(routing));
@@ -317,35 +317,6 @@ fn check_former_hosts(routing: &Routing<'_>, findings: &mut Vec<Finding>) {
                         hint: format!("requests may all go there until it is gone: flipside remove {former}"),
                     });
                 }
-            }
-        }
-    }
-}
-
-/// A fleet that grows publishes ports: what stays behind, reached by name on its own server alone, is of no use to what moves elsewhere.
-fn check_reach(routing: &Routing<'_>, findings: &mut Vec<Finding>) {
-    for desired in routing.desired.iter().filter(|desired| desired.moves()) {
-        for used in routing.desired.iter().filter(|used| !used.moves() && desired.service.uses.contains_key(used.name)) {
-            let (Some(side), Some(present)) = (used.to.filter(|_| used.internal_port.is_some()), used.present) else { continue };
-            let by_name = present.side(side).any(|unit| matches!(unit_backend(unit), Some(Backend::Container { .. })));
-            let out_of_reach: Vec<&str> = desired
-                .servers
-                .iter()
-                .filter(|server| routing.backends(server, used, side).is_empty())
-                .map(|server| server.as_str())
-                .collect();
-            if by_name && !out_of_reach.is_empty() {
-                let stay = used.name;
-                findings.push(Finding {
-                    level: Level::Fatal,
-                    server: None,
-                    service: Some(desired.name.clone()),
-                    text: format!(
-                        "it uses {stay}, which {} cannot reach: {stay} runs without a published port, from when one server held everything",
-                        out_of_reach.join(", ")
-                    ),
-                    hint: format!("deploy {stay} along with {}, or deploy everything", desired.name),
-                });
             }
         }
     }

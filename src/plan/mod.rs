@@ -40,6 +40,7 @@ mod prepare;
 mod present;
 mod probes;
 mod proving;
+mod reach;
 mod rebase;
 mod record;
 mod remove;

@@ -91,7 +91,8 @@ fn growing_to_three_servers_and_shrinking_to_one_loses_no_request() {
     let everywhere = fleet.servers()[1..].iter().fold(Traffic::http(&fleet.servers()), |all, server| all.and_inside(server, &lines));
     traffic.phase("shrinking");
     let on_first = "servers = [\"server1\"]\n";
-    project.playbook(&(on(2, "3.0", "alias = true") + &echo("3.0", on_first)));
+    let uses = "uses = [\"echo\"]\nalias = true";
+    project.playbook(&(on(2, "3.0", uses) + &echo("3.0", on_first)));
     project
         .flipside(&["plan"])
         .exits(0)
@@ -119,8 +120,12 @@ fn growing_to_three_servers_and_shrinking_to_one_loses_no_request() {
 
     // And one that stays is not wanted any more: all is on one server again.
     traffic.phase("alone");
-    let alone = api_on(1, "1.0", &format!("{on_first}alias = true")).replace("servers_count = 1\n", "");
+    let alone = api_on(1, "1.0", &format!("{on_first}{uses}")).replace("servers_count = 1\n", "");
     project.playbook(&(header("4.0") + &alone + &echo("1.0", on_first)));
+    let before = fleet.snapshot();
+    let cut_off = format!("api: it uses echo, and stays as it is on server{stays}, from where echo is out of reach then");
+    project.flipside(&["deploy", "echo", "-y"]).exits(3).says(&[&cut_off, "deploy api along with echo"]);
+    assert_eq!(fleet.snapshot(), before);
     deploy(&project).exits(0).says(&["single_server"]);
     api = running("api");
     assert_eq!((api[0], api[stays - 1], running("echo")), (1, 0, vec![1, 0, 0]));
