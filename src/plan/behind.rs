@@ -53,7 +53,7 @@ impl Behind {
         let away: BTreeSet<ServerName> = inventory.servers.keys().filter(|server| !here.contains(server)).cloned().collect();
         let is_placed = |server: &ServerName| placement.values().any(|servers| servers.contains(server));
         // What is nowhere to be seen may be there; and who routed to addresses so far may have been one of several.
-        let is_unseen = placement.keys().any(|name| !present.services.contains_key(name));
+        let is_unseen = placement.keys().any(|name| present.services.get(name).is_none_or(PresentService::is_unseen));
         let routes = present.services.values().flat_map(|service| service.routes.values());
         let had_several = routes.flat_map(|route| &route.backends).any(|backend| matches!(backend.backend, Backend::Address { .. }));
         let all = mode == BackendMode::MultiServer || is_unseen || had_several;

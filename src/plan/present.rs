@@ -219,6 +219,12 @@ impl<'a> PresentService<'a> {
         !self.routes.is_empty() && !self.units.iter().any(|unit| unit.side == side && !self.behind.contains(&unit.server))
     }
 
+    /// It is nowhere to be seen on the servers that were reached: what is stopped there may have gone elsewhere since.
+    #[must_use]
+    pub(super) fn is_unseen(&self) -> bool {
+        self.routes.is_empty() && !self.units.iter().any(Unit::is_up)
+    }
+
     /// Only what level servers run says of which release a side is. A service that they do not have is where it is.
     fn find_stale(&mut self) {
         let is_level = |unit: &Unit<'_>| !self.behind.contains(&unit.server);

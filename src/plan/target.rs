@@ -308,19 +308,18 @@ fn wait_for_split(all: &mut [Desired<'_>]) {
 
 /// What servers that are away may run, or route to, is not to be moved or stopped without them.
 fn hold_back(desired: &mut Desired<'_>, behind: &Behind) {
+    let (names, reason) = (behind.names(), &desired.reason);
     let why = if desired.from.is_none() {
-        format!("it is not deployed: {} cannot be asked whether it runs there", behind.names())
+        format!("it is not deployed: {names} cannot be asked whether it runs there")
     } else if desired.servers.is_empty() {
-        format!("it is left as it is, on {}, which cannot be reached ({})", behind.names(), desired.reason)
+        format!("it is left as it is, on {names}, which cannot be reached ({reason})")
+    } else if desired.present.is_some_and(PresentService::is_unseen) {
+        format!("it is left as it is: {names} cannot be asked whether it runs there ({reason})")
     } else {
-        format!(
-            "it is left as it is: it is handed over, and {} cannot be reached, which may route to it ({})",
-            behind.names(),
-            desired.reason
-        )
+        format!("it is left as it is: it is handed over, and {names} cannot be reached, which may route to it ({reason})")
     };
     (desired.change, desired.to) = (Change::Keep, desired.from);
-    desired.reason = format!("waits for {}", behind.names());
+    desired.reason = format!("waits for {names}");
     desired.held_back = Some(why);
 }
 
