@@ -3,6 +3,7 @@
 //! pruned, those of a service that is taken away go with it, and a host that others stay on has to have another by then. Deliberately absent:
 //! keys, which are never a part of a plan.
 use super::fronts::{in_the_end, is_edge};
+use super::present::clock;
 use super::routes::Routing;
 use super::steps::plain;
 use super::target::Desired;
@@ -114,10 +115,7 @@ pub(super) fn tidy(routing: &Routing<'_>, gone: &BTreeSet<ServiceName>, all: &mu
 #[must_use]
 pub(super) fn findings(routing: &Routing<'_>) -> Vec<Finding> {
     let mut findings = Vec::new();
-    // What most servers take the time for: one clock may be wrong.
-    let mut clocks: Vec<u64> = routing.fleet.values().map(|facts| facts.clock).collect();
-    clocks.sort_unstable();
-    let now = clocks.get(clocks.len() / 2).and_then(|clock| i64::try_from(clock / 1000).ok()).unwrap_or_default();
+    let now = i64::try_from(clock(routing.fleet) / 1000).unwrap_or_default();
     for (desired, proxy, tls) in served(routing) {
         let Some((pem, digest)) = known(routing, tls) else { continue };
         let mut push = |level, text: String, hint: &str| {

@@ -13,6 +13,7 @@ use super::leftovers::{drain_needed, leftovers};
 use super::level::{self, join_steps};
 use super::orphans;
 use super::prepare::prepare;
+use super::present::clock;
 use super::revert::{Stretches, guard};
 use super::routes::{Generation, Moment, Routing};
 use super::secrets;
@@ -55,7 +56,7 @@ pub(super) fn deploy_waves(routing: &Routing<'_>, wanted: &Wanted, findings: &mu
     let unrouted = if away.removed.is_empty() { None } else { Some(all_generations(&away, &switched)?) };
     let changed: BTreeSet<ServerName> = unrouted.as_ref().or(generations.last()).into_iter().flat_map(BTreeMap::keys).cloned().collect();
     generations.iter_mut().for_each(|generations| generations.retain(|server, _| changed.contains(server)));
-    let release = routing.present.release.saturating_add(1);
+    let release = release(routing);
     let mut prepared = BTreeMap::new();
     for server in participants(routing) {
         let (mut steps, more) = prepare_server(routing, server)?;
@@ -174,6 +175,13 @@ pub(super) fn deploy_waves(routing: &Routing<'_>, wanted: &Wanted, findings: &mu
     doors::close(routing, live.keys(), &mut tidy)?;
     waves.push(Wave { name: "finish".to_owned(), kind: WaveKind::Cleanup, servers: tidy });
     Ok(locked(routing, waves))
+}
+
+/// The number of this deploy, higher than that of any before it. A server that is away may have releases that no other has a container of.
+/// They were begun before now, and no two within a second, so that none of them has as high a number as there are seconds since 1970.
+fn release(routing: &Routing<'_>) -> u64 {
+    let next = routing.present.release.saturating_add(1);
+    if routing.behind.away.is_empty() { next } else { next.max(clock(routing.fleet) / 1000) }
 }
 
 /// Services that move together: nothing in a turn uses anything in a later one, and a handover has a turn of its own.

@@ -16,6 +16,14 @@ use std::net::Ipv4Addr;
 /// What the reachable servers were seen to be.
 pub type Fleet = BTreeMap<ServerName, Facts>;
 
+/// What most servers take the time for, in milliseconds since 1970: one clock may be wrong.
+#[must_use]
+pub(super) fn clock(fleet: &Fleet) -> u64 {
+    let mut clocks: Vec<u64> = fleet.values().map(|facts| facts.clock).collect();
+    clocks.sort_unstable();
+    clocks.get(clocks.len() / 2).copied().unwrap_or_default()
+}
+
 /// What is there of one project in one environment.
 #[derive(Debug, Default)]
 pub struct Present<'a> {
