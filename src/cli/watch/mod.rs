@@ -118,6 +118,15 @@ struct Watch<'a> {
     asking: Asking,
 }
 
+/// What a pass ends with whatever is known of the copies, where so many servers answer; None where it is for the copies to say.
+fn said_by_itself(done: Outcome, n_answer: usize) -> Option<Outcome> {
+    match done {
+        Outcome::Done | Outcome::NothingToDo | Outcome::Closed(Verdict::Done | Verdict::DoneWithLeftovers) => None,
+        Outcome::Unreachable if n_answer > 0 => None,
+        other => Some(other),
+    }
+}
+
 impl<'a> Watch<'a> {
     fn new(global: &'a Global, surveyed: Surveyed, selected: BTreeSet<ServiceName>, interval: Option<Millis>) -> Watch<'a> {
         let streaks = Streaks::default();
@@ -201,13 +210,17 @@ impl<'a> Watch<'a> {
         if is_stopped() {
             return Outcome::Interrupted;
         }
-        match done {
-            Outcome::Done | Outcome::NothingToDo | Outcome::Closed(Verdict::Done | Verdict::DoneWithLeftovers) => {}
-            Outcome::Locked => {
-                self.summary("locked", "another run has the servers, and nothing was changed");
-                return done;
+        // A server was lost once it had said what it routes, and nothing was begun: who still answers?
+        if done == Outcome::Unreachable && self.stoppable(async |watch| watch.look(Asked::Connected).await).await.is_none() {
+            return Outcome::Interrupted;
+        }
+        if let Some(outcome) = said_by_itself(done, self.surveyed.fleet.len()) {
+            match outcome {
+                Outcome::Locked => self.summary("locked", "another run has the servers, and nothing was changed"),
+                Outcome::Unreachable => self.summary("unreachable", "no server answers any more, and nothing was changed"),
+                _ => {}
             }
-            _ => return done,
+            return outcome;
         }
         let failing = self.streaks.failing();
         let unknown = self.streaks.undecided(&self.copies);
@@ -328,5 +341,18 @@ impl<'a> Watch<'a> {
         self.streaks.keep(&copies);
         self.copies = copies;
         self.tell_findings("copies", &findings);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_server_that_is_lost_before_the_run_is_no_reason_to_say_that_none_answers() {
+        assert_eq!(said_by_itself(Outcome::Unreachable, 2), None);
+        assert_eq!(said_by_itself(Outcome::Unreachable, 0), Some(Outcome::Unreachable));
+        assert_eq!(said_by_itself(Outcome::Locked, 3), Some(Outcome::Locked));
+        assert_eq!(said_by_itself(Outcome::NothingToDo, 3), None);
     }
 }
