@@ -256,7 +256,7 @@ impl Command {
                 return Ok((plan, left));
             }
             // Whoever was waited for, or a server by itself, may have changed the servers after they were asked.
-            surveyed.again().await?;
+            surveyed.again_by_the_same_clocks().await?;
             let (planned, findings) = make(surveyed, &self.wanted, &self.removed)?;
             if planned == plan && !is_fatal(&findings) && others(surveyed, &plan).is_empty() {
                 return Ok((plan, left));

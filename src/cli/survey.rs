@@ -8,7 +8,7 @@ use crate::model::{Action, EnvName, Millis, ProjectName, ServerName, ServiceName
 use crate::plan::{Finding, Fleet, Inputs, Level, Plan, Wanted, cannot_do_without};
 use crate::remote::{ConnectOptions, Connector, Servers, Surroundings};
 use crate::script::{ScriptContext, commands};
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
 use std::process::Stdio;
 use std::time::{Duration, Instant};
@@ -73,6 +73,20 @@ impl Surveyed {
                     return Err(Outcome::Unreachable);
                 }
             }
+        }
+        Ok(())
+    }
+
+    /// As [`Surveyed::again`], to see under the lock whether anything has changed since the plan. That time has gone by is no change: a plan
+    /// has times in it, and by every later clock it would be another one.
+    ///
+    /// # Errors
+    /// As there.
+    pub(super) async fn again_by_the_same_clocks(&mut self) -> Result<(), Outcome> {
+        let clocks: BTreeMap<ServerName, u64> = self.fleet.iter().map(|(name, facts)| (name.clone(), facts.clock)).collect();
+        self.again().await?;
+        for (name, facts) in &mut self.fleet {
+            facts.clock = clocks.get(name).copied().unwrap_or(facts.clock);
         }
         Ok(())
     }
