@@ -24,6 +24,7 @@ use super::steps::plain;
 use super::summary::{removal, summary};
 use super::target::{Back, Desired, Wanted, backend_mode, desire};
 use super::types::{Basis, Finding, Intent, Level, PLAN_FORMAT, Plan, Wave, WaveKind};
+use super::volumes;
 use super::warm;
 use super::writers;
 use crate::config::{Inventory, OnFailure, Playbook};
@@ -60,7 +61,8 @@ pub fn build(inputs: Inputs<'_>) -> Result<(Plan, Vec<Finding>), RenderError> {
     let drift = Drift::look(playbook, inventory, seen, wanted.repair);
     let fleet = &drift.fleet;
     let present = present(&playbook.project, &playbook.env, fleet);
-    let (placement, placing) = place(playbook, inventory, &adopt::homes(running(&present), playbook, fleet));
+    let homes = volumes::homes(adopt::homes(running(&present), playbook, fleet), playbook, fleet);
+    let (placement, placing) = place(playbook, inventory, &homes);
     let mode = backend_mode(&placement);
     let behind = Behind::look(inventory, &seen.keys().collect(), &present, &placement, mode);
     let labels =

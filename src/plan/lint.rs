@@ -3,7 +3,7 @@ use super::adopt;
 use super::app_port;
 use super::balancing;
 use super::build::participants;
-use super::containers::{SET_BY_US, has_door, source};
+use super::containers::{SET_BY_US, has_door};
 use super::drift::strangers;
 use super::fronts;
 use super::images;
@@ -13,6 +13,7 @@ use super::routes::Routing;
 use super::show::prose::server_list;
 use super::target::Desired;
 use super::types::{Change, Finding, Level};
+use super::volumes;
 use crate::config::{Ingress, Server};
 use crate::facts::Facts;
 use crate::model::{BackendMode, ServerName, ServiceName};
@@ -36,7 +37,7 @@ pub(super) fn lint(routing: &Routing<'_>) -> Vec<Finding> {
         }
     }
     check_names(routing, &mut findings);
-    check_volumes(routing, &mut findings);
+    findings.extend(volumes::findings(routing));
     check_services(routing, &mut findings);
     check_engines(routing, &mut findings);
     check_images(routing, &mut findings);
@@ -129,36 +130,6 @@ fn check_names(routing: &Routing<'_>, findings: &mut Vec<Finding>) {
         routing.desired.iter().any(|desired| desired.name == service && desired.moves() && desired.servers.contains(server))
     });
     findings.extend(found.into_iter().map(|finding| adopt::by_another_name(routing.playbook, finding)));
-}
-
-/// Data does not travel: a service with a named volume stays on its server.
-fn check_volumes(routing: &Routing<'_>, findings: &mut Vec<Finding>) {
-    for desired in routing.desired.iter().filter(|desired| desired.moves()) {
-        let Some(present) = desired.present.filter(|_| desired.from.is_some()) else { continue };
-        let Some(volume) = desired.service.volumes.iter().find(|volume| !volume.read_only) else { continue };
-        let name = source(routing.playbook, volume);
-        let held = present.homes();
-        let Some(home) = held.first() else {
-            findings.push(Finding {
-                level: Level::Warning,
-                server: None,
-                service: Some(desired.name.clone()),
-                text: format!("nothing tells where its data ({name}) is: its containers are gone"),
-                hint: "pin it with `servers` to where the data is".to_owned(),
-            });
-            continue;
-        };
-        let known = held.iter().map(|server| server.as_str()).collect::<Vec<_>>().join(", ");
-        for server in desired.servers.iter().filter(|server| !held.contains(server)) {
-            findings.push(Finding {
-                level: Level::Fatal,
-                server: Some(server.clone()),
-                service: Some(desired.name.clone()),
-                text: format!("its data ({name}) is on {known}; here it would start empty"),
-                hint: format!("pin it with `servers = [\"{home}\"]`, or copy the data and remove the service first"),
-            });
-        }
-    }
 }
 
 fn check_services(routing: &Routing<'_>, findings: &mut Vec<Finding>) {

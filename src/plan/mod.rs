@@ -58,6 +58,7 @@ mod switching;
 mod target;
 mod turn;
 mod types;
+mod volumes;
 mod warm;
 mod writers;
 

@@ -10,7 +10,7 @@ pub type Placement = BTreeMap<ServiceName, BTreeSet<ServerName>>;
 /// Places every service: the named servers, or every server with one of the tags, or `servers_count` servers of the zone:
 /// those that already run it first, then those with the fewest placed services, then by a hash of the names.
 ///
-/// `running` says where the live side of a service has containers now.
+/// `running` says where the live side of a service has containers now, or where its data is.
 #[must_use]
 pub fn place(playbook: &Playbook, inventory: &Inventory, running: &Placement) -> (Placement, Vec<Finding>) {
     let mut placement = Placement::new();

@@ -1,0 +1,140 @@
+//! Where data is, and what would start without it: a volume does not travel, and it stays when its service is removed. Deliberately absent:
+//! data of containers that are taken over (see `adopt`).
+use super::containers::volume_name;
+use super::place::Placement;
+use super::present::{Fleet, is_ours};
+use super::routes::Routing;
+use super::show::prose::server_list;
+use super::target::Desired;
+use super::types::{Finding, Level};
+use crate::config::{Playbook, Service, Volume};
+use crate::facts::ContainerFact;
+use crate::model::{ServerName, ServiceName, label};
+use std::collections::{BTreeMap, BTreeSet};
+
+/// A service that nothing runs and nothing routes is where its volumes are: they stay when it is removed, or renamed.
+pub(super) fn homes(mut running: Placement, playbook: &Playbook, fleet: &Fleet) -> Placement {
+    for (name, service) in &playbook.services {
+        let homes = running.entry(name.clone()).or_default();
+        if homes.is_empty() {
+            homes.extend(written(service).flat_map(|volume| Holders::of(playbook, fleet, name, volume).free));
+        }
+    }
+    running
+}
+
+/// The volumes of its own that a service writes.
+fn written(service: &Service) -> impl Iterator<Item = &Volume> {
+    service.volumes.iter().filter(|volume| !volume.read_only)
+}
+
+/// What is mounted: the folder of the server, or the volume's name.
+fn source(playbook: &Playbook, volume: &Volume) -> String {
+    if volume.source.starts_with('/') { volume.source.clone() } else { volume_name(playbook, volume) }
+}
+
+/// The servers that have a volume, and of which it is told.
+struct Holders {
+    /// Nobody else of the playbook has it there.
+    free: BTreeSet<ServerName>,
+    /// Another service of the playbook writes it there: it is that one's.
+    of_others: BTreeMap<ServerName, String>,
+}
+
+impl Holders {
+    fn of(playbook: &Playbook, fleet: &Fleet, service: &ServiceName, volume: &Volume) -> Holders {
+        let mut holders = Holders { free: BTreeSet::new(), of_others: BTreeMap::new() };
+        let name = source(playbook, volume);
+        let writes = |container: &&ContainerFact| {
+            is_ours(container, &playbook.project, &playbook.env) && container.written.values().any(|written| *written == name)
+        };
+        let is_another = |writer: &str| writer != service.as_str() && playbook.services.keys().any(|known| known.as_str() == writer);
+        for (server, facts) in fleet.iter().filter(|(_, facts)| facts.volumes.as_ref().is_some_and(|known| known.contains(&name))) {
+            let mut writers = facts.containers.iter().filter(writes).filter_map(|container| container.labels.get(label::SERVICE));
+            match writers.find(|writer| is_another(writer)) {
+                Some(writer) => drop(holders.of_others.insert(server.clone(), writer.clone())),
+                None => drop(holders.free.insert(server.clone())),
+            }
+        }
+        holders
+    }
+}
+
+/// What would start without its data, or with another one's.
+#[must_use]
+pub(super) fn findings(routing: &Routing<'_>) -> Vec<Finding> {
+    let mut all = Vec::new();
+    for desired in routing.desired.iter().filter(|desired| desired.moves()) {
+        let homes = desired.present.filter(|_| desired.from.is_some()).map(|present| present.homes()).unwrap_or_default();
+        if homes.is_empty() {
+            left_elsewhere(routing, desired, &mut all);
+        } else {
+            moves_away(routing, desired, &homes, &mut all);
+        }
+    }
+    all
+}
+
+fn of(desired: &Desired<'_>, server: Option<&ServerName>, level: Level, text: String, hint: impl Into<String>) -> Finding {
+    Finding { level, server: server.cloned(), service: Some(desired.name.clone()), text, hint: hint.into() }
+}
+
+/// Data does not travel: a service with a named volume stays on its server.
+fn moves_away(routing: &Routing<'_>, desired: &Desired<'_>, homes: &BTreeSet<ServerName>, all: &mut Vec<Finding>) {
+    let (Some(volume), Some(home)) = (written(desired.service).next(), homes.first()) else { return };
+    let name = source(routing.playbook, volume);
+    let known = homes.iter().map(|server| server.as_str()).collect::<Vec<_>>().join(", ");
+    for server in desired.servers.difference(homes) {
+        let text = format!("its data ({name}) is on {known}; here it would start empty");
+        let hint = format!("pin it with `servers = [\"{home}\"]`, or copy the data and remove the service first");
+        all.push(of(desired, Some(server), Level::Fatal, text, hint));
+    }
+}
+
+/// Nothing runs of it, and its volumes may be where it is not placed. What is on a server where it is placed is no matter: the others start
+/// with nothing, as a new server does.
+fn left_elsewhere(routing: &Routing<'_>, desired: &Desired<'_>, all: &mut Vec<Finding>) {
+    let Routing { playbook, fleet, .. } = routing;
+    let mut is_known = false;
+    for volume in written(desired.service).filter(|volume| !volume.source.starts_with('/')) {
+        let name = source(playbook, volume);
+        let holders = Holders::of(playbook, fleet, desired.name, volume);
+        is_known |= !holders.free.is_empty();
+        let lacks = |server: &&ServerName| {
+            fleet.get(*server).and_then(|facts| facts.volumes.as_ref()).is_some_and(|volumes| !volumes.contains(&name))
+        };
+        let lacking: Vec<&ServerName> = desired.servers.iter().filter(lacks).collect();
+        let is_outside = |server: &&ServerName| !desired.servers.contains(*server) && !desired.away.contains(*server);
+        let outside: Vec<&ServerName> = holders.free.iter().filter(is_outside).collect();
+        let known = || server_list(outside.iter().copied().collect::<BTreeSet<_>>());
+        match outside.first() {
+            // That it is not there is said already.
+            Some(_) if !lacking.is_empty() && volume.external => {}
+            Some(first) if !lacking.is_empty() => {
+                for server in &lacking {
+                    let text = format!("its data ({name}) is on {}, from when it ran there; here it would start empty", known());
+                    let hint = format!(
+                        "pin it with `servers = [\"{first}\"]`; or give the volume another name; or, where it is to start empty here, or \
+                         with data that you copy: docker volume create {name}"
+                    );
+                    all.push(of(desired, Some(server), Level::Fatal, text, hint));
+                }
+            }
+            Some(first) if !volume.external => {
+                let text =
+                    format!("a volume {name} is on {}, too, where it is not placed: which of them has its data, nothing tells", known());
+                let hint = format!("pin it with `servers = [\"{first}\"]` where that is the one; or there: docker volume rm {name}");
+                all.push(of(desired, None, Level::Warning, text, hint));
+            }
+            Some(_) | None => {}
+        }
+        for (server, other) in holders.of_others.iter().filter(|(server, _)| !lacking.is_empty() && is_outside(server)) {
+            let text = format!("its volume {name} starts empty: the one on {server} is what {other} writes");
+            all.push(of(desired, None, Level::Warning, text, format!("`servers = [\"{server}\"]` where the two are to share it")));
+        }
+    }
+    if let Some(volume) = written(desired.service).next().filter(|_| desired.from.is_some() && !is_known) {
+        let text = format!("nothing tells where its data ({}) is: its containers are gone", source(playbook, volume));
+        all.push(of(desired, None, Level::Warning, text, "pin it with `servers` to where the data is"));
+    }
+}
