@@ -1,12 +1,13 @@
 //! Where data is, and what would start without it: a volume does not travel, and it stays when its service is removed. Deliberately absent:
 //! data of containers that are taken over (see `adopt`).
+use super::adopt;
 use super::containers::volume_name;
 use super::place::Placement;
-use super::present::{Fleet, is_ours};
+use super::present::{Fleet, Unit, is_ours};
 use super::routes::Routing;
 use super::show::prose::server_list;
 use super::target::Desired;
-use super::types::{Finding, Level};
+use super::types::{Change, Finding, Level};
 use crate::config::{Playbook, Service, Volume};
 use crate::facts::ContainerFact;
 use crate::model::{ServerName, ServiceName, label};
@@ -70,6 +71,9 @@ pub(super) fn findings(routing: &Routing<'_>) -> Vec<Finding> {
             left_elsewhere(routing, desired, &mut all);
         } else {
             moves_away(routing, desired, &homes, &mut all);
+        }
+        if desired.change == Change::Toggle {
+            remounted(routing, desired, &mut all);
         }
     }
     all
@@ -137,4 +141,49 @@ fn left_elsewhere(routing: &Routing<'_>, desired: &Desired<'_>, all: &mut Vec<Fi
         let text = format!("nothing tells where its data ({}) is: its containers are gone", source(playbook, volume));
         all.push(of(desired, None, Level::Warning, text, "pin it with `servers` to where the data is"));
     }
+}
+
+/// The new side would find something else than the live one where that keeps its data, or nothing.
+fn remounted(routing: &Routing<'_>, desired: &Desired<'_>, all: &mut Vec<Finding>) {
+    let Some((present, live)) = desired.present.zip(desired.from) else { return };
+    let wanted: BTreeMap<&str, (&Volume, String)> =
+        desired.service.volumes.iter().map(|volume| (volume.target.as_str(), (volume, source(routing.playbook, volume)))).collect();
+    let is_mounted = |held: &String| wanted.values().any(|(_, source)| source == held);
+    let kept = |unit: &Unit<'_>| {
+        let written = unit.app.map(|app| app.written.clone()).unwrap_or_default();
+        let kept = written.into_iter().filter(|(_, held)| !adopt::is_of_the_system(held) && !is_nameless(held) && !is_mounted(held));
+        kept.map(|(target, held)| (unit.server.clone(), target, held)).collect::<Vec<_>>()
+    };
+    let units = present.side(live).filter(|unit| desired.servers.contains(&unit.server));
+    let kept: BTreeSet<(ServerName, String, String)> = units.flat_map(kept).collect();
+    for (server, target, held) in &kept {
+        let volumes = routing.fleet.get(server).and_then(|facts| facts.volumes.as_ref());
+        let is_missing = |name: &String| volumes.is_some_and(|volumes| !volumes.contains(name));
+        let finding = match wanted.get(target.as_str()) {
+            None => {
+                let text = format!("its data at {target} ({held}) stays on the server, and it has nothing there any more");
+                (Level::Warning, text, "where it is to keep it, leave it in `volumes`".to_owned())
+            }
+            Some((volume, new)) if !new.starts_with('/') && !volume.external && is_missing(new) => {
+                let text = format!("its data at {target} is in {held}; it would have {new} there, which is not there yet, and start empty");
+                let hint = format!(
+                    "leave it as it was in `volumes`; or make the new one first, and copy into it what it needs: docker volume create {new}"
+                );
+                (Level::Fatal, text, hint)
+            }
+            Some((_, new)) => {
+                let text = format!(
+                    "its data at {target} is in {held}; it will have {new} there, and what it writes until then does not come along"
+                );
+                (Level::Warning, text, "look that what it needs is there; or leave it as it was in `volumes`".to_owned())
+            }
+        };
+        let (level, text, hint) = finding;
+        all.push(of(desired, Some(server), level, text, hint));
+    }
+}
+
+/// It is a volume that Docker made for one container, because its image declares it: the next one gets another in any case.
+fn is_nameless(source: &str) -> bool {
+    source.is_empty() || source.len() == 64 && source.bytes().all(|byte| byte.is_ascii_hexdigit())
 }

@@ -46,6 +46,8 @@ enum What {
     Image(String, String),
     /// The host door's file gets a line.
     Door(String),
+    /// `docker volume create`.
+    Volume(String),
 }
 
 impl Hand {
@@ -87,6 +89,7 @@ impl Hand {
                 server.base.nginx.live = Some(GenerationId("bootstrap".to_owned()));
             }
             What::Door(line) => server.base.nginx.doors.values_mut().for_each(|text| text.push_str(line)),
+            What::Volume(name) => drop(server.base.volumes.get_or_insert_default().insert(name.clone())),
             What::Rename(name, _)
             | What::Detach(name, _)
             | What::Attach(name, _)
