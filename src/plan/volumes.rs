@@ -83,10 +83,13 @@ fn of(desired: &Desired<'_>, server: Option<&ServerName>, level: Level, text: St
     Finding { level, server: server.cloned(), service: Some(desired.name.clone()), text, hint: hint.into() }
 }
 
-/// Data does not travel: a service with a named volume stays on its server.
+/// Data does not travel: a service with a named volume stays on its server. A first deploy that was cut off goes on: it has no data yet.
 fn moves_away(routing: &Routing<'_>, desired: &Desired<'_>, homes: &BTreeSet<ServerName>, all: &mut Vec<Finding>) {
     let (Some(volume), Some(home)) = (written(desired.service).next(), homes.first()) else { return };
     let name = source(routing.playbook, volume);
+    if !desired.has_clients() && homes.is_subset(&desired.servers) {
+        return;
+    }
     let known = homes.iter().map(|server| server.as_str()).collect::<Vec<_>>().join(", ");
     for server in desired.servers.difference(homes) {
         let text = format!("its data ({name}) is on {known}; here it would start empty");
