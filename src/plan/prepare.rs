@@ -5,7 +5,7 @@ use super::fronts::{ingress_of, main_settings};
 use super::images;
 use super::routes::Routing;
 use super::steps::plain;
-use super::types::{Finding, Level, Step};
+use super::types::{Finding, Level, Step, UndoKind};
 use crate::config::{Ingress, Server};
 use crate::facts::{ContainerFact, ContainerState, Facts, PublishedFact};
 use crate::model::{Action, ContainerSpec, Publish, ServerName, ServiceName, label, network_name};
@@ -144,6 +144,13 @@ fn host_door_steps(
     findings: &mut Vec<Finding>,
 ) -> Vec<Step> {
     let mut steps = door_update(facts, root, text);
+    let n_actions = steps.len();
+    // Should NGINX refuse the new text, the door is not to find it when the server is started again: it is the door of all projects.
+    let before = facts.nginx.doors.get(&format!("{HOST_DOOR}.conf")).filter(|before| *before != text);
+    if let (Some(before), Some(put)) = (before, steps.first_mut()) {
+        let undo = new_door_text(root, before).map(|step| step.action);
+        *put = put.clone().undone_by(UndoKind::Cleans, undo.into_iter().take(n_actions).collect());
+    }
     let spec = host_door(&HostDoor { image: image.to_owned(), remote_root: root.to_owned() });
     steps.extend(mesh_container(door, spec, server, findings));
     steps

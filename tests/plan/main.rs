@@ -27,6 +27,7 @@ use flipside::facts::{ContainerState, digest};
 use flipside::model::{Action, BackendMode, ContainerSpec, EnvName, ProjectName, StepId, Verdict, label};
 use flipside::plan::{Finding, Intent, Paint, Plan, UndoKind, View, WaveKind, is_fatal, present, show};
 use flipside::remote::fake::FakeServer;
+use flipside::script::layout::HOST_DOOR;
 use invariants::snapshot;
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
@@ -265,6 +266,9 @@ fn whatever_fails(effect: Effect) {
             if work && snapshot(&servers, &case.playbook) != before {
                 problems.push(format!("{} {what}: not as before\n  {before:?}\n  {:?}", case.name, snapshot(&servers, &case.playbook)));
             }
+            if work {
+                keeps_the_doors_text(&case, &servers, &what, &mut problems);
+            }
             if effect == Effect::Whole {
                 keeps_what_failed(&case, &plan, &id, &servers, &mut problems);
             }
@@ -275,6 +279,16 @@ fn whatever_fails(effect: Effect) {
         }
     }
     report(&problems);
+}
+
+/// The file that a host's door is started with, of all projects: where there was one, it is as it was.
+fn keeps_the_doors_text(case: &Case, servers: &Servers, what: &str, problems: &mut Vec<String>) {
+    for (name, before) in &case.servers {
+        let text = |server: &FakeServer| server.base.nginx.doors.get(&format!("{HOST_DOOR}.conf")).cloned();
+        if text(before).is_some() && text(before) != text(&servers[name]) {
+            problems.push(format!("{} {what}: the door's text of {name} is not as before", case.name));
+        }
+    }
 }
 
 /// A container that was run and failed is kept as `.failed`, but for a service's name and NGINX, which run nothing of the user's.
