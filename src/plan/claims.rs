@@ -3,7 +3,7 @@
 use super::adopt;
 use super::ports::{BASE, INTERNAL, Taken, Wish, next_slot, settle};
 use super::present::{Fleet, Present, is_ours};
-use super::target::Replica;
+use super::target::{Back, Replica, Wanted};
 use super::types::Finding;
 use crate::config::Playbook;
 use crate::facts::ContainerFact;
@@ -30,17 +30,25 @@ enum Claim {
 }
 
 /// Ports and slots of all services: all pinned and claimed ones first, so that a newcomer's hash never takes them, be it a service's or
-/// a further replica's. What `is_left` as it is keeps the internal port that it has, and not what the playbook pins by now.
+/// a further replica's. What is left as it is keeps the internal port that it has, and not what the playbook pins by now.
 pub(super) fn settle_all(
     playbook: &Playbook,
     fleet: &Fleet,
     present: &Present<'_>,
-    is_left: &dyn Fn(&ServiceName) -> bool,
+    wanted: &Wanted,
     findings: &mut Vec<Finding>,
 ) -> Settled {
+    let is_left = |name: &ServiceName| !wanted.selects(name);
     let mut taken = taken_by_others(playbook, fleet);
-    let (fixed, hashed): (Vec<_>, Vec<_>) =
-        wishes(playbook, present, is_left).into_iter().partition(|(_, wish)| wish.pinned.or(wish.claimed).is_some());
+    let mut wishes = wishes(playbook, present, &is_left);
+    // A rollback goes back to the ports that containers have.
+    let left = if wanted.back == Back::Yes { Vec::new() } else { left_ports(playbook, present, &wishes) };
+    for ((name, claim), wish) in wishes.iter_mut().filter(|((name, _), _)| !is_left(name)) {
+        // What it has already, it has.
+        let is_its = |port: u16| *claim != Claim::Internal && wish.claimed.is_some_and(|own| [own, secondary_port(own)].contains(&port));
+        wish.left = left.iter().filter(|(port, owner)| owner != name && !is_its(*port)).copied().collect();
+    }
+    let (fixed, hashed): (Vec<_>, Vec<_>) = wishes.into_iter().partition(|(_, wish)| wish.pinned.or(wish.claimed).is_some());
     let mut ports: BTreeMap<Owner<'_>, u16> = BTreeMap::new();
     for (owner, wish) in fixed.iter().chain(&hashed) {
         ports.insert(*owner, settle(wish, &mut taken, findings));
@@ -88,6 +96,7 @@ fn wishes<'a>(playbook: &'a Playbook, present: &Present<'_>, is_left: &dyn Fn(&S
             hashed: internal_port(&playbook.project, &playbook.env, name),
             range: INTERNAL,
             paired: false,
+            left: BTreeMap::new(),
         };
         wishes.push(((name, Claim::Internal), internal));
         for number in 1..=service.replicas {
@@ -101,6 +110,7 @@ fn wishes<'a>(playbook: &'a Playbook, present: &Present<'_>, is_left: &dyn Fn(&S
                 hashed: base_port(&playbook.project, &playbook.env, name, port, number),
                 range: BASE,
                 paired: true,
+                left: BTreeMap::new(),
             };
             wishes.push(((name, Claim::Base(number)), base));
             let Some(app_port) = service.app_port() else { continue };
@@ -113,11 +123,37 @@ fn wishes<'a>(playbook: &'a Playbook, present: &Present<'_>, is_left: &dyn Fn(&S
                 hashed: base_port(&playbook.project, &playbook.env, name, app_port, number),
                 range: BASE,
                 paired: true,
+                left: BTreeMap::new(),
             };
             wishes.push(((name, Claim::AppBase(number)), app));
         }
     }
     wishes
+}
+
+/// Ports that services of the playbook have, and that are not what they settle on: those that the host's door opens until they are deployed,
+/// and those of their containers, live or waiting to be gone back to. Who else took one could not start, or would keep them from it.
+fn left_ports<'a>(playbook: &'a Playbook, present: &Present<'_>, wishes: &[(Owner<'a>, Wish<'a>)]) -> Vec<(u16, &'a ServiceName)> {
+    let settles_on: BTreeMap<Owner<'_>, Option<u16>> = wishes.iter().map(|(owner, wish)| (*owner, wish.pinned.or(wish.claimed))).collect();
+    let mut left = Vec::new();
+    for name in playbook.services.keys() {
+        let Some(service) = present.services.get(name) else { continue };
+        let stays = |claim, port| settles_on.get(&(name, claim)) == Some(&Some(port));
+        let routed = service.routes.values().map(|route| route.internal_port).filter(|port| !stays(Claim::Internal, *port));
+        left.extend(routed.map(|port| (port, name)));
+        for unit in &service.units {
+            let published: BTreeSet<u16> =
+                unit.owner().into_iter().flat_map(|owner| &owner.published).map(|there| there.host_port).collect();
+            for (key, claim) in [(label::BASE_PORT, Claim::Base(unit.replica)), (label::APP_BASE_PORT, Claim::AppBase(unit.replica))] {
+                let Some(base) = unit.number::<u16>(key).filter(|base| !stays(claim, *base)) else { continue };
+                let pair = [base, secondary_port(base)];
+                if pair.iter().any(|port| published.contains(port)) {
+                    left.extend(pair.map(|port| (port, name)));
+                }
+            }
+        }
+    }
+    left
 }
 
 /// Ports in use by anything but this playbook's own services, on any server.
@@ -212,7 +248,7 @@ mod tests {
         let fleet = Fleet::from([(ServerName::new("s1").unwrap(), server.facts())]);
         let mut findings = Vec::new();
         let present = present(&playbook.project, &playbook.env, &fleet);
-        let (_, replicas) = settle_all(&playbook, &fleet, &present, &|_| false, &mut findings).into_values().next().unwrap();
+        let (_, replicas) = settle_all(&playbook, &fleet, &present, &Wanted::default(), &mut findings).into_values().next().unwrap();
         (
             replicas.iter().map(|replica| replica.base_port).collect(),
             replicas.iter().map(|replica| replica.app_base_port).collect(),

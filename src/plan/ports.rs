@@ -44,21 +44,40 @@ pub(super) struct Wish<'a> {
     pub range: Range,
     /// The port comes as a pair, base and secondary.
     pub paired: bool,
+    /// What other services of the playbook still have and go away from: port → service.
+    pub left: BTreeMap<u16, &'a ServiceName>,
+}
+
+impl Wish<'_> {
+    /// The port that stands in the way, and who has it.
+    fn conflict(&self, port: u16, taken: &Taken) -> Option<(u16, String)> {
+        let pair = if self.paired { vec![port, secondary_port(port)] } else { vec![port] };
+        let left = |port| self.left.get(&port).map(|service| format!("service {service} until that is deployed with another"));
+        pair.into_iter().find_map(|port| Some((port, taken.get(&port).cloned().or_else(|| left(port))?)))
+    }
+
+    /// How a port comes free that another service of the playbook goes away from.
+    fn hint(&self, port: u16) -> Option<String> {
+        let service = self.left.get(&port)?;
+        Some(if self.paired {
+            format!(
+                "`flipside deploy {service}` first; should its old side wait there to be gone back to, once more with `--force`. Or pin another port"
+            )
+        } else {
+            format!("`flipside deploy {service}` first; where the two swap their ports, one of them needs another in between")
+        })
+    }
 }
 
 /// Settles one port. `taken` holds what others use; the settled port (or pair) is added to it.
 ///
 /// A pinned or claimed port that somebody else uses is a fatal finding: it is never moved behind the user's back.
 pub(super) fn settle(wish: &Wish<'_>, taken: &mut Taken, findings: &mut Vec<Finding>) -> u16 {
-    let conflict = |port: u16, taken: &Taken| {
-        let pair = if wish.paired { vec![port, secondary_port(port)] } else { vec![port] };
-        pair.into_iter().find_map(|port| taken.get(&port).map(|by| (port, by.clone())))
-    };
     let finding =
         |level, text, hint: &str| Finding { level, server: None, service: Some(wish.service.clone()), text, hint: hint.to_owned() };
     let port = match (wish.pinned, wish.claimed) {
         (Some(fixed), _) | (None, Some(fixed)) => {
-            if let Some((port, by)) = conflict(fixed, taken) {
+            if let Some((port, by)) = wish.conflict(fixed, taken) {
                 let (origin, hint) = if wish.pinned.is_some() {
                     ("pinned", "pin another port in the playbook, or free this one")
                 } else if wish.can_be_pinned {
@@ -66,12 +85,14 @@ pub(super) fn settle(wish: &Wish<'_>, taken: &mut Taken, findings: &mut Vec<Find
                 } else {
                     ("owned by this service", "free the port; it serves the hosts of `proxy`")
                 };
-                findings.push(finding(Level::Fatal, format!("{} {fixed} is {origin}, but port {port} is taken by {by}", wish.what), hint));
+                let freed = wish.hint(port).filter(|_| !taken.contains_key(&port));
+                let text = format!("{} {fixed} is {origin}, but port {port} is taken by {by}", wish.what);
+                findings.push(finding(Level::Fatal, text, freed.as_deref().unwrap_or(hint)));
             }
             fixed
         }
         (None, None) => {
-            let free = wish.range.from(wish.hashed).find(|port| conflict(*port, taken).is_none());
+            let free = wish.range.from(wish.hashed).find(|port| wish.conflict(*port, taken).is_none());
             match free {
                 None => {
                     let hint = if wish.can_be_pinned { "pin one in the playbook" } else { "fewer `replicas`, or services with `app_port`" };
@@ -80,7 +101,7 @@ pub(super) fn settle(wish: &Wish<'_>, taken: &mut Taken, findings: &mut Vec<Find
                 }
                 Some(port) => {
                     if port != wish.hashed
-                        && let Some((clash, by)) = conflict(wish.hashed, taken)
+                        && let Some((clash, by)) = wish.conflict(wish.hashed, taken)
                     {
                         let text = format!(
                             "{} {} would be the hash's choice, but {clash} is taken by {by}: {port} is used",
@@ -113,7 +134,8 @@ mod tests {
     use super::*;
 
     fn wish<'a>(service: &'a ServiceName, pinned: Option<u16>, claimed: Option<u16>, hashed: u16) -> Wish<'a> {
-        Wish { service, what: "base port".to_owned(), can_be_pinned: true, pinned, claimed, hashed, range: BASE, paired: true }
+        let what = "base port".to_owned();
+        Wish { service, what, can_be_pinned: true, pinned, claimed, hashed, range: BASE, paired: true, left: BTreeMap::new() }
     }
 
     fn service() -> ServiceName {

@@ -226,7 +226,7 @@ pub(super) fn desire<'a>(
 ) -> (Vec<Desired<'a>>, Vec<Finding>) {
     let mode = backend_mode(placement);
     let mut findings = Vec::new();
-    let mut settled = settle_all(playbook, fleet, present, &|name| !wanted.selects(name), &mut findings);
+    let mut settled = settle_all(playbook, fleet, present, wanted, &mut findings);
     // Whoever is deployed uses the others where they are.
     for (name, (internal, _)) in settled.iter_mut().filter(|(name, _)| !wanted.selects(name)) {
         *internal = present.services.get(name).and_then(PresentService::internal_port).or(*internal);

@@ -15,7 +15,12 @@ impl FakeServer {
 
     pub(super) fn reload_door(&mut self, name: &str) -> Result<String, Failure> {
         let Some(id) = self.running(name).map(|door| door.id.clone()) else { return refuse(format!("{name} does not run")) };
-        let ports = listened(&self.host_door_text());
+        let text = self.host_door_text();
+        let mut lines = BTreeSet::new();
+        if let Some(twice) = text.lines().map(str::trim).find(|line| line.starts_with("listen ") && !lines.insert(*line)) {
+            return refuse(format!("duplicate address and port pair: {twice}"));
+        }
+        let ports = listened(&text);
         if let Some(port) = self.in_the_doors_way(&ports).filter(|_| name == HOST_DOOR) {
             return refuse(format!("the door does not listen: 127.0.0.1:{port}"));
         }
