@@ -16,6 +16,8 @@ use std::ops::RangeInclusive;
 const ANY_PORT: RangeInclusive<u16> = 1..=65535;
 /// The secondary side takes the port 10000 above, and both stay below the ephemeral range (32768).
 const HOST_PORTS: RangeInclusive<u16> = 1024..=22767;
+/// Why not above it.
+const SECONDARY: &str = "the secondary side takes the port 10000 above, and both stay below 32768, where outgoing connections begin";
 /// Below the ephemeral range, and open to a process without rights.
 const INTERNAL_PORTS: RangeInclusive<u16> = 1024..=32767;
 
@@ -25,8 +27,7 @@ pub(super) fn read(walk: &mut Walk<'_>, section: &Section<'_>) -> Service {
     let protocol =
         walk.choice(section, "protocol", &[("tcp", Protocol::Tcp), ("udp", Protocol::Udp), ("http", Protocol::Http)]).map(|(p, _)| p);
     needs_port(walk, section);
-    let why = "the secondary side takes the port 10000 above, and both stay below 32768, where outgoing connections begin";
-    let host_port = walk.port(section, "host_port", HOST_PORTS, why).map(|(port, _)| port);
+    let host_port = walk.port(section, "host_port", HOST_PORTS, SECONDARY).map(|(port, _)| port);
     let why = "higher ports belong to outgoing connections, lower ones to the system";
     let internal_port = walk.port(section, "internal_port", INTERNAL_PORTS, why).map(|(port, _)| port);
     let mesh = walk.choice(section, "mesh", &[("door", Mesh::Door), ("network", Mesh::Network)]).map_or(Mesh::Door, |(mesh, _)| mesh);
@@ -60,6 +61,7 @@ pub(super) fn read(walk: &mut Walk<'_>, section: &Section<'_>) -> Service {
     };
     placement(walk, section, &mut service);
     one_at_a_time(walk, section, &service);
+    ports_of_copies(walk, section, &service);
     floor(walk, section, &mut service);
     secrets::check_volumes(walk, section, &service);
     checks::complete(walk, section, &mut service);
@@ -197,6 +199,17 @@ fn one_at_a_time(walk: &mut Walk<'_>, section: &Section<'_>, service: &Service) 
             title,
             "use one replica, mount the volume `:ro`, or say `overlap = true` if the data can take two writers",
         );
+    }
+}
+
+/// Each copy has the port after the one before it.
+fn ports_of_copies(walk: &mut Walk<'_>, section: &Section<'_>, service: &Service) {
+    let Some((first, entry)) = service.host_port.zip(section.table.get("host_port")) else { return };
+    let last = u32::from(first) + service.replicas.saturating_sub(1);
+    if last > u32::from(*HOST_PORTS.end()) {
+        let (what, most) = (&section.what, HOST_PORTS.end());
+        let title = format!("the {} replicas of {what} have host ports {first} to {last}, and {most} is the last", service.replicas);
+        walk.report(entry.node.span, title, SECONDARY);
     }
 }
 
