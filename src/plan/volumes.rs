@@ -1,7 +1,7 @@
 //! Where data is, and what would start without it: a volume does not travel, and it stays when its service is removed. Deliberately absent:
 //! data of containers that are taken over (see `adopt`).
 use super::adopt;
-use super::containers::volume_name;
+use super::containers::source;
 use super::place::Placement;
 use super::present::{Fleet, Unit, is_ours};
 use super::routes::Routing;
@@ -27,11 +27,6 @@ pub(super) fn homes(mut running: Placement, playbook: &Playbook, fleet: &Fleet) 
 /// The volumes of its own that a service writes.
 fn written(service: &Service) -> impl Iterator<Item = &Volume> {
     service.volumes.iter().filter(|volume| !volume.read_only)
-}
-
-/// What is mounted: the folder of the server, or the volume's name.
-fn source(playbook: &Playbook, volume: &Volume) -> String {
-    if volume.source.starts_with('/') { volume.source.clone() } else { volume_name(playbook, volume) }
 }
 
 /// The servers that have a volume, and of which it is told.

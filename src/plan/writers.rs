@@ -1,17 +1,16 @@
 //! Who else writes what a service is about to write: what it was called before, another service, another project, a stranger. Deliberately
-//! absent: its own two sides (see `handover`), and names that two projects have in common (see `same_names`).
+//! absent: its own two sides (see `handover`), names that two projects have in common (see `same_names`), and where data is (see `volumes`).
 use super::adopt::is_of_the_system;
 use super::containers::{source, volume_name};
 use super::present::is_ours;
 use super::routes::Routing;
-use super::show::prose::server_list;
 use super::target::Desired;
 use super::types::{Change, Finding, Level};
 use crate::facts::ContainerFact;
 use crate::model::{ServerName, ServiceName, label};
 use std::collections::BTreeSet;
 
-/// What would have two writers at once, and what would start empty while its data is somewhere else.
+/// What would have two writers at once.
 #[must_use]
 pub(super) fn findings(routing: &Routing<'_>) -> Vec<Finding> {
     let mut all = Vec::new();
@@ -22,7 +21,6 @@ pub(super) fn findings(routing: &Routing<'_>) -> Vec<Finding> {
                 all.extend(others.filter_map(|other| beside(routing, desired, server, other, &source)));
             }
         }
-        all.extend(left_elsewhere(routing, desired));
     }
     all
 }
@@ -91,39 +89,4 @@ fn beside(routing: &Routing<'_>, desired: &Desired<'_>, server: &ServerName, oth
     let whose = project.map_or_else(|| "which is not Flipside's".to_owned(), |project| format!("which is of {project}/{env}"));
     let text = format!("container {}, {whose}, runs and writes {source}: two would write it at once", other.name);
     Some(of(Level::Warning, text, format!("docker stop {} first, where it must not be so; {may_overlap}", other.name)))
-}
-
-/// Data does not travel: a new service whose volume is on other servers alone would start with an empty one.
-fn left_elsewhere(routing: &Routing<'_>, desired: &Desired<'_>) -> Vec<Finding> {
-    if desired.change != Change::Create || desired.from.is_some() {
-        return Vec::new();
-    }
-    let own = desired.service.volumes.iter().filter(|volume| !volume.read_only && !volume.external && !volume.source.starts_with('/'));
-    let mut all = Vec::new();
-    for volume in own {
-        let name = volume_name(routing.playbook, volume);
-        let former = |container: &&ContainerFact| {
-            let service = service_of(routing, container);
-            service.is_some_and(|service| !routing.playbook.services.contains_key(&service)) && writes(container, &name)
-        };
-        let mut homes = BTreeSet::new();
-        let mut services = BTreeSet::new();
-        for (server, facts) in routing.fleet {
-            let formers: Vec<&ContainerFact> = facts.containers.iter().filter(former).collect();
-            if !formers.is_empty() || facts.volumes.as_ref().is_some_and(|volumes| volumes.contains(&name)) {
-                homes.insert(server);
-            }
-            services.extend(formers.into_iter().filter_map(|container| service_of(routing, container)));
-        }
-        let Some(home) = homes.first().filter(|_| !desired.servers.iter().any(|server| homes.contains(server))) else { continue };
-        let whose = services.first().map(|service| format!(" ({service}, which is not in the playbook, has it)")).unwrap_or_default();
-        all.extend(desired.servers.iter().map(|server| Finding {
-            level: if services.is_empty() { Level::Warning } else { Level::Fatal },
-            server: Some(server.clone()),
-            service: Some(desired.name.clone()),
-            text: format!("a volume {name} is on {}{whose}; here it would start empty", server_list(homes.iter().copied())),
-            hint: format!("pin it with `servers = [\"{home}\"]`; or give the volume another name than {}", volume.source),
-        }));
-    }
-    all
 }
