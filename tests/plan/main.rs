@@ -291,6 +291,24 @@ fn keeps_the_doors_text(case: &Case, servers: &Servers, what: &str, problems: &m
     }
 }
 
+#[test]
+fn a_port_that_is_passed_on_in_one_deploy_is_refused_and_would_have_been_put_back() {
+    for name in ["internal_port_passed_on", "internal_ports_swapped", "base_port_passed_on"] {
+        let (case, mut problems) = (case(name), Vec::new());
+        let (plan, findings) = plan(&case.playbook, &case.inventory, &case.servers, &case.ask);
+        assert!(is_fatal(&findings), "{name}: {findings:#?}");
+        let mut servers = case.servers.clone();
+        let verdict = run(&case, &plan, &mut servers, &Trouble::default(), "is run all the same", &mut problems);
+        assert_eq!(verdict, Some(Verdict::PutBack), "{name}");
+        keeps_the_doors_text(&case, &servers, "is put back", &mut problems);
+        report(&problems);
+        // What the playbook says of ports by now is no matter of a rollback's.
+        let mut back = case.ask.clone();
+        "rollback".clone_into(&mut back.intent);
+        assert!(!is_fatal(&self::plan(&case.playbook, &case.inventory, &case.servers, &back).1), "{name}");
+    }
+}
+
 /// A container that was run and failed is kept as `.failed`, but for a service's name and NGINX, which run nothing of the user's.
 fn keeps_what_failed(case: &Case, plan: &Plan, id: &StepId, servers: &Servers, problems: &mut Vec<String>) {
     let step = plan.step(id).unwrap();
