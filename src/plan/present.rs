@@ -1,5 +1,6 @@
 //! What is there now, read from the facts: which side NGINX routes, which containers belong to which side, which ports are claimed.
 //! Deliberately absent: what should be there.
+use super::backends::{reaches, unit_backend};
 use super::record::Record;
 use super::types::{Finding, Level};
 use super::warm::Warm;
@@ -175,8 +176,9 @@ impl Unit<'_> {
 
 impl<'a> PresentService<'a> {
     /// The side that NGINX routes. Where servers disagree: not a newer one of which less runs, since a rolling deploy may have come to some
-    /// servers only; then the one whose containers all run, then the one of most servers, then the older. Where nothing is routed, as for a
-    /// service without a port: the side that runs, or keeps exiting, or stopped last.
+    /// servers only; then the one whose containers all run, then the one that more of these servers reach, since what one server held alone
+    /// is reached there alone; then the one of most servers, then the older. Where nothing is routed, as for a service without a port: the
+    /// side that runs, or keeps exiting, or stopped last.
     #[must_use]
     pub fn live(&self) -> Option<Side> {
         if self.routes.is_empty() {
@@ -186,10 +188,13 @@ impl<'a> PresentService<'a> {
         let all_run = |side| self.side(side).next().is_some() && self.side(side).all(Unit::runs);
         let n_run = |side: Side| self.side(side).filter(|unit| unit.runs()).count();
         let is_short = |side: Side| self.release(side) > self.release(side.other()) && n_run(side) < n_run(side.other());
+        let routers = || self.routes.keys().filter(|server| !self.behind.contains(*server));
+        let n_reach = |side: Side| routers().filter(|server| self.side(side).any(|unit| is_reached(unit, server))).count();
+        let older = |side| std::cmp::Reverse(self.release(side));
         Side::BOTH
             .into_iter()
             .filter(|side| n_routes(*side) > 0)
-            .max_by_key(|side| (!is_short(*side), all_run(*side), n_routes(*side), std::cmp::Reverse(self.release(*side))))
+            .max_by_key(|side| (!is_short(*side), all_run(*side), n_reach(*side), n_routes(*side), older(*side)))
     }
 
     /// Servers route different sides, or both: a run was cut off between two switches, or while a canary was tried.
@@ -275,6 +280,11 @@ impl<'a> PresentService<'a> {
         };
         oldest(Unit::runs).or_else(|| oldest(Unit::is_up)).or_else(newest)
     }
+}
+
+/// This server's NGINX can route the unit.
+fn is_reached(unit: &Unit<'_>, server: &ServerName) -> bool {
+    unit_backend(unit).is_some_and(|backend| reaches(server, &unit.server, &backend))
 }
 
 /// Reads what is there.
