@@ -7,6 +7,7 @@ use super::exit::Outcome;
 use super::passphrase;
 use super::print::{complain, talk};
 use std::io::{self, IsTerminal};
+use std::pin::pin;
 use std::sync::OnceLock;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::watch;
@@ -66,17 +67,31 @@ pub(super) fn is_stopped() -> bool {
     CAME.get().is_some_and(|came| *came.borrow() > 0)
 }
 
+/// Does this work until that happens; None where it was given up. A signal may come while the work is looked at, and after it has looked for
+/// one itself: so it is looked at once more.
+async fn unless<T>(happens: impl Future<Output = ()>, work: impl Future<Output = T>) -> Option<T> {
+    let mut work = pin!(work);
+    tokio::select! {
+        biased;
+        done = &mut work => return Some(done),
+        () = happens => {}
+    }
+    tokio::select! {
+        biased;
+        done = &mut work => Some(done),
+        () = std::future::ready(()) => None,
+    }
+}
+
 /// What comes before a run: it is done no further once a signal has come. Work that looks for signals itself has the first word.
 ///
 /// # Errors
 /// Those of the work; or it was stopped, which is said.
 pub(super) async fn before_the_run<T>(work: impl Future<Output = Result<T, Outcome>>) -> Result<T, Outcome> {
-    if !is_stopped() {
-        tokio::select! {
-            biased;
-            done = work => return done,
-            () = came(1) => {}
-        }
+    if !is_stopped()
+        && let Some(done) = unless(came(1), work).await
+    {
+        return done;
     }
     passphrase::give_up();
     if io::stderr().is_terminal() {
@@ -90,6 +105,20 @@ pub(super) async fn before_the_run<T>(work: impl Future<Output = Result<T, Outco
 #[cfg(test)]
 mod tests {
     use super::*;
+    use std::cell::Cell;
+    use std::future::{pending, poll_fn};
+    use std::task::Poll;
+
+    #[tokio::test]
+    async fn work_that_looks_for_signals_itself_has_the_first_word() {
+        // It comes right after the work has looked.
+        let has_come = Cell::new(false);
+        let looks = poll_fn(|_| if has_come.replace(true) { Poll::Ready("stopped, and why") } else { Poll::Pending });
+        let comes = poll_fn(|_| if has_come.get() { Poll::Ready(()) } else { Poll::Pending });
+        assert_eq!(unless(comes, looks).await, Some("stopped, and why"));
+        assert_eq!(unless(async {}, pending::<()>()).await, None);
+        assert_eq!(unless(pending(), async { 1 }).await, Some(1));
+    }
 
     #[test]
     fn what_is_ignored_is_read_from_the_status_of_the_process() {
