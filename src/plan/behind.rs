@@ -124,6 +124,35 @@ impl Behind {
         desired.hands_over() && !self.concerned.is_empty() || desired.servers.is_empty()
     }
 
+    /// What servers that are away may run, or route to, is not to be moved or stopped without them.
+    pub(super) fn hold_back(&self, desired: &mut Desired<'_>) {
+        let (names, reason) = (self.names(), &desired.reason);
+        let why = if desired.from.is_none() {
+            format!("it is not deployed: {names} cannot be asked whether it runs there")
+        } else if desired.servers.is_empty() {
+            format!("it is left as it is, on {names}, which cannot be reached ({reason})")
+        } else if desired.present.is_some_and(PresentService::is_unseen) {
+            format!("it is left as it is: {names} cannot be asked whether it runs there ({reason})")
+        } else {
+            format!("it is left as it is: it is handed over, and {names} cannot be reached, which may route to it ({reason})")
+        };
+        (desired.change, desired.to) = (Change::Keep, desired.from);
+        desired.reason = format!("waits for {names}");
+        desired.held_back = Some(why);
+    }
+
+    /// Copies of the live side that servers which were left behind do not have.
+    #[must_use]
+    pub(super) fn missed(&self, desired: &Desired<'_>, live: Side) -> BTreeSet<(ServerName, u32)> {
+        let runs = |server: &ServerName, replica: u32| {
+            let mut units = desired.present.into_iter().flat_map(|present| present.side(live));
+            units.any(|unit| unit.server == *server && unit.replica == replica && unit.runs())
+        };
+        let back = desired.servers.intersection(&self.back).filter(|_| !desired.hands_over());
+        let copies = back.flat_map(|server| desired.replicas.iter().map(move |replica| (server.clone(), replica.number)));
+        copies.filter(|(server, replica)| !runs(server, *replica)).collect()
+    }
+
     /// `server3`.
     #[must_use]
     pub(super) fn names(&self) -> String {

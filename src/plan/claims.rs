@@ -30,7 +30,7 @@ enum Claim {
 }
 
 /// Ports and slots of all services: all pinned and claimed ones first, so that a newcomer's hash never takes them, be it a service's or
-/// a further replica's. What is left as it is keeps the internal port that it has, and not what the playbook pins by now.
+/// a further replica's. What is left as it is, or goes back, keeps the ports that it has, and not what the playbook pins by now.
 pub(super) fn settle_all(
     playbook: &Playbook,
     fleet: &Fleet,
@@ -40,7 +40,7 @@ pub(super) fn settle_all(
 ) -> Settled {
     let is_left = |name: &ServiceName| !wanted.selects(name);
     let mut taken = taken_by_others(playbook, fleet);
-    let mut wishes = wishes(playbook, present, &is_left);
+    let mut wishes = wishes(playbook, present, &|name| is_left(name) || wanted.back == Back::Yes);
     // A rollback goes back to the ports that containers have.
     let left = if wanted.back == Back::Yes { Vec::new() } else { left_ports(playbook, present, &wishes) };
     for ((name, claim), wish) in wishes.iter_mut().filter(|((name, _), _)| !is_left(name)) {
@@ -72,7 +72,7 @@ pub(super) fn settle_all(
 }
 
 /// The ports that the playbook's services need: the services that are there first, then by name.
-fn wishes<'a>(playbook: &'a Playbook, present: &Present<'_>, is_left: &dyn Fn(&ServiceName) -> bool) -> Vec<(Owner<'a>, Wish<'a>)> {
+fn wishes<'a>(playbook: &'a Playbook, present: &Present<'_>, keeps: &dyn Fn(&ServiceName) -> bool) -> Vec<(Owner<'a>, Wish<'a>)> {
     let claims = |name: &ServiceName, key: &str, replica: Option<u32>| -> Option<u16> {
         let service = present.services.get(name)?;
         let live = service.live();
@@ -91,7 +91,7 @@ fn wishes<'a>(playbook: &'a Playbook, present: &Present<'_>, is_left: &dyn Fn(&S
             service: name,
             what: "internal port".to_owned(),
             can_be_pinned: true,
-            pinned: service.internal_port.filter(|_| claimed.is_none() || !is_left(name)),
+            pinned: service.internal_port.filter(|_| claimed.is_none() || !keeps(name)),
             claimed,
             hashed: internal_port(&playbook.project, &playbook.env, name),
             range: INTERNAL,
@@ -100,13 +100,15 @@ fn wishes<'a>(playbook: &'a Playbook, present: &Present<'_>, is_left: &dyn Fn(&S
         };
         wishes.push(((name, Claim::Internal), internal));
         for number in 1..=service.replicas {
+            let claimed = claims(name, label::BASE_PORT, Some(number));
+            let pinned = service.host_port.map(|pinned| pinned.saturating_add(u16::try_from(number - 1).unwrap_or(u16::MAX)));
             let of_replica = |what: &str| if number == 1 { what.to_owned() } else { format!("{what} of replica {number}") };
             let base = Wish {
                 service: name,
                 what: of_replica("base port"),
                 can_be_pinned: true,
-                pinned: service.host_port.map(|pinned| pinned.saturating_add(u16::try_from(number - 1).unwrap_or(u16::MAX))),
-                claimed: claims(name, label::BASE_PORT, Some(number)),
+                pinned: pinned.filter(|_| claimed.is_none() || !keeps(name)),
+                claimed,
                 hashed: base_port(&playbook.project, &playbook.env, name, port, number),
                 range: BASE,
                 paired: true,

@@ -100,6 +100,12 @@ impl Desired<'_> {
         }
     }
 
+    /// Its containers are made as the playbook says. What goes back has them.
+    #[must_use]
+    pub(super) fn is_made_anew(&self) -> bool {
+        self.moves() && self.change != Change::Restore
+    }
+
     /// The version of the containers that are started: what servers missed is of the version that the others have.
     #[must_use]
     pub(super) fn version<'p>(&'p self, playbook: &'p Playbook) -> &'p str {
@@ -269,15 +275,14 @@ pub(super) fn desire<'a>(
         desired.secret_change = secrets::difference(playbook, &desired, fleet, secrets);
         match wanted.back {
             Back::No => judge(&mut desired, fleet, wanted, &mut findings, behind),
-            Back::Yes => {
-                judge_rollback(&mut desired, (playbook, present), wanted, &mut findings);
-                if desired.change == Change::Keep {
-                    desired.is_left();
-                }
-            }
+            Back::Yes => judge_rollback(&mut desired, (playbook, present), wanted, &mut findings),
         }
         if desired.moves() && behind.holds_back(&desired) {
-            hold_back(&mut desired, behind);
+            behind.hold_back(&mut desired);
+            desired.servers = servers.difference(&behind.away).cloned().collect();
+        }
+        if wanted.back == Back::Yes && desired.change == Change::Keep {
+            desired.is_left();
         }
         all.push(desired);
     }
@@ -304,34 +309,6 @@ fn wait_for_split(all: &mut [Desired<'_>]) {
         (desired.change, desired.to) = (Change::Keep, desired.from);
         desired.reason = format!("waits until {first} is on one side");
     }
-}
-
-/// What servers that are away may run, or route to, is not to be moved or stopped without them.
-fn hold_back(desired: &mut Desired<'_>, behind: &Behind) {
-    let (names, reason) = (behind.names(), &desired.reason);
-    let why = if desired.from.is_none() {
-        format!("it is not deployed: {names} cannot be asked whether it runs there")
-    } else if desired.servers.is_empty() {
-        format!("it is left as it is, on {names}, which cannot be reached ({reason})")
-    } else if desired.present.is_some_and(PresentService::is_unseen) {
-        format!("it is left as it is: {names} cannot be asked whether it runs there ({reason})")
-    } else {
-        format!("it is left as it is: it is handed over, and {names} cannot be reached, which may route to it ({reason})")
-    };
-    (desired.change, desired.to) = (Change::Keep, desired.from);
-    desired.reason = format!("waits for {names}");
-    desired.held_back = Some(why);
-}
-
-/// Copies of the live side that servers which were left behind do not have.
-fn missed(desired: &Desired<'_>, live: Side, behind: &Behind) -> BTreeSet<(ServerName, u32)> {
-    let runs = |server: &ServerName, replica: u32| {
-        let mut units = desired.present.into_iter().flat_map(|present| present.side(live));
-        units.any(|unit| unit.server == *server && unit.replica == replica && unit.runs())
-    };
-    let back = desired.servers.intersection(&behind.back).filter(|_| !desired.hands_over());
-    let copies = back.flat_map(|server| desired.replicas.iter().map(move |replica| (server.clone(), replica.number)));
-    copies.filter(|(server, replica)| !runs(server, *replica)).collect()
 }
 
 fn judge(desired: &mut Desired<'_>, fleet: &Fleet, wanted: &Wanted, findings: &mut Vec<Finding>, behind: &Behind) {
@@ -362,7 +339,7 @@ fn judge(desired: &mut Desired<'_>, fleet: &Fleet, wanted: &Wanted, findings: &m
         desired.held_back = Some(format!("all of it is on {}, which cannot be asked: it is left as it is", behind.names()));
         return;
     }
-    desired.missed = missed(desired, live, behind);
+    desired.missed = behind.missed(desired, live);
     if !desired.missed.is_empty() && wanted.force == Force::No && desired.present.is_some_and(|present| present.is_out_of_reach(live)) {
         desired.missed.clear();
         desired.reason = format!("the {live} side cannot be seen on any server");

@@ -56,11 +56,11 @@ impl Holders {
     }
 }
 
-/// What would start without its data, or with another one's.
+/// What would start without its data, or with another one's. What goes back has its containers, with what they mount.
 #[must_use]
 pub(super) fn findings(routing: &Routing<'_>) -> Vec<Finding> {
     let mut all = Vec::new();
-    for desired in routing.desired.iter().filter(|desired| desired.moves()) {
+    for desired in routing.desired.iter().filter(|desired| desired.is_made_anew()) {
         let homes = desired.present.filter(|_| desired.from.is_some()).map(|present| present.homes()).unwrap_or_default();
         if homes.is_empty() {
             left_elsewhere(routing, desired, &mut all);
@@ -78,19 +78,46 @@ fn of(desired: &Desired<'_>, server: Option<&ServerName>, level: Level, text: St
     Finding { level, server: server.cloned(), service: Some(desired.name.clone()), text, hint: hint.into() }
 }
 
-/// Data does not travel: a service with a named volume stays on its server. A first deploy that was cut off goes on: it has no data yet.
+/// Data does not travel: a service that gives up a server where it writes is refused. One that grows starts with what a new server has: a folder's
+/// content nobody knows, and a volume that is not there would be an empty one beside the others. A first deploy that was cut off goes on: it has
+/// no data yet.
 fn moves_away(routing: &Routing<'_>, desired: &Desired<'_>, homes: &BTreeSet<ServerName>, all: &mut Vec<Finding>) {
-    let (Some(volume), Some(home)) = (written(desired.service).next(), homes.first()) else { return };
-    let name = source(routing.playbook, volume);
-    if !desired.has_clients() && homes.is_subset(&desired.servers) {
+    let Some(home) = homes.first() else { return };
+    let grows = homes.iter().all(|server| desired.servers.contains(server) || desired.away.contains(server));
+    if !desired.has_clients() && grows {
         return;
     }
     let known = homes.iter().map(|server| server.as_str()).collect::<Vec<_>>().join(", ");
+    let its_data: Vec<(&Volume, String)> = written(desired.service)
+        .map(|volume| (volume, source(routing.playbook, volume)))
+        .filter(|(_, name)| !adopt::is_of_the_system(name))
+        .collect();
     for server in desired.servers.difference(homes) {
-        let text = format!("its data ({name}) is on {known}; here it would start empty");
-        let hint = format!("pin it with `servers = [\"{home}\"]`, or copy the data and remove the service first");
-        all.push(of(desired, Some(server), Level::Fatal, text, hint));
+        let of = |level, text, hint| of(desired, Some(server), level, text, hint);
+        if !grows {
+            all.extend(its_data.first().map(|(_, name)| {
+                let text = format!("its data ({name}) is on {known}; here it would start empty");
+                of(Level::Fatal, text, format!("pin it with `servers = [\"{home}\"]`, or copy the data and remove the service first"))
+            }));
+            continue;
+        }
+        all.extend(its_data.iter().filter_map(|(volume, name)| {
+            if name.starts_with('/') {
+                let text = format!("its data ({name}) is on {known}; here it has what this server's folder has");
+                return Some(of(Level::Warning, text, format!("copy what it needs to {name} there; or pin it with `servers`")));
+            }
+            let text = format!("its data ({name}) is on {known}; here it would start empty");
+            let hint = format!(
+                "pin it with `servers`; or, where it is to start empty here, or with data that you copy: docker volume create {name}"
+            );
+            (lacks(routing.fleet, server, name) && !volume.external).then(|| of(Level::Fatal, text, hint))
+        }));
     }
+}
+
+/// The server is known not to have a volume of that name.
+fn lacks(fleet: &Fleet, server: &ServerName, name: &str) -> bool {
+    fleet.get(server).and_then(|facts| facts.volumes.as_ref()).is_some_and(|volumes| !volumes.contains(name))
 }
 
 /// Nothing runs of it, and its volumes may be where it is not placed. What is on a server where it is placed is no matter: the others start
@@ -102,10 +129,7 @@ fn left_elsewhere(routing: &Routing<'_>, desired: &Desired<'_>, all: &mut Vec<Fi
         let name = source(playbook, volume);
         let holders = Holders::of(playbook, fleet, desired.name, volume);
         is_known |= !holders.free.is_empty();
-        let lacks = |server: &&ServerName| {
-            fleet.get(*server).and_then(|facts| facts.volumes.as_ref()).is_some_and(|volumes| !volumes.contains(&name))
-        };
-        let lacking: Vec<&ServerName> = desired.servers.iter().filter(lacks).collect();
+        let lacking: Vec<&ServerName> = desired.servers.iter().filter(|server| lacks(fleet, server, &name)).collect();
         let is_outside = |server: &&ServerName| !desired.servers.contains(*server) && !desired.away.contains(*server);
         let outside: Vec<&ServerName> = holders.free.iter().filter(is_outside).collect();
         let known = || server_list(outside.iter().copied().collect::<BTreeSet<_>>());
@@ -155,14 +179,12 @@ fn remounted(routing: &Routing<'_>, desired: &Desired<'_>, all: &mut Vec<Finding
     let units = present.side(live).filter(|unit| desired.servers.contains(&unit.server));
     let kept: BTreeSet<(ServerName, String, String)> = units.flat_map(kept).collect();
     for (server, target, held) in &kept {
-        let volumes = routing.fleet.get(server).and_then(|facts| facts.volumes.as_ref());
-        let is_missing = |name: &String| volumes.is_some_and(|volumes| !volumes.contains(name));
         let finding = match wanted.get(target.as_str()) {
             None => {
                 let text = format!("its data at {target} ({held}) stays on the server, and it has nothing there any more");
                 (Level::Warning, text, "where it is to keep it, leave it in `volumes`".to_owned())
             }
-            Some((volume, new)) if !new.starts_with('/') && !volume.external && is_missing(new) => {
+            Some((volume, new)) if !new.starts_with('/') && !volume.external && lacks(routing.fleet, server, new) => {
                 let text = format!("its data at {target} is in {held}; it would have {new} there, which is not there yet, and start empty");
                 let hint = format!(
                     "leave it as it was in `volumes`; or make the new one first, and copy into it what it needs: docker volume create {new}"

@@ -5,9 +5,10 @@ use crate::driver::{Trouble, drive};
 use crate::engine::{Mishap, Workstation, unleased};
 use crate::invariants::routes;
 use flipside::config::read_playbook;
+use flipside::facts::ListenerFact;
 use flipside::model::{Action, ActiveChecks, ServerName, ServiceName, Verdict};
 use flipside::nginx::MeshService;
-use flipside::plan::is_fatal;
+use flipside::plan::{Level, is_fatal};
 use flipside::remote::fake::{FakeServer, Fate};
 use std::fs;
 use std::sync::Arc;
@@ -39,6 +40,30 @@ async fn watch_leaves_alone_what_is_held_and_what_waits() {
         let (_, findings) = plan(&playbook, &case.inventory, &stands.servers, &ask);
         let said = findings.iter().any(|finding| finding.text.contains("both its sides have work"));
         assert!(is_fatal(&findings) && said, "{name}: {findings:#?}");
+    }
+}
+
+/// A volume that is yet to be made, and ports that others have, keep a release from coming. Nobody is kept from going back by them, nor from
+/// deploying another service.
+#[test]
+fn what_is_written_for_a_release_to_come_keeps_no_other_run() {
+    for (name, n_reasons) in [("rollback_whatever_the_playbook_says", 3), ("left_with_another_base_port", 1)] {
+        let mut case = case(name);
+        for server in case.servers.values_mut() {
+            server.base.volumes.get_or_insert_default().remove("geo");
+            let listener = |port| ListenerFact { address: None, port, transport: "tcp".to_owned() };
+            server.base.listeners.extend([6100, 9100].map(listener));
+        }
+        let fatal = |ask: &Ask| {
+            let (_, findings) = plan(&case.playbook, &case.inventory, &case.servers, ask);
+            findings.into_iter().filter(|finding| finding.level == Level::Fatal).collect::<Vec<_>>()
+        };
+        let reasons = fatal(&case.ask.whole());
+        assert!(
+            reasons.len() == n_reasons && reasons.iter().all(|finding| finding.service.as_ref().is_some_and(|of| of.as_str() == "db")),
+            "{reasons:#?}"
+        );
+        assert_eq!(fatal(&case.ask), [], "{name}");
     }
 }
 

@@ -79,7 +79,7 @@ pub(in crate::plan) fn by_another_name(playbook: &Playbook, finding: Finding) ->
 
 /// Docker would make what is not there, and the service would start with nothing.
 fn external_volumes(routing: &Routing<'_>, desired: &Desired<'_>, all: &mut Vec<Finding>) {
-    for volume in desired.service.volumes.iter().filter(|volume| volume.external && desired.moves()) {
+    for volume in desired.service.volumes.iter().filter(|volume| volume.external && desired.is_made_anew()) {
         for server in &desired.servers {
             let known = routing.fleet.get(server).and_then(|facts| facts.volumes.as_ref());
             if known.is_some_and(|known| !known.contains(&volume.source)) {
