@@ -31,7 +31,7 @@ pub(super) fn findings(routing: &Routing<'_>) -> Vec<Finding> {
             let files: BTreeSet<String> = files.collect();
             all.extend(files.into_iter().map(|text| of(name, text, ANOTHER_NAME)));
         }
-        for desired in routing.desired.iter().filter(|desired| desired.moves() && desired.servers.contains(server)) {
+        for desired in routing.desired.iter().filter(|desired| desired.is_made_anew() && desired.servers.contains(server)) {
             let volumes = facts.containers.iter().flat_map(|container| whose_volumes(routing, container, desired));
             let hint = format!("{ANOTHER_NAME}; or say `external` of a volume that two are to share");
             all.extend(volumes.map(|text| of(desired.name, text, &hint)));
@@ -49,7 +49,7 @@ fn whose_file(routing: &Routing<'_>, facts: &Facts, name: &ServiceName, protocol
     is_another.then(|| format!("NGINX's {path} is of {}/{} service {}", there.project, there.env, there.service))
 }
 
-/// The volumes of a service that another project's container has.
+/// The volumes of a service that another project's container has by a name of its own. What it was given as `external` is not its own.
 fn whose_volumes(routing: &Routing<'_>, container: &ContainerFact, desired: &Desired<'_>) -> Vec<String> {
     let Some(project) = container.labels.get(label::PROJECT) else { return Vec::new() };
     if is_ours(container, &routing.playbook.project, &routing.playbook.env) {
@@ -57,6 +57,13 @@ fn whose_volumes(routing: &Routing<'_>, container: &ContainerFact, desired: &Des
     }
     let own = desired.service.volumes.iter().filter(|volume| !volume.external && !volume.source.starts_with('/'));
     let env = container.labels.get(label::ENV).map_or("?", String::as_str);
-    let shared = own.map(|volume| volume_name(routing.playbook, volume)).filter(|name| container.written.values().any(|held| held == name));
+    let names = own.map(|volume| volume_name(routing.playbook, volume)).filter(|name| is_named_by(container, name));
+    let shared = names.filter(|name| container.written.values().any(|held| held == name));
     shared.map(|name| format!("the volume {name} is of {project}/{env}: {} has it", container.name)).collect()
+}
+
+/// A volume's name begins as the container's own project and environment have it.
+pub(super) fn is_named_by(container: &ContainerFact, volume: &str) -> bool {
+    let [project, env] = [label::PROJECT, label::ENV].map(|key| container.labels.get(key));
+    project.zip(env).is_some_and(|(project, env)| volume.starts_with(&format!("{project}_{env}_")))
 }

@@ -4,6 +4,7 @@ use super::adopt::is_of_the_system;
 use super::containers::{source, volume_name};
 use super::present::is_ours;
 use super::routes::Routing;
+use super::same_names::is_named_by;
 use super::target::Desired;
 use super::types::{Change, Finding, Level};
 use crate::facts::ContainerFact;
@@ -44,21 +45,30 @@ fn written(routing: &Routing<'_>, desired: &Desired<'_>, server: &ServerName) ->
             let here = units.filter(|unit| unit.server == *server).filter_map(|unit| unit.app);
             here.flat_map(|app| app.written.values().cloned()).collect()
         }
-        Change::Create | Change::Toggle | Change::Keep | Change::CatchUp | Change::Remove => {
-            let volumes = desired.service.volumes.iter().filter(|volume| !volume.read_only);
-            volumes.map(|volume| source(routing.playbook, volume)).collect()
-        }
+        Change::Create | Change::Toggle | Change::Keep | Change::CatchUp | Change::Remove => wanted(routing, desired),
     };
     let counts = |source: &String| !desired.service.overlap && !source.is_empty() && !is_of_the_system(source);
     all.into_iter().filter(counts).collect()
 }
 
+/// What the playbook has it write.
+fn wanted(routing: &Routing<'_>, desired: &Desired<'_>) -> BTreeSet<String> {
+    desired.service.volumes.iter().filter(|volume| !volume.read_only).map(|volume| source(routing.playbook, volume)).collect()
+}
+
+/// Its live side has written it beside that container so far: that is no news, nor is it when a run was cut off while it stood still. What waits
+/// to be gone back to does not count, nor what stood still before the other one was started.
+fn has_written_beside(desired: &Desired<'_>, server: &ServerName, other: &ContainerFact, source: &str) -> bool {
+    let release: Option<u64> = other.labels.get(label::RELEASE).and_then(|number| number.parse().ok());
+    let live = desired.present.zip(desired.from).into_iter().flat_map(|(present, live)| present.side(live));
+    let mut here = live.filter(|unit| unit.server == *server && unit.app.is_some_and(|app| writes(app, source)));
+    here.any(|unit| unit.is_up() || release <= unit.number(label::RELEASE))
+}
+
 /// A container that writes it, too, and that this plan does not stop before.
 fn beside(routing: &Routing<'_>, desired: &Desired<'_>, server: &ServerName, other: &ContainerFact, source: &str) -> Option<Finding> {
     let name = desired.name;
-    let mut units = desired.present.into_iter().flat_map(|present| &present.units).filter(|unit| unit.server == *server);
-    // Two that have written it side by side so far are no news, nor is it when a run was cut off while one of them stood still.
-    let is_new = !units.any(|unit| unit.app.is_some_and(|app| writes(app, source)));
+    let is_new = !has_written_beside(desired, server, other, source);
     let of = |level, text: String, hint: String| Finding { level, server: Some(server.clone()), service: Some(name.clone()), text, hint };
     let may_overlap = "`overlap = true` says that the data can take two writers";
     if let Some(service) = service_of(routing, other) {
@@ -73,14 +83,23 @@ fn beside(routing: &Routing<'_>, desired: &Desired<'_>, server: &ServerName, oth
             );
             return Some(of(level, text, hint));
         };
-        let is_news = service != *name && !settings.overlap && is_new;
+        if service == *name || settings.overlap || !is_new {
+            return None;
+        }
         let text = format!("{} of {service} writes {source}, too: two would write it at once", other.name);
-        return is_news.then(|| of(Level::Warning, text, format!("give one of them another volume; or {may_overlap}")));
+        // What goes back is not what the playbook says.
+        if desired.change != Change::Restore || wanted(routing, desired).contains(source) {
+            return Some(of(Level::Warning, text, format!("give one of them another volume; or {may_overlap}")));
+        }
+        let goes_back = routing.desired.iter().any(|other| *other.name == service && other.change == Change::Restore);
+        let way = if goes_back { "rollback" } else { "remove" };
+        let hint = format!("`flipside {way} {service}` first: its volumes stay; or deploy the version that you want instead");
+        return Some(of(Level::Fatal, text, hint));
     }
     let project = other.labels.get(label::PROJECT);
     // A name that two projects have in common is refused already.
-    let is_told =
-        project.is_some() && desired.service.volumes.iter().any(|own| !own.external && volume_name(routing.playbook, own) == source);
+    let is_told = is_named_by(other, source)
+        && desired.service.volumes.iter().any(|own| !own.external && volume_name(routing.playbook, own) == source);
     let is_taken = desired.taking.containers.iter().any(|(at, taken)| at == server && taken.name == other.name);
     if is_told || is_taken || !is_new {
         return None;
