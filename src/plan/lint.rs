@@ -89,7 +89,7 @@ fn check_server(routing: &Routing<'_>, server: &ServerName, settings: &Server, f
             Level::Fatal,
             server,
             format!("its private_address {address} is public: `ingress = \"private\"` would publish ports 80 and 443 there"),
-            format!("give [servers.{server}] a private address; or say `ingress = \"public\"` where that is what is wanted"),
+            format!("give [servers.{server}] a private address; or say `ingress = \"public\"` where that is what is wanted; or `allow_public_backends = true` where a firewall stands before it"),
         ));
     }
     if routing.mode == BackendMode::MultiServer
@@ -211,7 +211,7 @@ fn check_engines(routing: &Routing<'_>, findings: &mut Vec<Finding>) {
 
 /// A tag that was pushed again, and pulled by some servers only.
 fn check_images(routing: &Routing<'_>, findings: &mut Vec<Finding>) {
-    for desired in routing.desired.iter().filter(|desired| desired.moves() || desired.change == Change::CatchUp) {
+    for desired in routing.desired.iter().filter(|desired| desired.is_made_anew() || desired.change == Change::CatchUp) {
         let image = &desired.service.image;
         let mut by_id: BTreeMap<&str, Vec<&str>> = BTreeMap::new();
         for server in &desired.servers {

@@ -61,7 +61,7 @@ impl Wish<'_> {
         let service = self.left.get(&port)?;
         Some(if self.paired {
             format!(
-                "`flipside deploy {service}` first; should its old side wait there to be gone back to, once more with `--force`. Or pin another port"
+                "`flipside deploy {service}` first; should its old side wait there to be gone back to, once more with `--force`. Or pin another port: where the two swap theirs, one of them needs another in between"
             )
         } else {
             format!("`flipside deploy {service}` first; where the two swap their ports, one of them needs another in between")
