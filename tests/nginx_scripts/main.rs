@@ -1,5 +1,6 @@
 //! The scripts of NGINX's actions, run by a real `sh` against a folder of their own, with a `docker` that is not one.
 #![expect(clippy::unwrap_used, reason = "a test may panic")]
+mod door;
 mod drain;
 
 use flipside::model::{DrainPolicy, GenerationId, Millis, ProbeKind, RouteCheck, StagedListener};

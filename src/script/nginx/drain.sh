@@ -29,7 +29,8 @@ left() {
 $(sockets '0[12458]' /proc/net/tcp /proc/net/tcp6)
 ROWS
 }
-# The sockets that the old workers hold, by their inodes. Only their own user may look; it is the same for all of them.
+# The sockets that the old workers hold, by their inodes. Only their own user may look; it is the same for all of them. Old workers share
+# some: at a reload each of them is given the channel of every new one.
 held() {
     look="for pid in$leaving; do ls -l /proc/\$pid/fd; done"
     listing=$(eval "$look" 2>/dev/null)
@@ -45,6 +46,7 @@ held() {
     while read -r line; do
         case $line in *' socket:['*) ;; *) continue ;; esac
         line=${line##*socket:[}
+        ! is_held "${line%]}" || continue
         inodes="$inodes${line%]} "
         n_held=$((n_held + 1))
     done <<ROWS
@@ -61,6 +63,12 @@ owns() {
     done </etc/passwd
 }
 is_held() { [ "$1" != 0 ] && case $inodes in *" $1 "*) ;; *) return 1 ;; esac; }
+# A connection that NGINX has made, by its port in hexadecimal: the kernel has chosen it, and nobody listens there. A client's may have no
+# listener either, where the switch has closed the port.
+is_own() {
+    case $ports in *" $1 "*) return 1 ;; esac
+    [ $((0x$1)) -ge "$lowest" ] && [ $((0x$1)) -le "$highest" ]
+}
 # Requests that clients are still sending, where NGINX keeps a body until it has all of it: no connection leads to the old side yet, and the
 # old workers know no other. Everybody else whom an old worker still serves has a connection of NGINX's own. A client that comes through a
 # door has its socket in the table of the door's namespace: it is one that no table here has. A client that speaks HTTP/2 may have many
@@ -71,6 +79,9 @@ sending() {
         [ -z "$leaving" ] || unseen=yes
         return 0
     }
+    # Not by the shell's own read: a byte at a time the kernel gives the first one only.
+    set -- $(cat /proc/sys/net/ipv4/ip_local_port_range 2>/dev/null)
+    lowest=${1:-0} highest=${2:-65535}
     set -- /proc/net/tcp /proc/net/tcp6
     while read -r slot local remote state rest; do
         [ "$state" != 0A ] || ports="$ports${local##*:} "
@@ -81,7 +92,7 @@ ROWS
         is_held "${inode:-0}" || continue
         n_known=$((n_known + 1))
         [ "$state" != 0A ] || continue
-        case $ports in *" ${local##*:} "*) n_sending=$((n_sending + 1)) ;; *) n_own=$((n_own + 1)) ;; esac
+        if is_own "${local##*:}"; then n_own=$((n_own + 1)); else n_sending=$((n_sending + 1)); fi
     done <<ROWS
 $(sockets '0[^6]' "$@")
 ROWS
@@ -99,25 +110,34 @@ ROWS
     n_sending=$((n_sending + n_held - n_known - n_own))
     [ "$n_sending" -gt 0 ] || n_sending=0
 }
-# Nothing has to be waited for any more.
+is_over() {
+    now
+    over=$((centis - began))
+    [ "$over" -ge "$bound" ]
+}
+# Nothing has to be waited for any more. Who is sending takes long to see where there are many: once the bound is over, what the last look
+# has seen is all that is said.
+looked= n_sending=0 unseen=
 idle() {
     left "$@"
-    [ "$n_left" -eq 0 ] || return
-    sending
+    if [ "$n_left" -gt 0 ]; then
+        looked= n_sending=0 unseen=
+        return 1
+    fi
+    if [ -z "$looked" ] || ! is_over; then sending; fi
+    looked=yes
     [ "$n_sending" -eq 0 ] && [ -z "$unseen" ]
 }
 while :; do
-    now
-    over=$((centis - began))
+    is_over
     workers
     if [ -z "$leaving" ]; then
         say "seen: drained $(show_centis $over) after the switch: the old workers are gone"
         exit 0
     fi
     if [ "$over" -ge "$quiet" ]; then
-        n_sending=0 unseen=
-        # Twice in a row.
-        if idle "$@" && nap 0.05 && idle "$@"; then
+        # Twice in a row, where there is time for it.
+        if idle "$@" && { is_over || { nap 0.05 && idle "$@"; }; }; then
             say "seen: drained $(show_centis $over) after the switch: no connection to the old side is left ($(count $leaving) old workers serve others)"
             exit 0
         fi
