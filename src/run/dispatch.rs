@@ -8,7 +8,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::sync::{mpsc, watch};
-use tokio::task::JoinSet;
+use tokio::task::{JoinSet, yield_now};
 use tokio::time::{Instant, sleep_until};
 
 /// Why a run ended without a verdict. It can be resumed.
@@ -53,6 +53,8 @@ pub enum Notice<'a> {
 
 /// Silence that is worth a word.
 const QUIET: Duration = Duration::from_secs(10);
+/// So many updates are taken in at a time: a hook may print faster than anybody shows it, and others have their turn in between.
+const TOGETHER: usize = 256;
 
 /// Runs the plan from wherever the ledger stands to its end.
 ///
@@ -70,6 +72,7 @@ pub async fn dispatch<R: Remote>(
     let mut tasks = JoinSet::new();
     let mut under_way: BTreeSet<StepId> = BTreeSet::new();
     let (mut since, mut pause) = (Instant::now(), QUIET);
+    let mut come = Vec::new();
     // Only the end of a step changes what is next, and somebody who wants the run to stop.
     let mut has_news = true;
     loop {
@@ -100,16 +103,17 @@ pub async fn dispatch<R: Remote>(
         }
         has_news = false;
         tokio::select! {
-            Some(update) = updates.recv() => {
+            n_come = updates.recv_many(&mut come, TOGETHER) => {
                 // What came together is taken in together: the question what is next is not cheap in a big fleet.
-                let mut update = Some(update);
-                while let Some(now) = update {
-                    if matches!(now, Update::Ended(..)) {
+                for update in come.drain(..) {
+                    if matches!(update, Update::Ended(..)) {
                         (since, pause) = (Instant::now(), QUIET);
                         has_news = true;
                     }
-                    take(ledger, journal, &mut under_way, now, tell)?;
-                    update = updates.try_recv().ok();
+                    take(ledger, journal, &mut under_way, update, tell)?;
+                }
+                if n_come == TOGETHER {
+                    yield_now().await;
                 }
             }
             () = sleep_until(since + pause) => {
@@ -226,9 +230,11 @@ mod tests {
     use super::*;
     use crate::model::{DrainPolicy, GenerationId, Millis};
     use crate::plan::{UndoKind, Wave, WaveKind};
+    use std::sync::OnceLock;
+    use tokio::sync::mpsc::UnboundedSender;
 
-    #[test]
-    fn an_undo_has_the_time_of_its_own_actions() {
+    /// Of one step on one server.
+    fn plan() -> Plan {
         let (old, new) = (GenerationId("a1".to_owned()), GenerationId("b2".to_owned()));
         let policy = DrainPolicy { quiet: Millis::seconds(10), timeout: Millis::seconds(3600) };
         let drain = Action::Drain { backends: Vec::new(), policy };
@@ -241,12 +247,48 @@ mod tests {
             undo_kind: UndoKind::Restores,
             within: Millis::seconds(60),
         };
-        let server = ServerName::new("s1").unwrap();
-        let servers = BTreeMap::from([(server.clone(), vec![step])]);
-        let plan = deploy_of(BTreeMap::new(), vec![Wave { name: "switch".to_owned(), kind: WaveKind::Work, servers }]);
-        let id = StepId { wave: 0, server, index: 0 };
+        let servers = BTreeMap::from([(ServerName::new("s1").unwrap(), vec![step])]);
+        deploy_of(BTreeMap::new(), vec![Wave { name: "switch".to_owned(), kind: WaveKind::Work, servers }])
+    }
+
+    #[test]
+    fn an_undo_has_the_time_of_its_own_actions() {
+        let plan = plan();
+        let id = StepId { wave: 0, server: ServerName::new("s1").unwrap(), index: 0 };
         let within = |step_move| sort(&plan, vec![step_move]).1.into_values().flatten().map(|call| call.within).collect::<Vec<_>>();
         assert_eq!(within(Move::Do(id.clone())), [Millis::seconds(60)]);
         assert_eq!(within(Move::Undo(id)), [Millis::seconds(90 + 3630)], "back, and the whole drain");
+    }
+
+    /// A step that has begun to tell, and never comes back.
+    #[derive(Default)]
+    struct Talks(OnceLock<UnboundedSender<Update>>);
+
+    impl Remote for Talks {
+        async fn perform(&self, _: ServerName, calls: Vec<Call>, tell: UnboundedSender<Update>) {
+            tell.send(Update::Chatter(calls[0].id.clone(), "a line".to_owned())).unwrap();
+            self.0.set(tell).unwrap();
+            std::future::pending().await
+        }
+    }
+
+    #[tokio::test]
+    async fn a_step_that_tells_without_end_keeps_nobody_from_stopping_the_run() {
+        let plan = plan();
+        let (folder, mut ledger) = (tempfile::tempdir().unwrap(), Ledger::default());
+        let mut journal = Journal::create(folder.path(), &plan, &mut ledger).unwrap();
+        let (talks, (stop, stopped)) = (Arc::new(Talks::default()), watch::channel(Stop::No));
+        let mut n_told = 0;
+        // With each line that is told there is one more.
+        let mut tell = |notice: Notice<'_>| {
+            if let Notice::Chatter(id, text) = notice {
+                stop.send(Stop::AtOnce).unwrap();
+                n_told += 1;
+                assert!(n_told < 100 * TOGETHER, "nobody else has a turn");
+                talks.0.get().unwrap().send(Update::Chatter(id.clone(), text.to_owned())).unwrap();
+            }
+        };
+        let ended = dispatch(&plan, &mut ledger, &mut journal, &talks, stopped, &mut tell).await;
+        assert!(matches!(ended, Err(RunError::Stopped)), "{ended:?}");
     }
 }
