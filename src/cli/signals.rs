@@ -6,43 +6,39 @@
 use super::exit::Outcome;
 use super::passphrase;
 use super::print::{complain, talk};
+use std::future::poll_fn;
 use std::io::{self, IsTerminal};
 use std::pin::pin;
 use std::sync::OnceLock;
-use tokio::signal::unix::{SignalKind, signal};
+use std::task::Poll;
+use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::watch;
-use tokio::task::JoinSet;
 
 /// How many have come. There is one for the process, as of its signals; the sender is kept here, so no receiver is ever left alone.
 static CAME: OnceLock<watch::Sender<u32>> = OnceLock::new();
 
-/// Begins to catch them, where nobody has.
+/// Begins to catch them, where nobody has: from here on and not from when somebody first waits, or one that comes before would end the
+/// process. One that cannot be caught never comes.
 fn counted() -> watch::Receiver<u32> {
     let begin = || {
         let (came, _) = watch::channel(0);
-        tokio::spawn(count(came.clone()));
+        let is_under_nohup = std::fs::read_to_string("/proc/self/status").is_ok_and(|status| ignores_hangup(&status));
+        for kind in [SignalKind::interrupt(), SignalKind::terminate(), SignalKind::hangup()] {
+            if kind == SignalKind::hangup() && is_under_nohup {
+                continue;
+            }
+            let Ok(caught) = signal(kind) else { continue };
+            tokio::spawn(count(caught, came.clone()));
+        }
         came
     };
     CAME.get_or_init(begin).subscribe()
 }
 
-/// Where they cannot be caught, none ever comes.
-async fn count(came: watch::Sender<u32>) {
-    let is_under_nohup = std::fs::read_to_string("/proc/self/status").is_ok_and(|status| ignores_hangup(&status));
-    let mut all = JoinSet::new();
-    for kind in [SignalKind::interrupt(), SignalKind::terminate(), SignalKind::hangup()] {
-        if kind == SignalKind::hangup() && is_under_nohup {
-            continue;
-        }
-        let Ok(mut caught) = signal(kind) else { continue };
-        let came = came.clone();
-        all.spawn(async move {
-            while caught.recv().await.is_some() {
-                came.send_modify(|n| *n = n.saturating_add(1));
-            }
-        });
+async fn count(mut caught: Signal, came: watch::Sender<u32>) {
+    while caught.recv().await.is_some() {
+        came.send_modify(|n| *n = n.saturating_add(1));
     }
-    while all.join_next().await.is_some() {}
 }
 
 /// A process ignores SIGHUP, the lowest bit of the mask in its `/proc/PID/status`.
@@ -51,15 +47,24 @@ fn ignores_hangup(status: &str) -> bool {
     mask.and_then(|mask| u64::from_str_radix(mask.trim(), 16).ok()).is_some_and(|mask| mask & 1 == 1)
 }
 
-/// Ends once so many have come.
-pub(super) async fn came(n: u32) {
-    // It fails only where the sender is gone.
-    let _ = counted().wait_for(|came| *came >= n).await;
+/// Ends once so many have come. They are caught from the call on. Of two who wait for the same one neither is late: the count is looked at
+/// each time, since who waits is woken one after the other.
+pub(super) fn came(n: u32) -> impl Future<Output = ()> {
+    let mut counted = counted();
+    let seen = counted.clone();
+    async move {
+        // It fails only where the sender is gone.
+        let mut wait = pin!(counted.wait_for(|came| *came >= n));
+        poll_fn(|context| if *seen.borrow() >= n { Poll::Ready(()) } else { wait.as_mut().poll(context).map(drop) }).await;
+    }
 }
 
 /// Ends with the next one, however many have come before.
-pub(super) async fn next() {
-    let _ = counted().changed().await;
+pub(super) fn next() -> impl Future<Output = ()> {
+    let mut counted = counted();
+    async move {
+        let _ = counted.changed().await;
+    }
 }
 
 /// One has come.
@@ -106,8 +111,7 @@ pub(super) async fn before_the_run<T>(work: impl Future<Output = Result<T, Outco
 mod tests {
     use super::*;
     use std::cell::Cell;
-    use std::future::{pending, poll_fn};
-    use std::task::Poll;
+    use std::future::pending;
 
     #[tokio::test]
     async fn work_that_looks_for_signals_itself_has_the_first_word() {
@@ -118,6 +122,17 @@ mod tests {
         assert_eq!(unless(comes, looks).await, Some("stopped, and why"));
         assert_eq!(unless(async {}, pending::<()>()).await, None);
         assert_eq!(unless(pending(), async { 1 }).await, Some(1));
+    }
+
+    #[tokio::test]
+    async fn they_are_caught_before_anybody_waits_for_them() {
+        drop(came(1));
+        let status = std::fs::read_to_string("/proc/self/status").unwrap();
+        let mask = status.lines().find_map(|line| line.strip_prefix("SigCgt:")).unwrap();
+        let mask = u64::from_str_radix(mask.trim(), 16).unwrap();
+        for signal in [2, 15] {
+            assert_eq!((mask >> (signal - 1)) & 1, 1, "signal {signal} is not caught: {status}");
+        }
     }
 
     #[test]
