@@ -19,8 +19,8 @@ use std::time::{Duration, Instant};
 const JUST_NOW: Duration = Duration::from_secs(2);
 
 impl Watch<'_> {
-    /// Has done what the answers ask for. Nothing where there is nothing, where somebody else is at work, since it comes to that later, and
-    /// where it was stopped before that.
+    /// Has done what the answers ask for. Nothing where there is nothing, where somebody else is at work or comes first, since it comes to
+    /// that later, and where it was stopped before that.
     pub(super) async fn act(&mut self) -> Outcome {
         let began = Instant::now();
         let prepared = self.stoppable(async |watch| watch.prepare().await).await;
@@ -73,7 +73,7 @@ impl Watch<'_> {
         }
         self.tell_findings("plan", &findings);
         if is_fatal(&findings) {
-            return Err(Outcome::Locked);
+            return Err(Outcome::FatalFindings);
         }
         let left = left_runs(&state_folder(self.global, &self.surveyed.loaded)).map_err(|error| {
             complain(&error.to_string());
@@ -82,17 +82,16 @@ impl Watch<'_> {
         let is_ours = |run: &LeftRun| !run.is_running && run.read.as_ref().is_ok_and(|(plan, _)| plan.intent == Intent::Watch);
         if let Some(other) = left.iter().find(|run| !is_ours(run)) {
             let word = other.read.as_ref().map_or("run", |(plan, _)| plan.intent.as_str());
-            let text = if other.is_running {
-                format!("waits: a {word} is running here")
+            let (text, outcome) = if other.is_running {
+                (format!("waits: a {word} is running here"), Outcome::Locked)
             } else if let Some((held, _)) = resume::held(other, &program(self.global)) {
-                format!("waits: {held}")
+                (format!("waits: {held}"), Outcome::FatalFindings)
             } else {
-                format!(
-                    "waits: a {word} was cut off here; `flipside resume` goes on with it, `flipside abort` undoes it, a deploy takes its place"
-                )
+                let ways = "`flipside resume` goes on with it, `flipside abort` undoes it, a deploy takes its place";
+                (format!("waits: a {word} was cut off here; {ways}"), Outcome::FatalFindings)
             };
             self.wait_for(text);
-            return Err(Outcome::Locked);
+            return Err(outcome);
         }
         let taken = self.surveyed.servers.take_leases(&plan.servers()).await;
         if let Err((name, error)) = taken {

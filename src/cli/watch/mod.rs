@@ -20,8 +20,10 @@ use tell::{Told, word};
 
 /// What is routed is looked at again this often, also where every copy answers: somebody may have deployed.
 const LOOK_EVERY: Duration = Duration::from_secs(30);
-/// A server that does not say within this time what it routes is passed over.
+/// A server that does not say within this time what it routes is passed over: but see [`look_within`].
 const LOOK_WITHIN: Duration = Duration::from_secs(8);
+/// Nor is it waited for longer than this, which is what it had when it was asked first.
+const LOOK_AT_MOST: Duration = Duration::from_secs(30);
 /// After a run that failed, the next one is not begun before this time is over.
 const AFTER_A_FAILURE: Duration = Duration::from_secs(30);
 /// Where another run has the servers, they are not asked for their locks again before.
@@ -112,16 +114,26 @@ struct Watch<'a> {
     told: Told,
     /// When the servers were last asked what they route.
     looked: Instant,
+    /// For so long they may be silent then.
+    look_within: Duration,
     /// No run begins before.
     not_before: Option<Instant>,
     judged: Option<Judged>,
     asking: Asking,
 }
 
+/// How long the servers have for saying what they route: twice what they `took` when they were asked first. Where some did not answer then,
+/// nobody knows that of the others.
+fn look_within(took: Option<Duration>) -> Duration {
+    took.map_or(LOOK_WITHIN, |took| (took * 2).clamp(LOOK_WITHIN, LOOK_AT_MOST))
+}
+
 /// What a pass ends with whatever is known of the copies, where so many servers answer; None where it is for the copies to say.
 fn said_by_itself(done: Outcome, n_answer: usize) -> Option<Outcome> {
     match done {
         Outcome::Done | Outcome::NothingToDo | Outcome::Closed(Verdict::Done | Verdict::DoneWithLeftovers) => None,
+        // Some other run comes first, and has locked nothing. What it is was said.
+        Outcome::FatalFindings => None,
         Outcome::Unreachable if n_answer > 0 => None,
         other => Some(other),
     }
@@ -130,6 +142,7 @@ fn said_by_itself(done: Outcome, n_answer: usize) -> Option<Outcome> {
 impl<'a> Watch<'a> {
     fn new(global: &'a Global, surveyed: Surveyed, selected: BTreeSet<ServiceName>, interval: Option<Millis>) -> Watch<'a> {
         let streaks = Streaks::default();
+        let look_within = look_within(surveyed.silent.is_empty().then(|| surveyed.took.duration()));
         let (told, looked, copies) = (Told::default(), Instant::now(), Vec::new());
         let mut watch = Watch {
             global,
@@ -140,6 +153,7 @@ impl<'a> Watch<'a> {
             streaks,
             told,
             looked,
+            look_within,
             not_before: None,
             judged: None,
             asking: Asking::new(),
@@ -164,7 +178,9 @@ impl<'a> Watch<'a> {
                     Outcome::Interrupted => return Outcome::Interrupted,
                     done @ Outcome::Closed(Verdict::Stuck) if is_stopped() => return done,
                     Outcome::Closed(Verdict::PutBack | Verdict::Stuck) => self.not_before = Some(Instant::now() + AFTER_A_FAILURE),
-                    Outcome::Locked | Outcome::Unreachable => self.not_before = Some(Instant::now() + AFTER_A_REFUSAL),
+                    Outcome::Locked | Outcome::FatalFindings | Outcome::Unreachable => {
+                        self.not_before = Some(Instant::now() + AFTER_A_REFUSAL);
+                    }
                     _ => self.not_before = None,
                 }
                 if let Some(judged) = &mut self.judged {
@@ -310,7 +326,7 @@ impl<'a> Watch<'a> {
             self.surveyed.fleet.remove(name);
             self.falls_silent(name, "there is no connection to it");
         }
-        for (name, facts) in self.surveyed.servers.without(&left).survey_within(LOOK_WITHIN).await {
+        for (name, facts) in self.surveyed.servers.without(&left).survey_within(self.look_within).await {
             match facts {
                 Ok(facts) => {
                     self.surveyed.fleet.insert(name.clone(), facts);
@@ -349,10 +365,18 @@ mod tests {
     use super::*;
 
     #[test]
+    fn servers_that_take_their_time_have_it_at_each_look() {
+        let within = |took: u64| look_within(Some(Duration::from_secs(took))).as_secs();
+        assert_eq!([1, 4, 12, 29].map(within), [8, 8, 24, 30]);
+        assert_eq!(look_within(None), LOOK_WITHIN);
+    }
+
+    #[test]
     fn a_server_that_is_lost_before_the_run_is_no_reason_to_say_that_none_answers() {
         assert_eq!(said_by_itself(Outcome::Unreachable, 2), None);
         assert_eq!(said_by_itself(Outcome::Unreachable, 0), Some(Outcome::Unreachable));
         assert_eq!(said_by_itself(Outcome::Locked, 3), Some(Outcome::Locked));
         assert_eq!(said_by_itself(Outcome::NothingToDo, 3), None);
+        assert_eq!(said_by_itself(Outcome::FatalFindings, 3), None, "no lock was in the way");
     }
 }
