@@ -54,7 +54,7 @@ pub struct Global {
     /// The environment, such as uat or prod: a part of every name and port
     #[arg(short, long, global = true, value_name = "NAME", env = "FLIPSIDE_ENV", value_parser = env_name, help_heading = GLOBAL)]
     pub env: Option<EnvName>,
-    /// What is printed: text for people, or json, one event a line, for programs
+    /// What is printed: text for people, or json for programs, of a run one event a line
     #[arg(long, global = true, value_name = "FORMAT", value_enum, default_value_t = Output::Text, help_heading = GLOBAL)]
     pub output: Output,
     /// Colour: auto colours a terminal, unless NO_COLOR is set

@@ -1,9 +1,10 @@
 //! Commands that need no server: `init`, `inventory`.
-use super::args::Global;
+use super::args::{Global, Output};
 use super::exit::Outcome;
 use super::load::{LoadError, load_inventory};
+use super::look::print_json;
 use super::print::{complain, result_line, talk};
-use crate::config::{starter_inventory, starter_playbook};
+use crate::config::{Inventory, starter_inventory, starter_playbook};
 use crate::plan::prose;
 use std::fs;
 use std::io::{self, Write};
@@ -55,6 +56,19 @@ pub(super) fn inventory(global: &Global) -> Outcome {
             return Outcome::Configuration;
         }
     };
+    match global.output {
+        Output::Json => print_json(&listed(&inventory)),
+        Output::Text => {
+            for line in prose::columns(&rows(&inventory)) {
+                result_line(&line);
+            }
+        }
+    }
+    Outcome::Done
+}
+
+/// A table with one line for each server, below a line of headings.
+fn rows(inventory: &Inventory) -> Vec<Vec<String>> {
     let mut rows = vec![["SERVER", "ADDRESS", "PRIVATE", "ZONE", "TAGS", "USER"].map(str::to_owned).to_vec()];
     for (name, server) in &inventory.servers {
         let or_dash = |text: Option<String>| text.filter(|text| !text.is_empty()).unwrap_or_else(|| "-".to_owned());
@@ -71,8 +85,45 @@ pub(super) fn inventory(global: &Global) -> Outcome {
             or_dash(server.user.clone()),
         ]);
     }
-    for line in prose::columns(&rows) {
-        result_line(&line);
+    rows
+}
+
+/// The same for programs: an array with one object for each server.
+fn listed(inventory: &Inventory) -> serde_json::Value {
+    let servers = inventory.servers.iter().map(|(name, server)| {
+        serde_json::json!({
+            "server": name, "address": server.address, "port": server.port, "private_address": server.private_address,
+            "zone": server.zone, "tags": server.tags, "user": server.user,
+        })
+    });
+    servers.collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config::read_inventory;
+
+    #[test]
+    fn a_program_reads_of_each_server_what_people_read() {
+        let text = "[servers.s1]\naddress = \"10.0.0.1\"\nport = 2222\nzone = \"lon1\"\ntags = [\"edge\"]\nuser = \"deploy\"\n\n\
+                    [servers.s2]\naddress = \"s2.example.com\"\n";
+        let inventory = read_inventory("inventory/fleet.toml", text).unwrap_or_else(|problems| panic!("{problems}"));
+        let table = prose::columns(&rows(&inventory));
+        assert_eq!(table.len(), 3, "{table:?}");
+        assert!(table[1].contains("10.0.0.1:2222") && table[2].contains("s2.example.com"), "{table:?}");
+        assert_eq!(
+            listed(&inventory),
+            serde_json::json!([
+                {
+                    "server": "s1", "address": "10.0.0.1", "port": 2222, "private_address": "10.0.0.1",
+                    "zone": "lon1", "tags": ["edge"], "user": "deploy",
+                },
+                {
+                    "server": "s2", "address": "s2.example.com", "port": 22, "private_address": null,
+                    "zone": null, "tags": [], "user": null,
+                },
+            ])
+        );
     }
-    Outcome::Done
 }

@@ -59,32 +59,56 @@ mod tests {
         read_inventory("a.toml", &uncommented(&starter_inventory(None))).unwrap_or_else(|problems| panic!("{problems}"));
     }
 
-    #[test]
-    fn every_key_is_taught() {
-        let playbook = [
-            Part::Playbook,
-            Part::Project,
-            Part::Rollout,
-            Part::Canary,
-            Part::Service,
-            Part::HealthCheck,
-            Part::Balance,
-            Part::ActiveChecks,
-            Part::Proxy,
-            Part::ProxyTimeout,
-            Part::ProxyTls,
-            Part::Snippets,
-            Part::Adopt,
-            Part::Secret,
-            Part::Hooks,
-            Part::Hook,
-        ];
-        let inventory = [Part::Inventory, Part::Defaults, Part::Server, Part::Nginx];
-        let taught = starter_inventory(None);
-        for (parts, text) in [(playbook.as_slice(), starter_playbook()), (inventory.as_slice(), taught.as_str())] {
-            for key in parts.iter().flat_map(|part| part.keys()) {
-                assert!(text.contains(key), "{key}");
+    /// The file writes this key, or names it in backticks, in a paragraph with one of these tables; or it has a table of its own in one of them.
+    fn teaches(text: &str, tables: &[&str], key: &str) -> bool {
+        let begins = |line: &str, table: &str| line.trim_start_matches("#: ").starts_with(table);
+        let has = |paragraph: &str, table: &str| paragraph.lines().any(|line| begins(line, table));
+        let is_part = |c: char| c.is_ascii_alphanumeric() || c == '_';
+        let writes = |paragraph: &str| paragraph.match_indices(&format!("{key} = ")).any(|(at, _)| !paragraph[..at].ends_with(is_part));
+        let names = |paragraph: &str| paragraph.contains(&format!("`{key}`"));
+        tables.iter().any(|table| {
+            let mut of_it = text.split("\n\n").filter(|paragraph| has(paragraph, &format!("[{table}]")));
+            has(text, &format!("[{table}.{key}]")) || of_it.any(|paragraph| writes(paragraph) || names(paragraph))
+        })
+    }
+
+    /// The file has these tables, and teaches every key of each part in one of those where it belongs.
+    fn teaches_all(text: &str, whole: Part, parts: &[(Part, &[&str])]) {
+        for table in whole.keys() {
+            assert!(text.contains(&format!("[{table}]")) || text.contains(&format!("[{table}.")), "{table}");
+        }
+        for (part, tables) in parts {
+            for key in part.keys() {
+                assert!(teaches(text, tables, key), "{key} of {part:?}");
             }
         }
+    }
+
+    #[test]
+    fn every_key_is_taught_where_it_belongs() {
+        let services = ["services.echo", "services.api", "services.scheduler"];
+        let playbook: &[(Part, &[&str])] = &[
+            (Part::Project, &["project"]),
+            (Part::Rollout, &["rollout"]),
+            (Part::Canary, &["rollout.canary"]),
+            (Part::Service, &services),
+            (Part::HealthCheck, &["services.api.health_check"]),
+            (Part::Balance, &["services.api.balance"]),
+            (Part::ActiveChecks, &["services.api.balance"]),
+            (Part::Proxy, &["services.api.proxy"]),
+            (Part::ProxyTimeout, &["services.api.proxy"]),
+            (Part::ProxyTls, &["services.api.proxy"]),
+            (Part::Snippets, &["services.api.proxy"]),
+            (Part::Adopt, &["services.echo"]),
+            (Part::Secret, &["secrets"]),
+            (Part::Hooks, &["hooks"]),
+            (Part::Hook, &["hooks"]),
+        ];
+        teaches_all(starter_playbook(), Part::Playbook, playbook);
+        let servers = ["defaults", "servers.server1"];
+        let inventory: &[(Part, &[&str])] = &[(Part::Defaults, &servers), (Part::Server, &servers), (Part::Nginx, &["nginx"])];
+        teaches_all(&starter_inventory(None), Part::Inventory, inventory);
+        // What only another table has, and what is only a part of another word, is not taught.
+        assert!(!teaches(starter_playbook(), &["hooks"], "share") && !teaches(starter_playbook(), &["rollout"], "failures"));
     }
 }
