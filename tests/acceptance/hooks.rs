@@ -19,9 +19,11 @@ fn log(project: &Project) -> Vec<String> {
     text.lines().map(line).collect()
 }
 
+/// What `after_failure` writes down in the example, and more of what it is told.
+const TOLD: [&str; 2] = ["$FLIPSIDE_VERDICT:", "$FLIPSIDE_VERDICT in $FLIPSIDE_PROJECT/$FLIPSIDE_ENV/$FLIPSIDE_FAILED_SERVICE:"];
 /// `after_failure` of a migration that failed.
 const FAILED_MIGRATION: &str =
-    "after_failure put_back: run before_deploy 3 in a container of worker on server1: it failed with exit code 7";
+    "after_failure put_back in shop/prod/worker: run before_deploy 3 in a container of worker on server1: it failed with exit code 7";
 
 /// The next release of `api` and `worker`, whose migration ends with this command.
 fn migrating(end: &str) -> String {
@@ -29,10 +31,15 @@ fn migrating(end: &str) -> String {
         .replace("version = \"1.0\"", "version = \"2.0\"")
         .replace("[services.api]\nimage = \"flipside/app:1.0\"", "[services.api]\nimage = \"flipside/app:2.0\"")
         .replace("LEVEL = \"info\"", "LEVEL = \"debug\"")
+        .replace(TOLD[0], TOLD[1])
         .replace("done </proc/net/tcp\n", &format!("done </proc/net/tcp\n        {end}\n"));
     assert!(text.contains("debug") && text.contains(&format!("        {end}\n")) && text.contains("app:2.0"));
     text
 }
+
+/// A hook of all servers that fails on one of them.
+const SMOKE: &str =
+    "{ command = \"echo smoke of $FLIPSIDE_PROJECT in $FLIPSIDE_ENV; [ $FLIPSIDE_SERVER != server2 ] || exit 3\", on = \"all\" }";
 
 /// The rest of a hook of the workstation that would go on for more than an hour, and that nobody waits for.
 const DAWDLES: &str = "; echo $$ >group; sleep 4321\", timeout = \"1s\"";
@@ -85,19 +92,23 @@ fn hooks_run_in_order_and_one_that_fails_stops_the_run_and_puts_it_back() {
         assert_eq!(server.run("docker ps -a --format '{{.Names}}' | grep -F .hook"), "", "{}", server.name);
     }
 
-    // One that fails after the switch: traffic goes back to the old side, and the failing after_failure hides nothing.
+    // One that fails after the switch, on one server of all: traffic goes back to the old side everywhere, and the failing after_failure hides
+    // nothing.
     let traffic = Traffic::http(&servers);
     let second = EXAMPLE
         .replace("version = \"1.0\"", "version = \"2.0\"")
         .replace("[services.api]\nimage = \"flipside/app:1.0\"", "[services.api]\nimage = \"flipside/app:2.0\"")
-        .replace("{ command = \"uptime\", on = \"one\" }", "{ command = \"echo smoke; exit 3\", on = \"one\" }")
+        .replace("{ command = \"uptime\", on = \"one\" }", SMOKE)
+        .replace(TOLD[0], TOLD[1])
         .replace("$FLIPSIDE_FAILURE\\\" >>hooks.log", "$FLIPSIDE_FAILURE\\\" >>hooks.log; exit 9");
-    assert!(second.contains("exit 3") && second.contains("exit 9") && second.contains("app:2.0"));
+    assert!(second.contains(SMOKE) && second.contains(TOLD[1]) && second.contains("exit 9") && second.contains("app:2.0"));
     project.playbook(&second);
     deploy(&project).exits(5).says(&[
         "== switch (3 servers)",
-        "[server1] │ smoke",
-        "run after_switch",
+        "[server1] │ smoke of shop in prod",
+        "[server2] │ smoke of shop in prod",
+        "[server3] │ smoke of shop in prod",
+        "[server2] failed: run after_switch",
         "it failed with exit code 3",
         "everything was put back",
         "hook after_failure failed, too: it failed with exit code 9",
@@ -108,7 +119,7 @@ fn hooks_run_in_order_and_one_that_fails_stops_the_run_and_puts_it_back() {
         "after_connect server1 server2 server3",
         "before_deploy api, run RUN",
         "before_switch api: api=2.0",
-        "after_failure put_back: run after_switch on server1: it failed with exit code 3",
+        "after_failure put_back in shop/prod/: run after_switch on server2: it failed with exit code 3",
     ];
     assert_eq!(log(&project), order);
 
@@ -161,7 +172,7 @@ fn hooks_run_in_order_and_one_that_fails_stops_the_run_and_puts_it_back() {
         is(&project, "api", "RUNNING", "secondary", "2.0");
         is(&project, "worker", "RUNNING", "secondary", "2.0");
         let told = log(&project).pop().unwrap_or_default();
-        assert!(told.starts_with(&format!("after_failure put_back: {title} on ")) && told.ends_with(seen), "{told}");
+        assert!(told.starts_with(&format!("after_failure put_back in shop/prod/: {title} on ")) && told.ends_with(seen), "{told}");
         assert_eq!(servers[1].run("pgrep -f '[s]leep 4321'"), "", "{moment}");
         traffic.phase("");
     }

@@ -125,7 +125,17 @@ fn a_shared_host_over_tls_is_renewed_and_deployed_without_a_lost_request_and_wha
     let (seen, _) = curl(&project, one, &[&url("/")]);
     assert!(seen.starts_with("http/1.1 200") && seen.contains("strict-transport-security: max-age=3600"), "{seen}");
     let (seen, _) = curl(&project, &servers[1], &["-H", "X-Forwarded-For: 6.6.6.6", "-H", "X-Request-ID: mine", &url("/api/headers")]);
-    assert!(seen.contains("x-forwarded-proto: https") && seen.contains("x-request-id: mine") && !seen.contains("6.6.6.6"), "{seen}");
+    let network = one.address.rsplit_once('.').expect("an address").0;
+    let told =
+        |client: &str| format!("\nx-real-ip: {client}\nx-forwarded-for: {client}\nx-forwarded-proto: https\nx-forwarded-host: {HOST}\n");
+    assert!(seen.contains(&told(&format!("{network}.1"))) && seen.contains("x-request-id: mine") && !seen.contains("6.6.6.6"), "{seen}");
+    // Whoever asks from another server has that server's address.
+    let ask = format!(
+        "printf 'GET /api/headers HTTP/1.0\\r\\nHost: {HOST}\\r\\n\\r\\n' | openssl s_client -quiet -connect {}:443 -servername {HOST}",
+        one.address
+    );
+    let seen = servers[1].run(&ask).to_lowercase();
+    assert!(seen.contains(&told(&servers[1].address)), "{seen}");
     for version in ["tls1", "tls1_1"] {
         let seen = offers(one, version);
         assert!(seen.contains("alert protocol version"), "{version}: {seen}");
@@ -155,7 +165,6 @@ fn a_shared_host_over_tls_is_renewed_and_deployed_without_a_lost_request_and_wha
     // A renewed certificate is one reload: no container is touched, and nobody notices.
     let clients = Clients::start(&project, one, "/");
     // With it, the load balancer that this machine is from now on is believed.
-    let network = one.address.rsplit_once('.').expect("an address").0;
     project.inventory(&text.replace("[nginx]\n", &format!("[nginx]\ntrusted_proxies = [\"{network}.0/24\"]\n")));
     let (before, containers) = (served(one), servers.iter().map(Server::containers).collect::<Vec<_>>());
     certify(&project, &[HOST]);
@@ -163,7 +172,7 @@ fn a_shared_host_over_tls_is_renewed_and_deployed_without_a_lost_request_and_wha
     assert_eq!(servers.iter().map(Server::containers).collect::<Vec<_>>(), containers);
     assert_ne!(served(one), before);
     let (seen, _) = curl(&project, one, &["-H", "X-Forwarded-For: 6.6.6.6", &url("/api/headers")]);
-    assert!(seen.contains("x-real-ip: 6.6.6.6"), "{seen}");
+    assert!(seen.contains(&format!("\nx-real-ip: 6.6.6.6\nx-forwarded-for: 6.6.6.6, {network}.1\n")), "{seen}");
     deploy(&project).exits(0).says(&["nothing to do"]);
 
     // Both services move, and what NGINX refuses is not switched to.
@@ -177,7 +186,8 @@ fn a_shared_host_over_tls_is_renewed_and_deployed_without_a_lost_request_and_wha
     let (seen, _) = curl(&project, one, &[&url("/api/")]);
     assert!(seen.contains("\n2.0 "), "{seen}");
 
-    // In maintenance the public hosts of one service get a page; the mesh, and whoever shares the host, do not notice. A deploy changes nothing of it.
+    // In maintenance the public hosts of one service get a page; the mesh, and whoever shares the host, do not notice. Nothing of it is changed
+    // by a deploy, a rollback, or a restart of NGINX.
     project.playbook(&second);
     let (internal, ..) = ports(&project, "web");
     let maintenance = |state: &str| project.flipside(&["maintenance", state, "web", "-y"]).exits(0);
@@ -201,11 +211,17 @@ fn a_shared_host_over_tls_is_renewed_and_deployed_without_a_lost_request_and_wha
     project.playbook(&second.replace("flipside/app:2.0", "flipside/app:3.0").replace("hsts = \"1h\"", "redirect = false"));
     deploy(&project).exits(0).says(&["web: its public hosts are in maintenance, and stay so", "2 services switched"]);
     is_closed();
+    project.flipside(&["rollback", "-y"]).exits(0).says(&["web: its public hosts are in maintenance, and stay so", "2 services switched"]);
+    servers[1].must("docker restart -t 1 flipside_nginx");
+    // It is there a moment later.
+    curl(&project, &servers[1], &["--retry", "10", "--retry-delay", "1", "--retry-all-errors", &url("/api/")]);
+    is_closed();
     maintenance("off");
-    // From now on those who come without TLS are served, too.
+    // From now on those who come without TLS are served, too, and the app knows.
     for scheme in ["https", "http"] {
-        let (seen, _) = curl(&project, one, &[&format!("{scheme}://{HOST}/")]);
-        assert!(seen.starts_with("http/1.1 200") && seen.contains("\n3.0 "), "{scheme}: {seen}");
+        let (seen, _) = curl(&project, one, &[&format!("{scheme}://{HOST}/"), &format!("{scheme}://{HOST}/headers")]);
+        let is_told = seen.contains(&format!("\nx-forwarded-proto: {scheme}\n"));
+        assert!(seen.starts_with("http/1.1 200") && seen.contains("\n2.0 ") && is_told, "{scheme}: {seen}");
     }
     clients.none_failed();
     maintenance("off").says(&["nothing to do"]);

@@ -1,14 +1,14 @@
 //! `flipside watch`, and `playbooks/watch.toml`: a copy that answers 503, one that hangs, one that connections do not reach and a whole server that
-//! is gone are taken out of every server's NGINX under traffic and come back; the last one never is. Deliberately absent: what each strategy does
-//! without it (see `strategies`).
+//! is gone are taken out of every server's NGINX under traffic and come back; the last one never is. On a single server, too, where NGINX knows
+//! copies by name. Deliberately absent: what each strategy does without it (see `strategies`).
 use crate::balance::{Copies, names};
 use crate::fleet::Fleet;
-use crate::project::{Output, Project};
+use crate::project::{Output, Project, inventory};
 use crate::server::{Blocked, Server};
-use crate::shop::{deploy, ports, status};
-use crate::traffic::Traffic;
+use crate::shop::{api_on, deploy, header, ports, status};
+use crate::traffic::{HOST, Traffic};
 use serde_json::Value;
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::io::{Read, Write};
 use std::net::TcpStream;
 use std::thread;
@@ -178,11 +178,11 @@ fn what_fails_is_taken_out_and_comes_back_and_the_last_copy_stays() {
             assert!(is_tcp || phase.phase != "answers 503" || lost > 0, "the fault was not seen");
         }
     }
-    a_server_that_is_gone(&project, one, two);
+    a_server_that_is_gone(&project, one, two, db);
 }
 
 /// Nobody can ask from it and nobody answers on it: the others see that, and what is there is out until it is back.
-fn a_server_that_is_gone(project: &Project, one: &Server, two: &Server) {
+fn a_server_that_is_gone(project: &Project, one: &Server, two: &Server, db: u16) {
     let mut watch = project.start(&["watch", "api", "--output", "json"]);
     watch.until_result("watches 3 copies of 1 service");
     let traffic = Traffic::to([format!("new:http://{}/#{API}", one.address)]);
@@ -190,6 +190,7 @@ fn a_server_that_is_gone(project: &Project, one: &Server, two: &Server) {
     two.fault("stop", &[]);
     watch.until_result("\"what\":\"out\"");
     println!("what was on a server that is gone is out after {:.1} s", began.elapsed().as_secs_f64());
+    is_given_up_over_tcp(one, two, db);
     two.fault("start", &[]);
     let began = Instant::now();
     watch.until_result("\"what\":\"in\"");
@@ -201,4 +202,71 @@ fn a_server_that_is_gone(project: &Project, one: &Server, two: &Server) {
         assert!(event["event"].is_string(), "{line}");
     }
     traffic.end().none_failed();
+}
+
+/// Of a service that nobody watches, NGINX itself gives up the copy over there, to which no connection can be made: of many lines, `max_fails` are
+/// tried there in vain, those that are under way at the same time, and few more after each `fail_timeout`. Every line is answered.
+fn is_given_up_over_tcp(one: &Server, two: &Server, db: u16) {
+    let in_vain = || -> u64 {
+        let line = format!("while connecting to upstream.* upstream: \"{}:", two.address);
+        let n_lines = one.must(&format!("docker logs flipside_nginx 2>&1 >/dev/null | grep -c '{line}' || true"));
+        n_lines.trim().parse().expect("a number")
+    };
+    let (before, began) = (in_vain(), Instant::now());
+    thread::scope(|scope| {
+        for _ in 0..4 {
+            scope.spawn(|| assert_eq!(one.answers_of_localhost("tcp", db, 50), BTreeMap::from([("1.0".to_owned(), 50)])));
+        }
+    });
+    let n = in_vain() - before;
+    println!("200 lines took {:.1} s, and {n} were tried in vain at a server that is gone", began.elapsed().as_secs_f64());
+    assert!((1..=12).contains(&n), "{n}");
+}
+
+#[test]
+fn copies_on_a_single_server_are_taken_out_by_their_names() {
+    let fleet = Fleet::take();
+    let one = fleet.server(1);
+    let checks = "replicas = 3\nbalance = { active_checks = { interval = \"1s\", timeout = \"500ms\", fails = 2, passes = 2 } }";
+    let project = Project::new(&fleet, &(header("1.0") + &api_on(1, "1.0", checks)));
+    project.inventory(&inventory(&fleet, "root", &[1]));
+    deploy(&project).exits(0).says(&["single_server"]);
+    let copies = one.containers();
+    let reached = || -> BTreeSet<String> {
+        let copy = |(_, body): (u16, String)| {
+            let name = body.trim().rsplit(' ').next().unwrap_or_default().to_owned();
+            copies.iter().find(|(_, copy)| copy.id.starts_with(&name)).map_or(body, |(name, _)| name.clone())
+        };
+        (0..30).map(|_| copy(one.get(HOST, "/"))).collect()
+    };
+    // They publish nothing: who makes one ill asks from its server.
+    let address = "docker inspect -f '{{range .NetworkSettings.Networks}}{{.IPAddress}}{{end}}' shop_prod_api_2";
+    let toggle = || {
+        assert!(
+            one.must(&format!("exec 3<>/dev/tcp/$({address})/8000; printf 'GET /fail HTTP/1.0\\r\\n\\r\\n' >&3; cat <&3"))
+                .contains(" 200 ")
+        )
+    };
+
+    // One answers 503, and one is gone, with its name.
+    let traffic = Traffic::to(["new", "keep"].map(|kind| format!("{kind}:http://{}/up#{HOST}", one.address)));
+    traffic.phase("ill");
+    toggle();
+    one.must("docker kill shop_prod_api_3");
+    once(&project, 10).says(&["api, copy 2 on server1 is out of every upstream", "api, copy 3 on server1 is out of every upstream"]);
+    // What was under way at the copy is left to end as it may.
+    thread::sleep(Duration::from_secs(2));
+    traffic.phase("out");
+    assert_eq!(reached(), BTreeSet::from(["shop_prod_api".to_owned()]));
+    toggle();
+    one.must("docker start shop_prod_api_3");
+    once(&project, 0).says(&["api, copy 2 on server1 is in again", "api, copy 3 on server1 is in again", "all are in and answer"]);
+    assert_eq!(reached(), ["", "_2", "_3"].map(|replica| format!("shop_prod_api{replica}")).into());
+    for target in traffic.end().0.targets {
+        let lost = |phase: &str| -> Option<u64> {
+            let counts = target.phases.iter().find(|counts| counts.phase == phase).map(|phase| &phase.counts)?;
+            (counts.sent > 50).then_some(counts.failed + counts.cuts)
+        };
+        assert!(lost("ill") > Some(0) && lost("out") == Some(0), "{}: {:#?}", target.target, target.phases);
+    }
 }
