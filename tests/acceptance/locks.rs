@@ -24,7 +24,9 @@ fn runs_that_wait_are_told_for_whom_and_none_waits_for_ever() {
     let fleet = Fleet::take();
     let project = Project::new(&fleet, &(header("1.0") + &api_on(3, "1.0", "")));
     deploy(&project).exits(0);
-    project.playbook(&(header("3.0") + &api_on(3, "3.0-slow-start", "")));
+    // Slow enough for all that is asked meanwhile.
+    let slow = api_on(3, "3.0", "command = [\"--behaviour\", \"slow-start=10000\"]").replace("8s", "20s");
+    project.playbook(&(header("3.0") + &slow));
     let mut first = project.start(&["deploy", "-y"]);
     first.until("== start");
 

@@ -48,7 +48,7 @@ impl Reached {
         let first: Vec<String> = open.iter().map(|(_, name)| name.clone()).collect();
         open.retain(|(_, name)| *name != first[0]);
         // NGINX has to see that they are closed.
-        thread::sleep(Duration::from_secs(1));
+        thread::sleep(Duration::from_secs(3));
         let more: Vec<_> = (0..N_THEN).map(|_| upgraded(server, host)).collect();
         Self { wanted, first, then: more.into_iter().map(|(_, name)| name).collect() }
     }

@@ -9,6 +9,8 @@ use tempfile::TempDir;
 
 /// No run of the program may take longer.
 const PATIENCE: Duration = Duration::from_secs(150);
+/// But for one that watches until it is ended.
+const PATIENCE_TO_WATCH: Duration = Duration::from_secs(300);
 
 /// A playbook, an inventory and a state folder.
 pub(crate) struct Project {
@@ -39,6 +41,7 @@ pub(crate) struct Running {
     stdout: PathBuf,
     stderr: PathBuf,
     began: Instant,
+    patience: Duration,
 }
 
 impl Project {
@@ -118,7 +121,8 @@ impl Project {
             .stdout(File::create(&stdout).expect("a file"))
             .stderr(File::create(&stderr).expect("a file"));
         let child = command.spawn().expect("the program starts");
-        Running { child, line: format!("flipside {}", arguments.join(" ")), stdout, stderr, began: Instant::now() }
+        let patience = if arguments.first() == Some(&"watch") { PATIENCE_TO_WATCH } else { PATIENCE };
+        Running { child, line: format!("flipside {}", arguments.join(" ")), stdout, stderr, began: Instant::now(), patience }
     }
 }
 
@@ -209,9 +213,9 @@ impl Running {
     }
 
     fn look_at_the_clock(&mut self) {
-        if self.began.elapsed() > PATIENCE {
+        if self.began.elapsed() > self.patience {
             self.stop();
-            panic!("{} took more than {PATIENCE:?}:\n{}{}", self.line, read(&self.stderr), read(&self.stdout));
+            panic!("{} took more than {:?}:\n{}{}", self.line, self.patience, read(&self.stderr), read(&self.stdout));
         }
     }
 

@@ -5,10 +5,12 @@ use crate::project::Project;
 use crate::server::Server;
 use crate::shop::{api_on, deploy, header, is};
 use crate::traffic::Traffic;
+use std::fs;
 use std::net::TcpStream;
 use std::process::{Child, Command, Stdio};
 use std::thread;
 use std::time::Duration;
+use tempfile::NamedTempFile;
 
 const PORT: u16 = 5055;
 /// Where the engine keeps a layer while it comes.
@@ -26,20 +28,22 @@ impl Registry {
         let address = fleet.server(1).address;
         let (network, _) = address.rsplit_once('.').expect("an address");
         let name = format!("{network}.1:{PORT}");
+        let said = NamedTempFile::new().expect("a file");
         let mut child = Command::new(program())
             .args(["registry", &PORT.to_string()])
             .stdin(Stdio::null())
             .stdout(Stdio::null())
-            .stderr(Stdio::null())
+            .stderr(said.reopen().expect("the same file"))
             .spawn()
             .expect("vagrant/fleet starts");
         let answers = || {
             thread::sleep(Duration::from_millis(100));
             TcpStream::connect(&name).is_ok()
         };
-        let up = (0..600).any(|_| child.try_wait().expect("a child").is_none() && answers());
+        // Where its package is not in the cache yet, that is fetched first.
+        let up = (0..3000).any(|_| child.try_wait().expect("a child").is_none() && answers());
         let registry = Self { child, name };
-        assert!(up, "the registry does not answer at {}", registry.name);
+        assert!(up, "the registry does not answer at {}: {}", registry.name, fs::read_to_string(said.path()).unwrap_or_default());
         registry
     }
 }

@@ -37,9 +37,9 @@ fn a_release_goes_from_server_to_server_and_a_bad_one_no_further() {
     is(&project, "api", "RUNNING", "primary", "1.0");
     assert_eq!(there("shop_prod_api_secondary.failed"), [servers[0].name.clone()]);
 
-    // One that fails in the second batch is taken back from the first.
+    // One that fails in the second batch is taken back from the first. Slower probes, so that there is time to break what they ask.
     traffic.phase("later");
-    project.playbook(&version("2.0"));
+    project.playbook(&version("2.0").replace("interval = \"200ms\", deadline = \"4s\"", "interval = \"1s\", deadline = \"8s\""));
     let mut run = project.start(&["deploy", "-y"]);
     run.until("== pause, batch 1 of 3");
     servers[1].must("(setsid sh -c 'until docker kill shop_prod_api_secondary; do sleep 0.1; done' >/dev/null 2>&1 </dev/null &)");

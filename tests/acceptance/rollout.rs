@@ -125,7 +125,9 @@ fn a_roll_by_shares_is_held_in_its_first_batch_goes_on_when_told_to_and_leaves_a
     project.playbook(&release("2.0"));
     let mut run = project.start(&["deploy", "-y"]);
     run.until("== watch, batch 1 of 2");
+    run.signal("STOP");
     servers[1].must("docker kill shop_prod_api_secondary");
+    run.signal("CONT");
     run.end().exits(8).says(&["and is HELD"]).says_not(&["== start, batch 2 of 2"]);
     assert_eq!(answers(), ["2.0", "2.0", "1.0"]);
     assert_eq!(servers[2].running("shop_prod_api"), ["shop_prod_api"]);

@@ -184,7 +184,7 @@ impl Server {
         let program = "use IO::Socket::INET; alarm 60; sub one { my $s = IO::Socket::INET->new(PeerAddr => '127.0.0.1', PeerPort => $ARGV[0], \
                        Timeout => 5) or die \"cannot connect: $!\\n\"; $s->send(\"who\\n\"); my $line = <$s> // ''; \
                        [$s, (split / /, $line)[1] // 'closed'] } my @open = map { one() } 1 .. $ARGV[1]; my @names = map { $_->[1] } @open; \
-                       if ($ARGV[2]) { @open = grep { $_->[1] ne $names[0] } @open; sleep 1; push @open, map { one() } 1 .. $ARGV[2]; \
+                       if ($ARGV[2]) { @open = grep { $_->[1] ne $names[0] } @open; sleep 3; push @open, map { one() } 1 .. $ARGV[2]; \
                        push @names, map { $_->[1] } @open[-$ARGV[2] .. -1] } print \"$_\\n\" for @names;";
         self.must(&format!("perl -e {} {port} {n_first} {n_then}", in_quotes(program))).lines().map(str::to_owned).collect()
     }

@@ -28,7 +28,10 @@ pub(crate) fn certify(project: &Project, hosts: &[&str]) {
     }
     let trusted = project.path("trusted.pem");
     let all = [fs::read(&trusted).unwrap_or_default(), fs::read(&certificate).expect("a certificate")].concat();
-    fs::write(trusted, all).expect("what clients trust");
+    // Clients read it at any moment.
+    let whole = project.path("trusted.pem.part");
+    fs::write(&whole, all).expect("what clients trust");
+    fs::rename(whole, trusted).expect("what clients trust");
 }
 
 /// curl, for a host at this server.

@@ -11,8 +11,8 @@ use std::fs;
 use std::thread;
 use std::time::Duration;
 
-/// Fewer requests to the new side are not judged. Through one server fewer come in the time of a canary.
-const MIN_REQUESTS: u64 = 25;
+/// Fewer requests to the new side are not judged. Through one server fewer come until those through all are enough.
+const MIN_REQUESTS: u64 = 50;
 
 /// A project whose releases are tried by this canary.
 fn header(version: &str, rollout: &str, canary: &str) -> String {
@@ -31,7 +31,7 @@ fn website(version: &str) -> String {
              proxy = {{ hosts = [\"{HOST}\"], error_pages = {{ 502 = \"sorry.html\" }}{place} }}\n\n"
         )
     };
-    let canary = format!("time = \"9s\"\nmin_requests = {MIN_REQUESTS}");
+    let canary = format!("time = \"20s\"\nmin_requests = {MIN_REQUESTS}");
     header(version, "on_failure = \"hold\"\n", &canary)
         + &service("web", "")
         + &service("api", ", path_prefix = \"/api\", strip_prefix = true")
@@ -60,7 +60,7 @@ fn a_canary_is_judged_by_what_all_servers_see_and_held_until_somebody_decides() 
         run.until("== try the canary");
         let blocked = Blocked::new(&servers, port);
         let seen = run.end().exits(8).says(&[
-            "failed: count the requests to the canary of api through 3 servers for 9s",
+            "failed: count the requests to the canary of api through 3 servers for 20s",
             "requests to the canary of api fail: new side: ",
             "old side: 0 of",
             "and is HELD",
@@ -102,7 +102,7 @@ fn a_canary_is_judged_by_what_all_servers_see_and_held_until_somebody_decides() 
     // NGINX leaves alone for `fail_timeout` what did not answer.
     thread::sleep(Duration::from_secs(3));
     traffic.phase("resumed");
-    project.flipside(&["resume"]).exits(0).says(&["counted the requests to the canary of api through 3 servers for 9s", "new side: 0 of"]);
+    project.flipside(&["resume"]).exits(0).says(&["counted the requests to the canary of api through 3 servers for 20s", "new side: 0 of"]);
     is(&project, "api", "RUNNING", "secondary", "2.0");
     is(&project, "web", "RUNNING", "secondary", "2.0");
 

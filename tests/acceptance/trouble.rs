@@ -25,7 +25,7 @@ impl Drop for Undo<'_> {
 }
 
 fn configure_sshd(server: &Server, lines: &str) {
-    server.must(&format!("printf '{lines}\\n' >{SSHD}; kill -HUP 1; sleep 0.3"));
+    server.must(&format!("printf '{lines}\\n' >{SSHD}; kill -HUP 1; sleep 1"));
 }
 
 /// What `status` says while a server cannot be asked.

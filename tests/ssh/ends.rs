@@ -41,12 +41,12 @@ async fn a_deadline_ends_the_script_on_the_server_too() {
         let mut seen = Vec::new();
         let started = Instant::now();
         let error = connection
-            .run_script(&format!("echo dying words >&2; {SLEEPER}"), Duration::from_secs(1), &mut |line| seen = ids(line))
+            .run_script(&format!("echo dying words >&2; {SLEEPER}"), Duration::from_secs(5), &mut |line| seen = ids(line))
             .await
             .unwrap_err();
         assert!(matches!(error, ChannelError::Deadline { .. }) && error.to_string().contains("dying words"), "{way}: {error}");
-        assert!(started.elapsed() < Duration::from_secs(2), "{way}");
-        assert!(seen.len() == 2 && gone(&seen, Duration::from_secs(3)).await, "{way}: {seen:?} survived");
+        assert!(started.elapsed() < Duration::from_secs(15), "{way}");
+        assert!(seen.len() == 2 && gone(&seen, Duration::from_secs(10)).await, "{way}: {seen:?} survived");
         let mut lines = Vec::new();
         connection.run_script("echo alive", LONG, &mut |line| lines.push(line.to_owned())).await.unwrap();
         assert_eq!(lines, ["alive"], "{way}: the connection is still good");
@@ -72,8 +72,8 @@ async fn what_a_script_leaves_behind_is_cleared_away() {
         let started = Instant::now();
         let end = connection.run_script("sleep 100 & echo $!; exit 4", LONG, &mut |line| seen = ids(line)).await.unwrap();
         assert_eq!(end.exit, Some(4), "{way}");
-        assert!(started.elapsed() < Duration::from_secs(3), "{way}: it held our channel");
-        assert!(gone(&seen, Duration::from_secs(3)).await, "{way}: {seen:?} survived");
+        assert!(started.elapsed() < Duration::from_secs(10), "{way}: it held our channel");
+        assert!(gone(&seen, Duration::from_secs(10)).await, "{way}: {seen:?} survived");
     }
 }
 
@@ -105,7 +105,7 @@ async fn dropping_the_connection_ends_its_scripts() {
     let mut held = connection.hold(SLEEPER, LONG).await.unwrap();
     let seen = ids(&held.line(LONG).await.unwrap().unwrap());
     connection.clone().close().await;
-    assert!(gone(&seen, Duration::from_secs(3)).await, "{seen:?} survived");
+    assert!(gone(&seen, Duration::from_secs(10)).await, "{seen:?} survived");
     assert!(matches!(held.line(LONG).await, Err(ChannelError::Lost { .. })));
     assert!(matches!(connection.run_script("true", LONG, &mut |_| {}).await, Err(ChannelError::Lost { .. })));
     assert_eq!(connection.lost().await, Lost::Ours);
@@ -130,9 +130,9 @@ async fn a_killed_server_process_is_seen_at_once() {
         .await
         .unwrap_err();
     assert!(matches!(error, ChannelError::Lost { reason: Lost::Closed(_), .. }), "{error}");
-    assert!(started.elapsed() < Duration::from_secs(1), "{:?}", started.elapsed());
-    assert!(matches!(tokio::time::timeout(Duration::from_secs(1), lost).await.unwrap().unwrap(), Lost::Closed(_)));
-    assert!(gone(&seen, Duration::from_secs(3)).await, "{seen:?} survived");
+    assert!(started.elapsed() < Duration::from_secs(5), "{:?}", started.elapsed());
+    assert!(matches!(tokio::time::timeout(Duration::from_secs(5), lost).await.unwrap().unwrap(), Lost::Closed(_)));
+    assert!(gone(&seen, Duration::from_secs(10)).await, "{seen:?} survived");
 }
 
 #[tokio::test]

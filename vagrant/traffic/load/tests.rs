@@ -30,7 +30,7 @@ fn hear_head(reader: &mut BufReader<TcpStream>) -> Option<()> {
 }
 
 fn watch(target: String, milliseconds: u64) -> Summary {
-    let options = Options { concurrency: 1, timeout: Duration::from_millis(200), ..Options::default() };
+    let options = Options { concurrency: 1, timeout: Duration::from_secs(2), ..Options::default() };
     let handle = start(vec![target.parse().unwrap()], options).unwrap();
     handle.phase("calm");
     thread::sleep(Duration::from_millis(milliseconds));
@@ -68,16 +68,16 @@ fn bad_answers_and_silence_are_failures() {
             reader.get_mut().write_all(b"HTTP/1.1 502 Bad Gateway\r\nTransfer-Encoding: chunked\r\n\r\n4\r\nno \n\r\n0\r\n\r\n").unwrap();
         }
     });
-    let seen = watch(format!("keep:http://127.0.0.1:{bad}"), 100);
+    let seen = watch(format!("keep:http://127.0.0.1:{bad}"), 300);
     assert_eq!((seen.sent(), seen.targets[0].failures[0].text.as_str()), (seen.failed(), "status 502: no"));
     let silent = server(|mut reader| while hear(&mut reader).is_some() {});
-    let seen = watch(format!("new:http://127.0.0.1:{silent}"), 100);
+    let seen = watch(format!("new:http://127.0.0.1:{silent}"), 300);
     assert_eq!((seen.failed(), seen.targets[0].failures[0].text.as_str()), (1, "no complete answer in time"));
     let half = server(|mut reader| {
         hear_head(&mut reader);
         reader.get_mut().write_all(b"HTTP/1.1 200 OK\r\nContent-Length: 9\r\n\r\n1.0").unwrap();
     });
-    let seen = watch(format!("new:http://127.0.0.1:{half}"), 100);
+    let seen = watch(format!("new:http://127.0.0.1:{half}"), 300);
     assert!(seen.sent() == seen.failed() && seen.sent() > 0, "{seen:?}");
 }
 
@@ -94,7 +94,7 @@ fn a_long_connection_that_ends_is_cut_and_not_failed() {
     let seen = watch(format!("tcpkeep:127.0.0.1:{port}"), 300);
     let total = &seen.targets[0].total;
     assert!(total.failed == 0 && total.cuts > 0 && total.ok >= total.cuts * 5, "{seen:?}");
-    let seen = watch(format!("tcp:127.0.0.1:{port}"), 100);
+    let seen = watch(format!("tcp:127.0.0.1:{port}"), 300);
     assert!(seen.failed() == 0 && seen.targets[0].total.cuts == 0, "{seen:?}");
 }
 
