@@ -39,8 +39,9 @@ pub(super) fn settle_all(
     findings: &mut Vec<Finding>,
 ) -> Settled {
     let is_left = |name: &ServiceName| !wanted.selects(name);
+    let keeps = |name: &ServiceName| is_left(name) || wanted.back == Back::Yes;
     let mut taken = taken_by_others(playbook, fleet);
-    let mut wishes = wishes(playbook, present, &|name| is_left(name) || wanted.back == Back::Yes);
+    let mut wishes = wishes(playbook, present, &keeps);
     // A rollback goes back to the ports that containers have.
     let left = if wanted.back == Back::Yes { Vec::new() } else { left_ports(playbook, present, &wishes) };
     for ((name, claim), wish) in wishes.iter_mut().filter(|((name, _), _)| !is_left(name)) {
@@ -51,7 +52,10 @@ pub(super) fn settle_all(
     let (fixed, hashed): (Vec<_>, Vec<_>) = wishes.into_iter().partition(|(_, wish)| wish.pinned.or(wish.claimed).is_some());
     let mut ports: BTreeMap<Owner<'_>, u16> = BTreeMap::new();
     for (owner, wish) in fixed.iter().chain(&hashed) {
-        ports.insert(*owner, settle(wish, &mut taken, findings));
+        // What is not there, and does not come with this plan, takes nobody's port yet.
+        let is_to_come = keeps(owner.0) && wish.claimed.is_none();
+        let mut later = Vec::new();
+        ports.insert(*owner, settle(wish, &mut taken, if is_to_come { &mut later } else { findings }));
     }
     let mut used_slots: BTreeSet<u32> =
         present.services.values().flat_map(|service| &service.units).filter_map(|unit| unit.number(label::SLOT)).collect();

@@ -60,12 +60,12 @@ impl Holders {
 #[must_use]
 pub(super) fn findings(routing: &Routing<'_>) -> Vec<Finding> {
     let mut all = Vec::new();
-    for desired in routing.desired.iter().filter(|desired| desired.is_made_anew()) {
+    for desired in routing.desired.iter().filter(|desired| desired.moves()) {
         let homes = desired.present.filter(|_| desired.from.is_some()).map(|present| present.homes()).unwrap_or_default();
-        if homes.is_empty() {
-            left_elsewhere(routing, desired, &mut all);
-        } else {
-            moves_away(routing, desired, &homes, &mut all);
+        match desired.change {
+            Change::Restore => goes_back(desired, &homes, &mut all),
+            _ if homes.is_empty() => left_elsewhere(routing, desired, &mut all),
+            _ => moves_away(routing, desired, &homes, &mut all),
         }
         if desired.change == Change::Toggle {
             remounted(routing, desired, &mut all);
@@ -74,12 +74,25 @@ pub(super) fn findings(routing: &Routing<'_>) -> Vec<Finding> {
     all
 }
 
+/// Where it does not run now, its data is what it left there.
+fn goes_back(desired: &Desired<'_>, homes: &BTreeSet<ServerName>, all: &mut Vec<Finding>) {
+    let units = desired.present.zip(desired.to).into_iter().flat_map(|(present, to)| present.side(to));
+    for unit in units.filter(|unit| !homes.is_empty() && !homes.contains(&unit.server)) {
+        let written = unit.app.into_iter().flat_map(|app| app.written.values());
+        if let Some(source) = written.into_iter().find(|source| !adopt::is_of_the_system(source) && !is_nameless(source)) {
+            let text = format!("its data there ({source}) is what it left when it ran there last; where it runs now, it has gone on");
+            let hint = "look that it may be served; or deploy the version that you want to where it runs now".to_owned();
+            all.push(of(desired, Some(&unit.server), Level::Warning, text, hint));
+        }
+    }
+}
+
 fn of(desired: &Desired<'_>, server: Option<&ServerName>, level: Level, text: String, hint: impl Into<String>) -> Finding {
     Finding { level, server: server.cloned(), service: Some(desired.name.clone()), text, hint: hint.into() }
 }
 
-/// Data does not travel: a service that gives up a server where it writes is refused. One that grows starts with what a new server has: a folder's
-/// content nobody knows, and a volume that is not there would be an empty one beside the others. A first deploy that was cut off goes on: it has
+/// Data does not travel: a service that gives up a server where it writes is refused. One that grows starts with what a new server has: nobody
+/// knows what that is, and a volume that is not there would be an empty one beside the others. A first deploy that was cut off goes on: it has
 /// no data yet.
 fn moves_away(routing: &Routing<'_>, desired: &Desired<'_>, homes: &BTreeSet<ServerName>, all: &mut Vec<Finding>) {
     let Some(home) = homes.first() else { return };
@@ -102,15 +115,20 @@ fn moves_away(routing: &Routing<'_>, desired: &Desired<'_>, homes: &BTreeSet<Ser
             continue;
         }
         all.extend(its_data.iter().filter_map(|(volume, name)| {
-            if name.starts_with('/') {
-                let text = format!("its data ({name}) is on {known}; here it has what this server's folder has");
-                return Some(of(Level::Warning, text, format!("copy what it needs to {name} there; or pin it with `servers`")));
+            let is_missing = lacks(routing.fleet, server, name);
+            if is_missing && volume.external {
+                // That it is not there is said already.
+                return None;
             }
-            let text = format!("its data ({name}) is on {known}; here it would start empty");
-            let hint = format!(
-                "pin it with `servers`; or, where it is to start empty here, or with data that you copy: docker volume create {name}"
-            );
-            (lacks(routing.fleet, server, name) && !volume.external).then(|| of(Level::Fatal, text, hint))
+            if is_missing && !name.starts_with('/') {
+                let text = format!("its data ({name}) is on {known}; here it would start empty");
+                let hint = format!(
+                    "pin it with `servers`; or, where it is to start empty here, or with data that you copy: docker volume create {name}"
+                );
+                return Some(of(Level::Fatal, text, hint));
+            }
+            let text = format!("its data ({name}) is on {known}; here it has what this server has by that name");
+            Some(of(Level::Warning, text, "look that it is what it needs; or pin it with `servers`".to_owned()))
         }));
     }
 }

@@ -56,12 +56,14 @@ fn wanted(routing: &Routing<'_>, desired: &Desired<'_>) -> BTreeSet<String> {
     desired.service.volumes.iter().filter(|volume| !volume.read_only).map(|volume| source(routing.playbook, volume)).collect()
 }
 
-/// Its live side has written it beside that container so far: that is no news, nor is it when a run was cut off while it stood still. What waits
-/// to be gone back to does not count, nor what stood still before the other one was started.
+/// Its live side has written it beside that container so far, or what goes back did: that is no news, nor is it when a run was cut off while it
+/// stood still. What stood still before the other one was started has not, nor has what is not gone back to.
 fn has_written_beside(desired: &Desired<'_>, server: &ServerName, other: &ContainerFact, source: &str) -> bool {
     let release: Option<u64> = other.labels.get(label::RELEASE).and_then(|number| number.parse().ok());
-    let live = desired.present.zip(desired.from).into_iter().flat_map(|(present, live)| present.side(live));
-    let mut here = live.filter(|unit| unit.server == *server && unit.app.is_some_and(|app| writes(app, source)));
+    let back = desired.to.filter(|_| desired.change == Change::Restore);
+    let sides = desired.from.into_iter().chain(back);
+    let units = desired.present.into_iter().flat_map(|present| sides.clone().flat_map(|side| present.side(side)));
+    let mut here = units.filter(|unit| unit.server == *server && unit.app.is_some_and(|app| writes(app, source)));
     here.any(|unit| unit.is_up() || release <= unit.number(label::RELEASE))
 }
 
